@@ -1,0 +1,3 @@
+//! The program `steropes`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Layers (named weights plus ops) and the reading of weight files.

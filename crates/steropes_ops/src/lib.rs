@@ -1,0 +1,31 @@
+//! Every kernel of Steropes, each a folder with its contract, CPU kernel, f64 oracle, cases and bench.
+//!
+//! An op checks its arguments, then runs where its tensors are. It never runs anywhere else.
+
+pub mod attention;
+pub mod elementwise;
+mod error;
+pub mod linalg;
+pub mod norm;
+pub mod position;
+pub mod vision;
+
+pub use error::OpError;
+
+use steropes_testkit::{Bench, Case};
+
+/// The cases of all ops, for `cargo test` and `steropes doctor`.
+pub fn cases() -> Vec<Case> {
+    [attention::cases(), elementwise::cases(), linalg::cases(), norm::cases(), position::cases(), vision::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The benches of all ops, for `steropes bench`.
+pub fn benches() -> Vec<Bench> {
+    [attention::benches(), elementwise::benches(), linalg::benches(), norm::benches(), position::benches(), vision::benches()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

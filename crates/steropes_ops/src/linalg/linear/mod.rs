@@ -1,0 +1,116 @@
+//! Products with packed weights: the linear layer and everything that is one underneath.
+
+pub(crate) mod bench;
+mod cpu;
+pub(crate) mod tests;
+
+use crate::error::{OpError, host};
+use steropes_tensor::{Device, DeviceKind, Tensor};
+
+const OP: &str = "linalg::linear";
+
+/// The weights of a linear layer, laid out once for the kernel of one device.
+#[derive(Debug, Clone)]
+pub struct LinearWeights {
+    device: Device,
+    inputs: usize,
+    outputs: usize,
+    packed: std::sync::Arc<cpu::Packed>,
+}
+
+/// What is applied to the finished product before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// `x/2 (1 + erf(x / sqrt 2))`, the exact form.
+    Gelu,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+impl LinearWeights {
+    /// Packs `weight` `[outputs, inputs]` (f32) and `bias` `[outputs]` on the device of `weight`.
+    ///
+    /// # Errors
+    /// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above.
+    pub fn pack(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self, OpError> {
+        let &[outputs, inputs] = weight.shape() else {
+            return Err(OpError::shape(OP, "weight", "[outputs, inputs]", weight.shape()));
+        };
+        if let Some(bias) = bias
+            && bias.shape() != [outputs]
+        {
+            return Err(OpError::shape(OP, "bias", format!("[{outputs}]"), bias.shape()));
+        }
+        let values = host::<f32>(OP, "weight", weight)?;
+        let bias = bias.map(|b| host::<f32>(OP, "bias", b)).transpose()?;
+        let packed = std::sync::Arc::new(cpu::Packed::new(values, bias, outputs, inputs));
+        Ok(Self { device: weight.device(), inputs, outputs, packed })
+    }
+
+    /// Columns of `x` that the product takes.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Columns that the product gives.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+}
+
+/// `activation(x Wᵀ + b)`.
+///
+/// # Shapes
+/// - `x`: `[.., inputs]`, f32
+/// - returns: `[.., outputs]`
+///
+/// # Numerics
+/// f32 sums of f32 products.
+///
+/// # Errors
+/// [`OpError::Shape`] or [`OpError::DType`] if `x` does not fit the weights.
+///
+/// # Source
+/// Written from the formula.
+pub fn linear(x: &Tensor, weights: &LinearWeights, activation: Activation) -> Result<Tensor, OpError> {
+    let (values, shape) = checked(x, weights)?;
+    match weights.device.kind() {
+        DeviceKind::Cpu => Ok(crate::error::on_cpu(&shape, cpu::linear(values, &weights.packed, activation))),
+        _ => unreachable!("weights exist only on devices that have a kernel"),
+    }
+}
+
+/// `residual + x Wᵀ + b`, in the memory of `residual` when nobody else holds it.
+///
+/// # Shapes
+/// - `residual`: `[.., outputs]`, f32
+/// - `x`: `[.., inputs]`, f32
+/// - returns: `[.., outputs]`
+///
+/// # Errors
+/// [`OpError::Shape`] or [`OpError::DType`] if an argument does not fit the weights.
+///
+/// # Source
+/// Written from the formula.
+pub fn linear_add(residual: Tensor, x: &Tensor, weights: &LinearWeights) -> Result<Tensor, OpError> {
+    let (values, shape) = checked(x, weights)?;
+    if residual.shape() != shape {
+        return Err(OpError::shape(OP, "residual", format!("{shape:?}"), residual.shape()));
+    }
+    host::<f32>(OP, "residual", &residual)?;
+    let mut sum = residual.into_vec::<f32>().expect("the dtype was checked");
+    cpu::linear_add(&mut sum, values, &weights.packed);
+    Ok(crate::error::on_cpu(&shape, sum))
+}
+
+fn checked<'a>(x: &'a Tensor, weights: &LinearWeights) -> Result<(&'a [f32], Vec<usize>), OpError> {
+    let values = host::<f32>(OP, "x", x)?;
+    let mut shape = x.shape().to_vec();
+    match shape.last_mut() {
+        Some(last) if *last == weights.inputs => *last = weights.outputs,
+        _ => return Err(OpError::shape(OP, "x", format!("[.., {}]", weights.inputs), x.shape())),
+    }
+    Ok((values, shape))
+}

@@ -1,0 +1,13 @@
+//! Products of matrices.
+
+pub mod linear;
+
+use steropes_testkit::{Bench, Case};
+
+pub(crate) fn cases() -> Vec<Case> {
+    [linear::tests::cases(), ].into_iter().flatten().collect()
+}
+
+pub(crate) fn benches() -> Vec<Bench> {
+    [linear::bench::benches(), ].into_iter().flatten().collect()
+}

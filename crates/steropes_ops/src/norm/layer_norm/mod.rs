@@ -1,0 +1,39 @@
+//! Layer normalisation.
+
+pub(crate) mod bench;
+mod cpu;
+pub(crate) mod tests;
+
+use crate::error::{OpError, host, on_cpu};
+use steropes_tensor::{DeviceKind, Tensor};
+
+const OP: &str = "norm::layer_norm";
+
+/// `(x - mean) / sqrt(var + eps) * weight + bias` over the last axis, `var` divided by the width.
+///
+/// # Shapes
+/// - `x`: `[.., width]`, f32
+/// - `weight`, `bias`: `[width]`, f32
+/// - returns: the shape of `x`
+///
+/// # Errors
+/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above.
+///
+/// # Source
+/// arXiv:1607.06450.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor, OpError> {
+    let Some(&width) = x.shape().last().filter(|&&w| w > 0) else {
+        return Err(OpError::shape(OP, "x", "[.., width] with a width above 0", x.shape()));
+    };
+    for (name, t) in [("weight", weight), ("bias", bias)] {
+        if t.shape() != [width] {
+            return Err(OpError::shape(OP, name, format!("[{width}]"), t.shape()));
+        }
+    }
+    let values = host::<f32>(OP, "x", x)?;
+    let (weight, bias) = (host::<f32>(OP, "weight", weight)?, host::<f32>(OP, "bias", bias)?);
+    match x.device().kind() {
+        DeviceKind::Cpu => Ok(on_cpu(x.shape(), cpu::layer_norm(values, weight, bias, eps))),
+        _ => unreachable!("`host` refuses other devices"),
+    }
+}

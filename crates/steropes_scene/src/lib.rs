@@ -1,0 +1,1 @@
+//! Photos, pair graphs, matching, alignment, bundle adjustment and scene files.

@@ -1,0 +1,3 @@
+//! Automation of the project, as a library so that `cargo test` can run the same checks.
+
+pub mod golden;
