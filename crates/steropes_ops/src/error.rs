@@ -46,7 +46,12 @@ pub enum OpError {
 
 impl OpError {
     /// A [`OpError::Shape`].
-    pub fn shape(op: &'static str, argument: &'static str, expected: impl Into<String>, found: &[usize]) -> Self {
+    pub fn shape(
+        op: &'static str,
+        argument: &'static str,
+        expected: impl Into<String>,
+        found: &[usize],
+    ) -> Self {
         Self::Shape { op, argument, expected: expected.into(), found: found.to_vec() }
     }
 

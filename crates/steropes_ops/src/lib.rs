@@ -16,16 +16,30 @@ use steropes_testkit::{Bench, Case};
 
 /// The cases of all ops, for `cargo test` and `steropes doctor`.
 pub fn cases() -> Vec<Case> {
-    [attention::cases(), elementwise::cases(), linalg::cases(), norm::cases(), position::cases(), vision::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        attention::cases(),
+        elementwise::cases(),
+        linalg::cases(),
+        norm::cases(),
+        position::cases(),
+        vision::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The benches of all ops, for `steropes bench`.
 pub fn benches() -> Vec<Bench> {
-    [attention::benches(), elementwise::benches(), linalg::benches(), norm::benches(), position::benches(), vision::benches()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        attention::benches(),
+        elementwise::benches(),
+        linalg::benches(),
+        norm::benches(),
+        position::benches(),
+        vision::benches(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

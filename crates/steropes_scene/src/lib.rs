@@ -1,1 +1,6 @@
-//! Photos, pair graphs, matching, alignment, bundle adjustment and scene files.
+//! Photos, pair graphs, matching, alignment, bundle adjustment and scene files: 3D vision that is not a
+//! network.
+
+mod camera;
+
+pub use camera::{Camera, Intrinsics};

@@ -5,7 +5,8 @@
 
 /// 64-bit FNV-1a hash of the bytes of `name`.
 pub fn fnv1a(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Element `index` of the uniform tensor called `name`, in [-1, 1).
@@ -27,5 +28,7 @@ pub fn uniform(name: &str, len: usize) -> Vec<f32> {
 pub fn normal(name: &str, len: usize) -> Vec<f32> {
     let hash = fnv1a(name);
     let scale = (3.0f64 / 4.0).sqrt();
-    (0..len as u64).map(|i| ((0..4).map(|k| uniform_at(hash, 4 * i + k)).sum::<f64>() * scale) as f32).collect()
+    (0..len as u64)
+        .map(|i| ((0..4).map(|k| uniform_at(hash, 4 * i + k)).sum::<f64>() * scale) as f32)
+        .collect()
 }

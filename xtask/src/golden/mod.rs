@@ -45,7 +45,12 @@ fn run_manifest(path: &Path, report: &mut Report<'_>) -> anyhow::Result<()> {
     }
 }
 
-fn run_pipeline(folder: &Path, _manifest: &Value, files: &[Value], report: &mut Report<'_>) -> anyhow::Result<()> {
+fn run_pipeline(
+    folder: &Path,
+    _manifest: &Value,
+    files: &[Value],
+    report: &mut Report<'_>,
+) -> anyhow::Result<()> {
     for entry in files {
         let name = entry["file"].as_str().context("an entry of `files` has a file name")?;
         let file = TensorFile::open(&folder.join(name), entry)?;

@@ -5,9 +5,9 @@ pub mod linear;
 use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [linear::tests::cases(), ].into_iter().flatten().collect()
+    [linear::tests::cases()].into_iter().flatten().collect()
 }
 
 pub(crate) fn benches() -> Vec<Bench> {
-    [linear::bench::benches(), ].into_iter().flatten().collect()
+    [linear::bench::benches()].into_iter().flatten().collect()
 }

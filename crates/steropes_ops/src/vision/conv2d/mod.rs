@@ -48,7 +48,12 @@ impl Conv2dWeights {
     /// # Errors
     /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Value`] if an argument is not as above or the
     /// stride is 0.
-    pub fn pack(weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: usize) -> Result<Self, OpError> {
+    pub fn pack(
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        stride: usize,
+        padding: usize,
+    ) -> Result<Self, OpError> {
         let &[outputs, inputs, kernel, width] = weight.shape() else {
             return Err(OpError::shape(OP, "weight", "[outputs, inputs, kernel, kernel]", weight.shape()));
         };
@@ -117,4 +122,3 @@ pub fn conv2d(x: &Tensor, weights: &Conv2dWeights, options: ConvOptions<'_>) -> 
         _ => unreachable!("`host` refuses other devices"),
     }
 }
-

@@ -63,7 +63,11 @@ impl ConfidenceMode {
 ///
 /// # Source
 /// DUSt3R, arXiv:2312.14132, section 3; written from the formulas.
-pub fn pointmap(raw: &Tensor, depth: DepthMode, confidence: ConfidenceMode) -> Result<(Tensor, Tensor), OpError> {
+pub fn pointmap(
+    raw: &Tensor,
+    depth: DepthMode,
+    confidence: ConfidenceMode,
+) -> Result<(Tensor, Tensor), OpError> {
     let &[batch, height, width, 4] = raw.shape() else {
         return Err(OpError::shape(OP, "raw", "[batch, height, width, 4]", raw.shape()));
     };
@@ -71,8 +75,11 @@ pub fn pointmap(raw: &Tensor, depth: DepthMode, confidence: ConfidenceMode) -> R
     let pixels = batch * height * width;
     let mut points = vec![0.0f32; 3 * pixels];
     let mut confidences = vec![0.0f32; pixels];
-    points.par_chunks_mut(3 * 1024).zip(confidences.par_chunks_mut(1024)).zip(values.par_chunks(4 * 1024)).for_each(
-        |((points, confidences), raw)| {
+    points
+        .par_chunks_mut(3 * 1024)
+        .zip(confidences.par_chunks_mut(1024))
+        .zip(values.par_chunks(4 * 1024))
+        .for_each(|((points, confidences), raw)| {
             for ((p, c), raw) in points.chunks_exact_mut(3).zip(confidences).zip(raw.chunks_exact(4)) {
                 let d = (raw[0] * raw[0] + raw[1] * raw[1] + raw[2] * raw[2]).sqrt();
                 let scale = match depth {
@@ -83,7 +90,6 @@ pub fn pointmap(raw: &Tensor, depth: DepthMode, confidence: ConfidenceMode) -> R
                 (p[0], p[1], p[2]) = (raw[0] * scale, raw[1] * scale, raw[2] * scale);
                 *c = confidence.apply(raw[3]);
             }
-        },
-    );
+        });
     Ok((on_cpu(&[batch, height, width, 3], points), on_cpu(&[batch, height, width], confidences)))
 }

@@ -30,7 +30,12 @@ pub fn resize_bilinear(x: &Tensor, out_height: usize, out_width: usize) -> Resul
         return Err(OpError::shape(OP, "x", "[batch, height, width, channels], no extent 0", x.shape()));
     }
     if out_height == 0 || out_width == 0 {
-        return Err(OpError::value(OP, "out_height, out_width", "at least 1", format!("{out_height}, {out_width}")));
+        return Err(OpError::value(
+            OP,
+            "out_height, out_width",
+            "at least 1",
+            format!("{out_height}, {out_width}"),
+        ));
     }
     let shape = [batch, out_height, out_width, channels];
     let values = host::<f32>(OP, "x", x)?;
