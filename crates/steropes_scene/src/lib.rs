@@ -2,5 +2,6 @@
 //! network.
 
 mod camera;
+pub mod geometry;
 
 pub use camera::{Camera, Intrinsics};

@@ -1,0 +1,10 @@
+//! Closed-form and robust fits of poses: similarity of two point sets, camera pose from points.
+
+mod error;
+pub mod pnp;
+pub(crate) mod polynomial;
+pub mod procrustes;
+pub(crate) mod random;
+
+pub use error::GeometryError;
+pub(crate) use error::{check_finite, check_length, check_weights};
