@@ -132,6 +132,10 @@ impl<'a> Golden<'a> {
         report: &mut Report<'_>,
     ) -> anyhow::Result<()> {
         let file = TensorFile::open(&self.folder.join(format!("{stem}.safetensors")), entry)?;
+        let listed = entry["tensors"].as_object().into_iter().flatten();
+        for (name, _) in listed.filter(|(name, _)| !file.has(name)) {
+            report.verdict(&format!("{label} {name}"), Err("the file lacks this tensor".to_owned()));
+        }
         for case in pair_cases(stem, entry)? {
             let mut seen = BTreeMap::new();
             match self.run_pair(model, &case, &file, &mut seen) {
