@@ -18,6 +18,25 @@ pub(crate) enum Literal {
     Tuple(Vec<Literal>),
 }
 
+impl std::fmt::Display for Literal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Bool(flag) => write!(f, "{flag}"),
+            Self::Int(int) => write!(f, "{int}"),
+            Self::Float(float) => write!(f, "{float}"),
+            Self::Text(text) => write!(f, "`{text}`"),
+            Self::Tuple(items) => {
+                f.write_str("(")?;
+                for (i, item) in items.iter().enumerate() {
+                    write!(f, "{}{item}", if i == 0 { "" } else { ", " })?;
+                }
+                f.write_str(")")
+            }
+        }
+    }
+}
+
 /// A constructor call: the class and its keyword arguments.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Call {

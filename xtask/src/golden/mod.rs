@@ -4,6 +4,7 @@
 //! `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
 
 mod files;
+mod networks;
 mod report;
 
 pub use files::TensorFile;
@@ -41,7 +42,7 @@ fn run_manifest(path: &Path, report: &mut Report<'_>) -> anyhow::Result<()> {
     let folder = path.parent().context("a manifest lies in a folder")?;
     match manifest.get("files") {
         Some(Value::Array(files)) => run_pipeline(folder, &manifest, files, report),
-        _ => run_networks(folder, &manifest, report),
+        _ => networks::run(folder, &manifest, report),
     }
 }
 
@@ -59,10 +60,6 @@ fn run_pipeline(
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }
-    Ok(())
-}
-
-fn run_networks(_folder: &Path, _manifest: &Value, _report: &mut Report<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 

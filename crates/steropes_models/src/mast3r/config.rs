@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use steropes_ops::vision::pointmap::{ConfidenceMode, DepthMode};
 
 /// The keyword arguments that a constructor call may have.
-const ARGUMENTS: [&str; 23] = [
+const ARGUMENTS: [&str; 22] = [
     "output_mode",
     "head_type",
     "depth_mode",
@@ -30,7 +30,6 @@ const ARGUMENTS: [&str; 23] = [
     "mlp_ratio",
     "norm_im2_in_dec",
     "pos_embed",
-    "norm_eps",
 ];
 
 /// The extents of a stack of transformer blocks.
@@ -160,7 +159,10 @@ impl Config {
                 "square_ok" => self.square_ok = value.as_bool().ok_or("`square_ok` must be true or false")?,
                 "license" | "licence" => self.licence = value.as_str().map(str::to_owned),
                 "train_long_side" => self.training_sizes = ascending_sides(value)?,
-                "norm_eps" => self.norm_eps = number(&BTreeMap::new(), name, value.as_f64())? as f32,
+                "norm_eps" => {
+                    let eps = value.as_f64().filter(|&eps| eps > 0.0 && eps < 1.0);
+                    self.norm_eps = eps.ok_or("`norm_eps` must be a number between 0 and 1")? as f32;
+                }
                 "dpt_hooks" => {
                     let hooks: Option<Vec<usize>> = value
                         .as_array()
@@ -195,17 +197,13 @@ impl Config {
         if head != HeadKind::Linear && decoder.depth < 2 {
             return Err(format!("`dec_depth` must be at least 2 for a DPT head, got {}", decoder.depth));
         }
-        let mlp_ratio = number(given, "mlp_ratio", Some(4.0))?;
-        if !(mlp_ratio > 0.0 && mlp_ratio <= 64.0) {
-            return Err(format!("`mlp_ratio` must be above 0 and at most 64, got {mlp_ratio}"));
-        }
         Ok(Self {
             patch_size: positive(given, "patch_size", 16)?,
             encoder,
             decoder,
-            mlp_ratio,
+            mlp_ratio: mlp_ratio(given)?,
             rope_base: rope_base(given)?,
-            norm_eps: number(given, "norm_eps", Some(1e-6))? as f32,
+            norm_eps: 1e-6,
             norm_memory: flag(given, "norm_im2_in_dec", true)?,
             head,
             depth_mode: depth_mode(given)?,
@@ -268,6 +266,15 @@ fn head_kind(given: &BTreeMap<String, Literal>, points: ConfidenceMode) -> Resul
     }
 }
 
+fn mlp_ratio(given: &BTreeMap<String, Literal>) -> Result<f64, String> {
+    let Some(value) = given.get("mlp_ratio") else {
+        return Ok(4.0);
+    };
+    bound(value)
+        .filter(|&ratio| ratio > 0.0 && ratio <= 64.0)
+        .ok_or_else(|| format!("`mlp_ratio` must be above 0 and at most 64, got {value}"))
+}
+
 fn rope_base(given: &BTreeMap<String, Literal>) -> Result<f32, String> {
     let name = text(given, "pos_embed", "cosine")?;
     let base = name.strip_prefix("RoPE").and_then(|base| base.parse::<f32>().ok());
@@ -311,7 +318,7 @@ fn confidence_mode(given: &BTreeMap<String, Literal>, key: &str) -> Result<Optio
 
 /// A mode such as `('exp', -inf, inf)`; `None` if it is absent or None.
 fn mode<'a>(given: &'a BTreeMap<String, Literal>, key: &str) -> Result<Option<(&'a str, f64, f64)>, String> {
-    let wrong = |value: &Literal| format!("`{key}` must be a name and two bounds, got {value:?}");
+    let wrong = |value: &Literal| format!("`{key}` must be a name and two bounds, got {value}");
     match given.get(key) {
         None | Some(Literal::None) => Ok(None),
         Some(value @ Literal::Tuple(items)) => match items.as_slice() {
@@ -360,20 +367,11 @@ fn positive(given: &BTreeMap<String, Literal>, key: &str, default: usize) -> Res
     }
 }
 
-fn number(given: &BTreeMap<String, Literal>, key: &str, default: Option<f64>) -> Result<f64, String> {
-    match given.get(key) {
-        Some(Literal::Int(int)) => Ok(*int as f64),
-        Some(Literal::Float(float)) if float.is_finite() => Ok(*float),
-        None if default.is_some() => Ok(default.expect("tested before")),
-        other => Err(format!("`{key}` must be a number, got {other:?}")),
-    }
-}
-
 fn flag(given: &BTreeMap<String, Literal>, key: &str, default: bool) -> Result<bool, String> {
     match given.get(key) {
         None => Ok(default),
         Some(Literal::Bool(flag)) => Ok(*flag),
-        Some(value) => Err(format!("`{key}` must be true or false, got {value:?}")),
+        Some(value) => Err(format!("`{key}` must be true or false, got {value}")),
     }
 }
 
@@ -381,7 +379,7 @@ fn text<'a>(given: &'a BTreeMap<String, Literal>, key: &str, default: &'a str) -
     match given.get(key) {
         None => Ok(default),
         Some(Literal::Text(text)) => Ok(text),
-        Some(value) => Err(format!("`{key}` must be a text, got {value:?}")),
+        Some(value) => Err(format!("`{key}` must be a text, got {value}")),
     }
 }
 

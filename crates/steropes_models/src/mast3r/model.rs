@@ -237,22 +237,22 @@ fn is_known_unused(name: &str) -> bool {
 
 /// The weight file, the configuration and the name of the model at `path`.
 fn files_of(path: &Path) -> Result<(PathBuf, PathBuf, String), ModelError> {
-    let name_of = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    if path.is_dir() {
+    let folder_name = |folder: &Path| {
         // A path such as `.` has no name of its own.
-        let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let name = whole.file_name().map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned());
-        return Ok((path.join("model.safetensors"), path.join("config.json"), name));
+        let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        whole.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+    };
+    if path.is_dir() {
+        return Ok((path.join("model.safetensors"), path.join("config.json"), folder_name(path)));
     }
     let file = path.display().to_string();
     if path.extension().is_none_or(|extension| extension != "safetensors") && path.exists() {
         let problem = "a model must be a .safetensors file or a folder that holds one; convert it".to_owned();
         return Err(ModelError::Config { file, problem });
     }
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let name = match name_of(path) {
-        Some(stem) if stem != "model" => stem,
-        _ => name_of(folder).unwrap_or_else(|| "model".to_owned()),
-    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let stem =
+        path.file_stem().filter(|stem| *stem != "model").map(|stem| stem.to_string_lossy().into_owned());
+    let name = stem.unwrap_or_else(|| folder_name(folder));
     Ok((path.to_owned(), folder.join("config.json"), name))
 }
