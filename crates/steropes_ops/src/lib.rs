@@ -6,6 +6,7 @@ pub mod attention;
 pub mod elementwise;
 mod error;
 pub mod linalg;
+pub mod matching;
 pub mod norm;
 pub mod position;
 pub mod vision;
@@ -20,6 +21,7 @@ pub fn cases() -> Vec<Case> {
         attention::cases(),
         elementwise::cases(),
         linalg::cases(),
+        matching::cases(),
         norm::cases(),
         position::cases(),
         vision::cases(),
@@ -35,6 +37,7 @@ pub fn benches() -> Vec<Bench> {
         attention::benches(),
         elementwise::benches(),
         linalg::benches(),
+        matching::benches(),
         norm::benches(),
         position::benches(),
         vision::benches(),
