@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod elementwise;
 mod error;
 pub mod linalg;
+pub mod matching;
 pub mod norm;
 pub mod position;
 pub mod vision;
@@ -21,6 +22,7 @@ pub fn cases() -> Vec<Case> {
         attention::cases(),
         elementwise::cases(),
         linalg::cases(),
+        matching::cases(),
         norm::cases(),
         position::cases(),
         vision::cases(),
@@ -36,6 +38,7 @@ pub fn benches() -> Vec<Bench> {
         attention::benches(),
         elementwise::benches(),
         linalg::benches(),
+        matching::benches(),
         norm::benches(),
         position::benches(),
         vision::benches(),
