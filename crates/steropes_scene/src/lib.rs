@@ -3,5 +3,6 @@
 
 mod camera;
 pub mod geometry;
+pub mod two_view;
 
 pub use camera::{Camera, Intrinsics};
