@@ -5,6 +5,7 @@
 pub mod attention;
 pub mod elementwise;
 mod error;
+pub mod geometry;
 pub mod linalg;
 pub mod norm;
 pub mod position;
@@ -19,6 +20,7 @@ pub fn cases() -> Vec<Case> {
     [
         attention::cases(),
         elementwise::cases(),
+        geometry::cases(),
         linalg::cases(),
         norm::cases(),
         position::cases(),
@@ -34,6 +36,7 @@ pub fn benches() -> Vec<Bench> {
     [
         attention::benches(),
         elementwise::benches(),
+        geometry::benches(),
         linalg::benches(),
         norm::benches(),
         position::benches(),
