@@ -2,5 +2,6 @@
 //! network.
 
 mod camera;
+pub mod photo;
 
 pub use camera::{Camera, Intrinsics};

@@ -4,6 +4,7 @@
 //! `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
 
 mod files;
+mod photos;
 mod report;
 
 pub use files::TensorFile;
@@ -62,7 +63,26 @@ fn run_pipeline(
     Ok(())
 }
 
-fn run_networks(_folder: &Path, _manifest: &Value, _report: &mut Report<'_>) -> anyhow::Result<()> {
+fn run_networks(folder: &Path, manifest: &Value, report: &mut Report<'_>) -> anyhow::Result<()> {
+    run_preprocessing(folder, manifest, report)
+}
+
+/// The list `preprocess`, and every entry, also below `additions`, that describes a folder of pictures; the tensors
+/// of `NAME/` lie in `NAME.safetensors`.
+fn run_preprocessing(folder: &Path, manifest: &Value, report: &mut Report<'_>) -> anyhow::Result<()> {
+    let salt = manifest["salt"].as_str().unwrap_or_default();
+    if let Some(cases) = manifest["preprocess"].as_array() {
+        photos::run_preprocess(salt, cases, report)?;
+    }
+    let entries = [manifest, &manifest["additions"]].into_iter().filter_map(Value::as_object).flatten();
+    for (name, entry) in entries {
+        if entry.get("runs").is_some() && entry.get("decode").is_some() {
+            let pictures = name.trim_end_matches('/');
+            let tensors = folder.join(format!("{pictures}.safetensors"));
+            let tensors = if tensors.exists() { Some(TensorFile::open(&tensors, entry)?) } else { None };
+            photos::run_photos(&folder.join(pictures), entry, tensors.as_ref(), report)?;
+        }
+    }
     Ok(())
 }
 
