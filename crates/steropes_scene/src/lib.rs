@@ -5,5 +5,6 @@ pub mod bundle;
 mod camera;
 pub mod geometry;
 pub mod two_view;
+pub mod photo;
 
 pub use camera::{Camera, Intrinsics};

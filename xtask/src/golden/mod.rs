@@ -6,6 +6,7 @@
 mod files;
 mod geometry;
 mod networks;
+mod photos;
 mod report;
 
 pub use files::TensorFile;
@@ -43,7 +44,10 @@ fn run_manifest(path: &Path, report: &mut Report<'_>) -> anyhow::Result<()> {
     let folder = path.parent().context("a manifest lies in a folder")?;
     match manifest.get("files") {
         Some(Value::Array(files)) => run_pipeline(folder, &manifest, files, report),
-        _ => networks::run(folder, &manifest, report),
+        _ => {
+            run_preprocessing(folder, &manifest, report)?;
+            networks::run(folder, &manifest, report)
+        }
     }
 }
 
@@ -64,6 +68,25 @@ fn run_pipeline(
         match entry["checks_spec"].as_str().unwrap_or_default() {
             "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
             section => report.not_built(&format!("{}: section {section}", file.stem())),
+        }
+    }
+    Ok(())
+}
+
+/// The list `preprocess`, and every entry, also below `additions`, that describes a folder of pictures; the tensors
+/// of `NAME/` lie in `NAME.safetensors`.
+fn run_preprocessing(folder: &Path, manifest: &Value, report: &mut Report<'_>) -> anyhow::Result<()> {
+    let salt = manifest["salt"].as_str().unwrap_or_default();
+    if let Some(cases) = manifest["preprocess"].as_array() {
+        photos::run_preprocess(salt, cases, report)?;
+    }
+    let entries = [manifest, &manifest["additions"]].into_iter().filter_map(Value::as_object).flatten();
+    for (name, entry) in entries {
+        if entry.get("runs").is_some() && entry.get("decode").is_some() {
+            let pictures = name.trim_end_matches('/');
+            let tensors = folder.join(format!("{pictures}.safetensors"));
+            let tensors = if tensors.exists() { Some(TensorFile::open(&tensors, entry)?) } else { None };
+            photos::run_photos(&folder.join(pictures), entry, tensors.as_ref(), report)?;
         }
     }
     Ok(())
