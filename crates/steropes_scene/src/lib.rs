@@ -2,5 +2,7 @@
 //! network.
 
 mod camera;
+pub mod matching;
+pub mod pair_graph;
 
 pub use camera::{Camera, Intrinsics};

@@ -4,6 +4,8 @@
 //! `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
 
 mod files;
+mod matching;
+mod pairs;
 mod report;
 
 pub use files::TensorFile;
@@ -53,9 +55,17 @@ fn run_pipeline(
 ) -> anyhow::Result<()> {
     for entry in files {
         let name = entry["file"].as_str().context("an entry of `files` has a file name")?;
+        let section = entry["checks_spec"].as_str().unwrap_or_default();
+        if section == "1" {
+            pairs::run(&folder.join(name), report)?;
+            continue;
+        }
         let file = TensorFile::open(&folder.join(name), entry)?;
         // One arm per section of the pipeline specification.
-        match entry["checks_spec"].as_str().unwrap_or_default() {
+        match section {
+            "3.1" => matching::nearest(&file, report)?,
+            "3.2" => matching::fast(&file, report)?,
+            "3.3, 3.4" => matching::correspondences(&file, report)?,
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }
