@@ -22,11 +22,11 @@ use steropes_testkit::{Tolerance, check_equal};
 pub fn nearest(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
     let cases = file.entry()["params"]["cases"].as_object().context("`params.cases` is an object")?;
     for (case, params) in cases {
-        let metric = metric(&params["dist"])?;
+        let (metric, metric_name) = metric(&params["dist"])?;
         let (set, _) = case.rsplit_once('.').context("a case is named SET.METRIC")?;
         let (a, b) = (tensor(file, &format!("{set}.a"))?, tensor(file, &format!("{set}.b"))?);
         let both = bruteforce_reciprocal_nns(&a, &b, metric)?;
-        let threshold = gap_threshold(file, metric.1);
+        let threshold = gap_threshold(file, metric_name);
         let mut all_clear = true;
         for (side, got) in [("a", &both.nearest_in_2), ("b", &both.nearest_in_1)] {
             let gap = format!("{case}.gap_{side}");
@@ -40,7 +40,7 @@ pub fn nearest(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()>
             let got: Vec<i64> = both.mutual().into_iter().flatten().map(i64::from).collect();
             report.verdict(&format!("{}/{mutual}", file.stem()), equal(&got, &file.i64(&mutual)?));
         }
-        all_searches_agree(file, case, [&a, &b], metric.0, report)?;
+        all_searches_agree(file, case, [&a, &b], metric, report)?;
     }
     Ok(())
 }
