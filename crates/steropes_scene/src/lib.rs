@@ -6,5 +6,7 @@ mod camera;
 pub mod geometry;
 pub mod two_view;
 pub mod photo;
+pub mod matching;
+pub mod pair_graph;
 
 pub use camera::{Camera, Intrinsics};

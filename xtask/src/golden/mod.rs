@@ -7,6 +7,8 @@ mod files;
 mod geometry;
 mod networks;
 mod photos;
+mod matching;
+mod pairs;
 mod report;
 
 pub use files::TensorFile;
@@ -61,12 +63,19 @@ fn run_pipeline(
         let name = entry["file"].as_str().context("an entry of `files` has a file name")?;
         if !name.ends_with(".safetensors") {
             report.not_built(name);
+        let section = entry["checks_spec"].as_str().unwrap_or_default();
+        if section == "1" {
+            pairs::run(&folder.join(name), report)?;
             continue;
         }
         let file = TensorFile::open(&folder.join(name), entry)?;
         // One arm per section of the pipeline specification.
         match entry["checks_spec"].as_str().unwrap_or_default() {
             "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
+        match section {
+            "3.1" => matching::nearest(&file, report)?,
+            "3.2" => matching::fast(&file, report)?,
+            "3.3, 3.4" => matching::correspondences(&file, report)?,
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }
