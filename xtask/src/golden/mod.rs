@@ -4,6 +4,7 @@
 //! `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
 
 mod files;
+mod geometry;
 mod networks;
 mod report;
 
@@ -54,9 +55,14 @@ fn run_pipeline(
 ) -> anyhow::Result<()> {
     for entry in files {
         let name = entry["file"].as_str().context("an entry of `files` has a file name")?;
+        if !name.ends_with(".safetensors") {
+            report.not_built(name);
+            continue;
+        }
         let file = TensorFile::open(&folder.join(name), entry)?;
         // One arm per section of the pipeline specification.
         match entry["checks_spec"].as_str().unwrap_or_default() {
+            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }
