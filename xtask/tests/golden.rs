@@ -33,8 +33,14 @@ fn networks() {
 }
 
 #[test]
+fn pipeline() {
+    assert_golden(golden("pipeline"));
+}
+
+#[test]
 fn the_copy_in_the_repository() {
     assert_golden(workspace().join("tests/golden/networks"));
+    assert_golden(workspace().join("tests/golden/pipeline"));
 }
 
 #[test]
