@@ -16,7 +16,10 @@ pub(crate) fn cases() -> Vec<Case> {
             expect_error(pixel_shuffle(&normal(d, "x", &[1, 2, 2, 4]), 0), "`patch` must be between 1")
         }),
         case("pixel_shuffle/error/patch_overflows", |d| {
-            expect_error(pixel_shuffle(&normal(d, "x", &[1, 2, 2, 4]), usize::MAX), "`patch` must be between 1")
+            expect_error(
+                pixel_shuffle(&normal(d, "x", &[1, 2, 2, 4]), usize::MAX),
+                "`patch` must be between 1",
+            )
         }),
         case("pixel_shuffle/error/rank", |d| {
             expect_error(pixel_shuffle(&normal(d, "x", &[2, 2, 4]), 2), "`x` must be [batch")
