@@ -19,7 +19,7 @@
 //! | `x86`, `neon`, `plain` | the instruction sets |
 //! | `pack` | weights packed once, rows packed block by block from any row source |
 //! | `product` | blocking, fused epilogues, threads |
-//! | `math` | exp, erf, GELU |
+//! | `math` | exponentials, GELU |
 //! | `peak` | what the machine can do at most, to judge the kernels by |
 //!
 //! The unit of packing is a group of 32 bits, which is one f32 today. Two bf16 or four int8 values take the

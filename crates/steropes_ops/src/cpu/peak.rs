@@ -21,9 +21,9 @@ pub struct Peak {
 }
 
 /// Repetitions; the best counts, because other programs can only slow a run down.
-const RUNS: usize = 20;
-/// Steps of a run: a few milliseconds on a current core.
-const STEPS: usize = 1 << 21;
+const RUNS: usize = 50;
+/// Steps of a run: a few milliseconds on a current core, short enough to fit between two interruptions.
+const STEPS: usize = 1 << 19;
 /// f32 values copied, 64 MB: more than a cache holds.
 const COPIED: usize = 1 << 24;
 

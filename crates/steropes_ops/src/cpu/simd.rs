@@ -187,22 +187,25 @@ pub(super) unsafe fn tile<
     }
 }
 
-/// The loop behind [`Simd::multiply_adds`]; `CHAINS` sums must fit the registers beside two operands.
+/// The loop behind [`Simd::multiply_adds`]; `CHAINS` sums must fit the registers beside one operand.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "index loops with constant bounds are what becomes registers")]
 pub(super) fn multiply_adds<S: Simd, const CHAINS: usize>(s: S, iterations: usize) -> (f64, f32) {
     let x = s.splat(std::hint::black_box(1e-3));
-    let mut sums = [s.splat(0.0); CHAINS];
-    for (i, sum) in sums.iter_mut().enumerate() {
-        *sum = s.splat(std::hint::black_box(i as f32));
+    // Different starts, so that no two chains are the same sum.
+    let start = s.splat(std::hint::black_box(1.0));
+    let mut sums = [start; CHAINS];
+    for c in 1..CHAINS {
+        sums[c] = sums[c - 1] + start;
     }
     for _ in 0..iterations {
-        for sum in &mut sums {
-            *sum = x.mul_add(x, *sum);
+        for c in 0..CHAINS {
+            sums[c] = x.mul_add(x, sums[c]);
         }
     }
-    let mut total = 0.0;
-    for sum in sums {
-        total += sum.sum();
+    let mut total = s.splat(0.0);
+    for c in 0..CHAINS {
+        total = total + sums[c];
     }
-    ((iterations * CHAINS * S::LANES * 2) as f64, total)
+    ((iterations * CHAINS * S::LANES * 2) as f64, total.sum())
 }
