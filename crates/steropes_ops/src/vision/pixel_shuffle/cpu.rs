@@ -1,14 +1,11 @@
 //! One task per row of tokens, which becomes `patch` rows of the result. A token is first copied, in the order of memory,
 //! to a buffer that stays in the inner caches: reading it in the order of the result would jump by `patch²` values and wait
-//! for memory at every jump. Each row of the patch is then a matrix `[channels][patch]` of the buffer; it is transposed in
-//! blocks of 4 x 4, which the compiler keeps in vector registers.
+//! for memory at every jump. Each row of the patch is then a matrix `[channels][patch]` of the buffer, which is transposed
+//! in squares of a vector.
 
 use crate::cpu::Isa;
 use crate::cpu::simd::{Kernel, Simd};
 use rayon::prelude::*;
-
-/// Side of a transposed block.
-const SIDE: usize = 4;
 
 /// Values between the channels of the buffer. Without them, patches of 16 x 16 would lie a power of two apart and share few
 /// sets of the first-level cache.
@@ -37,7 +34,7 @@ struct TokenRow<'a> {
 impl Kernel for TokenRow<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, s: S) {
         let (patch, channels) = (self.patch, self.channels);
         let taps = patch * patch;
         let line_len = self.y.len() / patch;
@@ -47,7 +44,7 @@ impl Kernel for TokenRow<'_> {
             }
             for (r, line) in self.y.chunks_exact_mut(line_len).enumerate() {
                 let y = &mut line[col * patch * channels..][..patch * channels];
-                transpose(&self.buffer[r * patch..], taps + GAP, y, channels);
+                transpose(s, &self.buffer[r * patch..], taps + GAP, y, channels);
             }
         }
     }
@@ -55,29 +52,32 @@ impl Kernel for TokenRow<'_> {
 
 /// `y[c][channel] = x[channel * stride + c]` for `y` with rows of `channels` values.
 #[inline(always)]
-fn transpose(x: &[f32], stride: usize, y: &mut [f32], channels: usize) {
+fn transpose<S: Simd>(s: S, x: &[f32], stride: usize, y: &mut [f32], channels: usize) {
     let patch = y.len() / channels;
-    let (whole_columns, whole_channels) = (patch / SIDE * SIDE, channels / SIDE * SIDE);
-    for channel in (0..whole_channels).step_by(SIDE) {
-        for c in (0..whole_columns).step_by(SIDE) {
-            let mut rows = [[0.0f32; SIDE]; SIDE];
-            for (i, row) in rows.iter_mut().enumerate() {
-                row.copy_from_slice(&x[(channel + i) * stride + c..][..SIDE]);
-            }
-            for j in 0..SIDE {
-                let column = [rows[0][j], rows[1][j], rows[2][j], rows[3][j]];
-                y[(c + j) * channels + channel..][..SIDE].copy_from_slice(&column);
+    if channels < S::LANES {
+        for (channel, x) in x.chunks(stride).enumerate() {
+            for (c, v) in x[..patch].iter().enumerate() {
+                y[c * channels + channel] = *v;
             }
         }
-        for c in whole_columns..patch {
-            for i in channel..channel + SIDE {
-                y[c * channels + i] = x[i * stride + c];
-            }
-        }
+        return;
     }
-    for channel in whole_channels..channels {
-        for (c, v) in x[channel * stride..][..patch].iter().enumerate() {
-            y[c * channels + channel] = *v;
+    assert!(x.len() >= (channels - 1) * stride + patch, "a row of the patch in every channel");
+    for block in 0..channels.div_ceil(S::LANES) {
+        // The last block overlaps the one before, so that all are whole: it writes the same values again.
+        let channel = (block * S::LANES).min(channels - S::LANES);
+        for c in (0..patch).step_by(S::LANES) {
+            let mut rows = [std::ptr::null(); 16];
+            for (i, row) in rows.iter_mut().enumerate().take(S::LANES) {
+                *row = x[(channel + i) * stride + c..].as_ptr();
+            }
+            let count = S::LANES.min(patch - c);
+            // SAFETY: the rows have `count` values by the assertion; column `c + g` of `y` has a vector's number of
+            // channels from `channel` on.
+            unsafe {
+                let to = y.as_mut_ptr().add(c * channels + channel);
+                s.transpose(&rows, count, f32::NEG_INFINITY, to, channels);
+            }
         }
     }
 }
