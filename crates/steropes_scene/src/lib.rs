@@ -3,5 +3,7 @@
 
 pub mod bundle;
 mod camera;
+pub mod geometry;
+pub mod two_view;
 
 pub use camera::{Camera, Intrinsics};

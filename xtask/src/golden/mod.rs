@@ -4,6 +4,8 @@
 //! `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
 
 mod files;
+mod geometry;
+mod networks;
 mod report;
 
 pub use files::TensorFile;
@@ -41,7 +43,7 @@ fn run_manifest(path: &Path, report: &mut Report<'_>) -> anyhow::Result<()> {
     let folder = path.parent().context("a manifest lies in a folder")?;
     match manifest.get("files") {
         Some(Value::Array(files)) => run_pipeline(folder, &manifest, files, report),
-        _ => run_networks(folder, &manifest, report),
+        _ => networks::run(folder, &manifest, report),
     }
 }
 
@@ -53,16 +55,17 @@ fn run_pipeline(
 ) -> anyhow::Result<()> {
     for entry in files {
         let name = entry["file"].as_str().context("an entry of `files` has a file name")?;
+        if !name.ends_with(".safetensors") {
+            report.not_built(name);
+            continue;
+        }
         let file = TensorFile::open(&folder.join(name), entry)?;
         // One arm per section of the pipeline specification.
         match entry["checks_spec"].as_str().unwrap_or_default() {
+            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }
-    Ok(())
-}
-
-fn run_networks(_folder: &Path, _manifest: &Value, _report: &mut Report<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
