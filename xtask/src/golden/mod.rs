@@ -3,6 +3,7 @@
 //! A manifest of the networks is an object keyed by case; a manifest of the geometry pipeline has a list
 //! `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
 
+mod alignment;
 mod files;
 mod report;
 
@@ -56,6 +57,7 @@ fn run_pipeline(
         let file = TensorFile::open(&folder.join(name), entry)?;
         // One arm per section of the pipeline specification.
         match entry["checks_spec"].as_str().unwrap_or_default() {
+            section if alignment::covers(section) => alignment::run(&file, section, report),
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }

@@ -1,0 +1,3 @@
+//! Estimates of single cameras and poses from points.
+
+pub mod focal;
