@@ -62,7 +62,7 @@ struct TurnedMatch {
 fn turned_points(
     problem: &AlignmentProblem,
     forward: &Forward,
-    depths: &[f32],
+    depths: &[f64],
     rotations: &[UnitQuaternion<f64>],
 ) -> Vec<TurnedMatch> {
     let mut first = vec![0];
@@ -75,7 +75,7 @@ fn turned_points(
             let points = [0, 1].map(|side| {
                 let image = pair.images[side];
                 let v = &forward.views[image];
-                let z = f64::from(depths[first[image] + pair.anchors[side][m] as usize])
+                let z = depths[first[image] + pair.anchors[side][m] as usize]
                     * (1.0 + (f64::from(pair.offsets[side][m]) - 1.0) * v.relief);
                 let ray = |c: usize| (f64::from(pair.pixels[side][m][c]) - v.principal_px[c]) / v.focal_px;
                 rotations[image] * Vector3::new(z * ray(0), z * ray(1), z)

@@ -13,6 +13,7 @@
 //! | root of the kinematic tree | the tree's centre | a node that is usually near an end; give the tree for parity |
 //! | scale | that of the coarse stage: the median depth ratio after the fine stage is 1 | drifts in the fine stage |
 //! | world frame | the first camera | wherever rounding took the root |
+//! | arithmetic | f32 per match | f64, so that long runs follow other f64 programs |
 //! | pairs with weak matches | all matches count | below a confidence of 5 the pair falls back to pointmaps |
 //!
 //! The principal point starts where [`AlignmentImage::principal_px`] says: the published program uses `(W/2, H/2)`,
@@ -34,7 +35,7 @@ pub use initial::InitialCameras;
 pub use optimise::{Aligner, Evaluation, Stage};
 pub use parameters::{ImageParameters, Parameters};
 pub use rescale::{Correction, Rescaling, TrackDepth, dense_for_cameras, rescale_to_tracks};
-pub use steropes_ops::geometry::sparse_alignment::FrameTargets;
+pub use steropes_ops::geometry::sparse_alignment::{FrameTargets, Precision};
 pub use tree::{KinematicTree, TreeChoice, WardTree, maximum_spanning, ward};
 
 use crate::camera::Camera;
@@ -124,6 +125,8 @@ pub struct AlignmentOptions {
     /// Weight of the squared distance of the principal point from its start relative to the image's size, mean over
     /// images; 0 for none.
     pub principal_prior: f64,
+    /// Arithmetic of the losses.
+    pub precision: Precision,
     /// The kinematic tree.
     pub tree: TreeChoice,
     /// Where to start.
@@ -146,6 +149,7 @@ impl Default for AlignmentOptions {
             optimise_depth: true,
             focal_prior: 0.0,
             principal_prior: 0.0,
+            precision: Precision::Single,
             tree: TreeChoice::Ward,
             start: Start::Identity,
             keep_coarse_scale: true,
@@ -159,6 +163,7 @@ impl AlignmentOptions {
     pub fn published(tree: TreeChoice) -> Self {
         Self {
             weak_pair_confidence: 5.0,
+            precision: Precision::Double,
             tree,
             keep_coarse_scale: false,
             first_camera_is_world: false,

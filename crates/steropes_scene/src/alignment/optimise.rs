@@ -6,6 +6,7 @@ use super::{
     AlignedImages, AlignmentError, AlignmentImage, AlignmentOptions, AlignmentPair, AlignmentProblem, KinematicTree,
     Start, TreeChoice, maximum_spanning, ward,
 };
+use rayon::prelude::*;
 use steropes_ops::geometry::sparse_alignment::{
     FrameTargets, MatchedPixel, PairMatches, SparseAlignment, ViewShape,
 };
@@ -60,7 +61,7 @@ impl Aligner {
         let shapes: Vec<_> = images.iter().map(shape).collect();
         let strong = |p: &&AlignmentPair| p.confidence.iter().any(|&c| c > options.weak_pair_confidence);
         let pairs: Vec<_> = problem.pairs.iter().filter(strong).map(packed_pair).collect();
-        let kernel = SparseAlignment::new(&shapes, &pairs)?;
+        let kernel = SparseAlignment::new(&shapes, &pairs, options.precision)?;
         let weak = |t: &&FrameTargets| {
             let pair = [t.view.min(t.frame), t.view.max(t.frame)];
             let same = |p: &&AlignmentPair| [p.images[0].min(p.images[1]), p.images[0].max(p.images[1])] == pair;
@@ -278,15 +279,17 @@ fn matched_pixels(problem: &AlignmentProblem) -> Vec<Vec<MatchedPixel>> {
     matched
 }
 
-/// Adam with both decay rates 0.9 (arXiv:1412.6980). Depths in f32, as there are many.
+/// Adam with both decay rates 0.9 (arXiv:1412.6980).
 struct Adam {
     steps: i32,
     images: Vec<[[f64; 2]; VALUES]>,
-    depths: [Vec<f32>; 2],
+    depths: [Vec<f64>; 2],
 }
 
 const DECAY: f64 = 0.9;
 const EPSILON: f64 = 1e-8;
+/// Depths that one thread takes at a time.
+const SHARE: usize = 4096;
 
 impl Adam {
     fn new(parameters: &Parameters) -> Self {
@@ -320,14 +323,17 @@ impl Adam {
         }
     }
 
-    fn step_depths(&mut self, depths: &mut [f32], gradient: &[f32], (rate, correction): (f64, f64)) {
-        let (rate, root) = (rate as f32, (1.0 / correction.sqrt()) as f32);
+    fn step_depths(&mut self, depths: &mut [f64], gradient: &[f64], (rate, correction): (f64, f64)) {
+        let root = 1.0 / correction.sqrt();
         let [means, squares] = &mut self.depths;
-        let state = means.iter_mut().zip(squares.iter_mut());
-        for ((depth, &g), (mean, square)) in depths.iter_mut().zip(gradient).zip(state) {
-            *mean += (1.0 - DECAY) as f32 * (g - *mean);
-            *square += (1.0 - DECAY) as f32 * (g * g - *square);
-            *depth -= rate * *mean / (square.sqrt() * root + EPSILON as f32);
-        }
+        let state = means.par_chunks_mut(SHARE).zip(squares.par_chunks_mut(SHARE));
+        let work = depths.par_chunks_mut(SHARE).zip(gradient.par_chunks(SHARE)).zip(state);
+        work.for_each(|((depths, gradient), (means, squares))| {
+            for i in 0..depths.len() {
+                means[i] += (1.0 - DECAY) * (gradient[i] - means[i]);
+                squares[i] += (1.0 - DECAY) * (gradient[i] * gradient[i] - squares[i]);
+                depths[i] -= rate * means[i] / (squares[i].sqrt() * root + EPSILON);
+            }
+        });
     }
 }

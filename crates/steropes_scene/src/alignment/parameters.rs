@@ -8,7 +8,6 @@
 use super::{AlignedImages, AlignmentImage, KinematicTree};
 use crate::camera::{Camera, Intrinsics};
 use nalgebra::{Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion, Vector3};
-use rayon::prelude::*;
 use steropes_ops::geometry::sparse_alignment::{PinholeGradient, PinholeView, RigidGradient, RigidView};
 
 /// Parameters of one image.
@@ -52,7 +51,7 @@ pub struct Parameters {
     /// One entry per image.
     pub images: Vec<ImageParameters>,
     /// Anchor depths divided by their median, image after image.
-    pub depths: Vec<f32>,
+    pub depths: Vec<f64>,
 }
 
 /// Constants of one image.
@@ -95,7 +94,7 @@ pub(super) struct Forward {
     decoded: Vec<Decoded>,
     pub(super) views: Vec<PinholeView>,
     pub(super) rigid: Vec<RigidView>,
-    pub(super) depths: Vec<f32>,
+    pub(super) depths: Vec<f64>,
 }
 
 /// Derivatives by what [`Forward`] holds.
@@ -103,7 +102,7 @@ pub(super) struct Forward {
 pub(super) struct Backward {
     pub(super) pinhole: Vec<PinholeGradient>,
     pub(super) rigid: Vec<RigidGradient>,
-    pub(super) depths: Vec<f32>,
+    pub(super) depths: Vec<f64>,
 }
 
 impl Backward {
@@ -170,7 +169,7 @@ impl Model {
             }
         };
         let depths = images.iter().zip(&self.images).flat_map(|(i, c)| {
-            i.anchor_depths.iter().map(|&d| (f64::from(d) / c.median_depth) as f32)
+            i.anchor_depths.iter().map(|&d| f64::from(d) / c.median_depth)
         });
         Parameters { images: images.iter().map(image).collect(), depths: depths.collect() }
     }
@@ -230,8 +229,7 @@ impl Model {
     fn depths(&self, parameters: &Parameters, out: &mut Forward) {
         for (d, c) in out.decoded.iter().zip(&self.images) {
             let slope = out.global * c.median_depth * d.size;
-            let at_zero = (out.global * d.distance - slope) as f32;
-            let slope = slope as f32;
+            let at_zero = out.global * d.distance - slope;
             let source = &parameters.depths[c.anchors.clone()];
             for (depth, relative) in out.depths[c.anchors.clone()].iter_mut().zip(source) {
                 *depth = at_zero + slope * relative;
@@ -240,14 +238,14 @@ impl Model {
     }
 
     /// Camera-frame points before size and global scale: depths at unit size, for the coarse stage.
-    pub(super) fn unit_depths(&self, parameters: &Parameters, forward: &Forward) -> Vec<f32> {
+    pub(super) fn unit_depths(&self, parameters: &Parameters, forward: &Forward) -> Vec<f64> {
         let mut depths = vec![0.0; parameters.depths.len()];
         for ((d, c), view) in forward.decoded.iter().zip(&self.images).zip(&forward.views) {
             debug_assert!(d.size > 0.0, "sizes are exponentials");
             let distance = c.median_depth * view.focal_px / c.base_focal;
             let source = &parameters.depths[c.anchors.clone()];
             for (depth, &relative) in depths[c.anchors.clone()].iter_mut().zip(source) {
-                *depth = (distance + (f64::from(relative) - 1.0) * c.median_depth) as f32;
+                *depth = distance + (relative - 1.0) * c.median_depth;
             }
         }
         depths
@@ -265,12 +263,10 @@ impl Model {
         let mut by_global = 0.0;
         let (mut by_rotation, mut by_place) = (Vec::with_capacity(images), Vec::with_capacity(images));
         let mut by_size = Vec::with_capacity(images);
-        let sums: Vec<[f64; 3]> =
-            self.images.par_iter().map(|c| depth_sums(c, parameters, forward, back)).collect();
         for (i, (c, d)) in self.images.iter().zip(&forward.decoded).enumerate() {
             let (g, view) = (forward.global, &forward.views[i]);
             let (pinhole, rigid) = (&back.pinhole[i], &back.rigid[i]);
-            let [by_depths, by_relief_of_depths, by_depths_times] = sums[i];
+            let [by_depths, by_relief_of_depths, by_depths_times] = depth_sums(c, parameters, forward, back);
             // Depths and the size of the rigid cloud.
             let mut distance = g * by_depths;
             let mut size = g * c.median_depth * by_relief_of_depths + g * rigid.scale;
@@ -298,7 +294,7 @@ impl Model {
             for k in 0..2 {
                 image.center[k] += principal[k] * c.size[k];
             }
-            let slope = (g * c.median_depth * d.size) as f32;
+            let slope = g * c.median_depth * d.size;
             for (out, by) in out.depths[c.anchors.clone()].iter_mut().zip(&back.depths[c.anchors.clone()]) {
                 *out += slope * by;
             }
@@ -348,7 +344,7 @@ impl Model {
         };
         AlignedImages {
             cameras: forward.views.iter().zip(&forward.decoded).map(camera).collect(),
-            anchor_depths: self.images.iter().map(|c| forward.depths[c.anchors.clone()].to_vec()).collect(),
+            anchor_depths: self.images.iter().map(|c| forward.depths[c.anchors.clone()].iter().map(|&d| d as f32).collect()).collect(),
             base_focals_px: self.images.iter().map(|c| c.base_focal).collect(),
         }
     }
@@ -387,27 +383,20 @@ impl Model {
 
 /// Sums over an image's anchors of the derivative by depth: plain, times `d - 1`, times the depth.
 fn depth_sums(c: &Constants, parameters: &Parameters, forward: &Forward, back: &Backward) -> [f64; 3] {
-    const WIDTH: usize = 16;
+    const WIDTH: usize = 8;
     let range = c.anchors.clone();
     let (by, relative, depth) =
         (&back.depths[range.clone()], &parameters.depths[range.clone()], &forward.depths[range]);
-    let mut total = [0.0f64; 3];
-    // Short f32 sums side by side vectorise; f64 takes over before they lose digits.
-    for ((by, relative), depth) in by.chunks(16 * WIDTH).zip(relative.chunks(16 * WIDTH)).zip(depth.chunks(16 * WIDTH))
-    {
-        let mut sums = [[0.0f32; WIDTH]; 3];
-        for ((by, relative), depth) in by.chunks(WIDTH).zip(relative.chunks(WIDTH)).zip(depth.chunks(WIDTH)) {
-            for (i, ((by, relative), depth)) in by.iter().zip(relative).zip(depth).enumerate() {
-                sums[0][i] += by;
-                sums[1][i] += by * (relative - 1.0);
-                sums[2][i] += by * depth;
-            }
-        }
-        for (total, sums) in total.iter_mut().zip(&sums) {
-            *total += sums.iter().map(|&v| f64::from(v)).sum::<f64>();
+    // Sums side by side: one chain of additions would wait for each of them.
+    let mut sums = [[0.0; WIDTH]; 3];
+    for ((by, relative), depth) in by.chunks(WIDTH).zip(relative.chunks(WIDTH)).zip(depth.chunks(WIDTH)) {
+        for (i, ((by, relative), depth)) in by.iter().zip(relative).zip(depth).enumerate() {
+            sums[0][i] += by;
+            sums[1][i] += by * (relative - 1.0);
+            sums[2][i] += by * depth;
         }
     }
-    total
+    sums.map(|s| s.iter().sum())
 }
 
 /// Adds the derivatives by log sizes; that of the smallest size is shared among equal ones.

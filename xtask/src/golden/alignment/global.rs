@@ -8,7 +8,7 @@ use serde_json::Value;
 use steropes_ops::geometry::canonical_view::CanonicalView;
 use steropes_scene::alignment::{
     AlignedImages, Aligner, AlignmentImage, AlignmentOptions, AlignmentPair, AlignmentProblem, Evaluation,
-    FrameTargets, ImageParameters, KinematicTree, Parameters, Stage, Start, TreeChoice, clean, dense_images,
+    FrameTargets, ImageParameters, KinematicTree, Parameters, Precision, Stage, Start, TreeChoice, clean, dense_images,
 };
 use steropes_scene::{Camera, Intrinsics};
 use steropes_testkit::Tolerance;
@@ -35,7 +35,7 @@ pub(super) fn run(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<
     let mut aligner = Aligner::new(&problem, &run_options(file, "hclust-ward")?)?;
     let start = aligner.start(&problem)?;
     let got: Vec<f64> = problem.images.iter().scan(0, |first, image| {
-        let median = f64::from(image.anchor_depths[0]) / f64::from(start.depths[*first]);
+        let median = f64::from(image.anchor_depths[0]) / start.depths[*first];
         *first += image.anchor_depths.len();
         Some(median)
     }).collect();
@@ -137,7 +137,7 @@ fn parameters(file: &TensorFile, prefix: &str) -> anyhow::Result<Parameters> {
         log_focal: phi[i],
         center: [c[2 * i], c[2 * i + 1]],
     };
-    Ok(Parameters { images: (0..sigma.len()).map(image).collect(), depths: file.f32(&format!("{prefix}.d"))? })
+    Ok(Parameters { images: (0..sigma.len()).map(image).collect(), depths: file.f64(&format!("{prefix}.d"))? })
 }
 
 /// Values of one block of parameters.
@@ -149,7 +149,7 @@ fn block(p: &Parameters, name: &str) -> Vec<f64> {
         "sigma" => images.map(|i| i.log_size).collect(),
         "phi" => images.map(|i| i.log_focal).collect(),
         "c" => images.flat_map(|i| i.center).collect(),
-        _ => p.depths.iter().map(|&d| f64::from(d)).collect(),
+        _ => p.depths.clone(),
     }
 }
 
@@ -193,8 +193,14 @@ impl Run<'_> {
         self.file.entry()["tolerance"][name].as_str().with_context(|| format!("tolerance `{name}`"))
     }
 
-    /// Loss, derivatives and forward values at stored parameters.
+    /// Loss, derivatives and forward values at stored parameters, in both precisions.
     fn states(&self, report: &mut Report<'_>) -> anyhow::Result<()> {
+        self.states_in(Precision::Single, report)?;
+        self.states_in(Precision::Double, report)
+    }
+
+    fn states_in(&self, precision: Precision, report: &mut Report<'_>) -> anyhow::Result<()> {
+        let options = AlignmentOptions { precision, ..self.options.clone() };
         let Some(states) = self.params["states"].as_object() else { return Ok(()) };
         for (state, info) in states {
             let text = self.tolerance("states")?;
@@ -205,10 +211,10 @@ impl Run<'_> {
             };
             let prefix = self.tensor(state);
             let parameters = parameters(self.file, &format!("{prefix}.param"))?;
-            let mut aligner = Aligner::new(self.problem, &self.options)?;
+            let mut aligner = Aligner::new(self.problem, &options)?;
             let got = aligner.evaluate(stage, &parameters)?;
             let want = scalar(self.file, &format!("{prefix}.loss"))?;
-            let check = |what: &str| self.check(&format!("{state}/{what}"));
+            let check = |what: &str| self.check(&format!("{state}/{precision:?}/{what}"));
             report.at_most(&check("loss"), (got.loss / want - 1.0).abs(), number_after(text, "loss ")?);
             for name in ["q", "t", "sigma", "phi", "c", "d"] {
                 let tensor = format!("{prefix}.grad.{name}");
@@ -218,7 +224,11 @@ impl Run<'_> {
                 }
                 let noise = info["upstream_gradient_error_relative_to_block_max"][name].as_f64().unwrap_or(0.0);
                 let error = block_error(&block(&got.gradient, name), &self.file.f64(&tensor)?);
-                report.at_most(&check(&format!("grad.{name}")), error, floor.max(5.0 * noise));
+                let bound = match precision {
+                    Precision::Single => floor.max(5.0 * noise),
+                    Precision::Double => number_after(text, "for f32,")?,
+                };
+                report.at_most(&check(&format!("grad.{name}")), error, bound);
             }
             let bound = number_after(text, "K, cam2w, D0, X0 ")?;
             self.forward_values(&prefix, &got, bound, &check, report)?;
