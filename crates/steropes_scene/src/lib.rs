@@ -12,5 +12,7 @@ pub mod pair_graph;
 pub mod photo;
 pub mod reconstruct;
 pub mod two_view;
+mod camera;
+pub mod geometry;
 
 pub use camera::{Camera, Intrinsics};

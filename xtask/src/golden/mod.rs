@@ -4,6 +4,7 @@
 //! `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
 
 mod dense_alignment;
+mod alignment;
 mod files;
 mod geometry;
 mod matching;
@@ -75,6 +76,8 @@ fn run_pipeline(
             "3.1" => matching::nearest(&file, report)?,
             "3.2" => matching::fast(&file, report)?,
             "3.3, 3.4" => matching::correspondences(&file, report)?,
+        match entry["checks_spec"].as_str().unwrap_or_default() {
+            section if alignment::covers(section) => alignment::run(&file, section, report),
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }
