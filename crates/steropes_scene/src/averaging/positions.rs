@@ -44,7 +44,8 @@ pub fn world_direction(
 ///
 /// First the convex problem of least unsquared deviations, `min sum w |c_2 - c_1 - s d|` over centres and lengths
 /// `s >= 1`, by iteratively reweighted least squares with the lengths eliminated; then Levenberg-Marquardt on the
-/// differences of unit vectors `(c_2 - c_1) / |c_2 - c_1| - d` under the Geman-McClure loss. Pairs with a residual
+/// differences of unit vectors `(c_2 - c_1) / |c_2 - c_1| - d` under the Geman-McClure loss, between whose stages single
+/// cameras may jump to where more of their directions cross. Pairs with a residual
 /// beyond `max(sure, 5 x median)`, at most `max_residual_rad`, are inconsistent and left out in the next of a few rounds.
 ///
 /// Directions alone do not fix all distances: along a line of cameras, and for a part that one camera joins to the
@@ -169,12 +170,66 @@ fn by_angle(start: Vec<Vector3<f64>>, edges: &[DirectionEdge], pinned: &[bool]) 
         let angles: Vec<f64> = edges.iter().map(|e| angle_of(&centers, e)).collect();
         let least = (3.0 * median(&angles)).clamp(1e-3, 0.5);
         scale = f64::max(0.5 * scale, least);
+        relocate(scale, &mut centers, edges);
         let lengths: Vec<f64> = edges.iter().map(|e| difference(&centers, e).norm().max(1e-12)).collect();
         centers = by_angle_at(scale, centers, edges, &lengths, pinned);
         if scale == least {
             return centers;
         }
     }
+}
+
+/// Moves every camera, one after the other, to the crossing of two of its directions from where the other cameras are,
+/// if more of its directions agree there. Descent alone cannot leave a place that wrong pairs defend.
+fn relocate(scale: f64, centers: &mut [Vector3<f64>], edges: &[DirectionEdge]) {
+    let limit = scale * scale;
+    for camera in 0..centers.len() {
+        // Where the camera is seen from, and in which direction.
+        let sights: Vec<(Vector3<f64>, Vector3<f64>, f64)> = edges
+            .iter()
+            .filter(|e| e.photos.contains(&camera))
+            .map(|e| {
+                let d = e.direction_in_world.into_inner();
+                let from_first = e.photos[1] == camera;
+                (centers[e.photos[usize::from(!from_first)]], if from_first { d } else { -d }, e.weight)
+            })
+            .collect();
+        let cost = |place: &Vector3<f64>| -> f64 {
+            let loss = |(from, d, weight): &(Vector3<f64>, Vector3<f64>, f64)| {
+                let square = ((place - from).try_normalize(1e-12).unwrap_or(-d) - d).norm_squared();
+                weight * limit * square / (limit + square)
+            };
+            sights.iter().map(loss).sum()
+        };
+        let mut best = cost(&centers[camera]);
+        for (k, a) in sights.iter().enumerate() {
+            for b in &sights[..k] {
+                let Some(place) = crossing(a, b) else { continue };
+                let candidate = cost(&place);
+                // A small gain is left to the descent, which moves all cameras together.
+                if candidate < 0.9 * best {
+                    best = candidate;
+                    centers[camera] = place;
+                }
+            }
+        }
+    }
+}
+
+/// The middle of the shortest segment between two half-lines; `None` if they are nearly parallel or diverge.
+fn crossing(
+    (from_a, a, _): &(Vector3<f64>, Vector3<f64>, f64),
+    (from_b, b, _): &(Vector3<f64>, Vector3<f64>, f64),
+) -> Option<Vector3<f64>> {
+    let normal = a.cross(b);
+    let square = normal.norm_squared();
+    if square < 1e-3 {
+        return None;
+    }
+    let gap = from_b - from_a;
+    let along_a = gap.cross(b).dot(&normal) / square;
+    let along_b = gap.cross(a).dot(&normal) / square;
+    (along_a > 0.0 && along_b > 0.0).then(|| 0.5 * (from_a + a * along_a + from_b + b * along_b))
 }
 
 /// Standard deviation of the logarithm of a length around its start in a stage of [`by_angle`]: enough to hold lengths that the
