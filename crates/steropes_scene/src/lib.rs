@@ -2,8 +2,12 @@
 //! network.
 
 pub mod averaging;
+pub mod bundle;
 mod camera;
 pub mod geometry;
 pub mod two_view;
+pub mod photo;
+pub mod matching;
+pub mod pair_graph;
 
 pub use camera::{Camera, Intrinsics};
