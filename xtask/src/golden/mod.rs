@@ -11,6 +11,7 @@ mod matching;
 mod networks;
 mod pairs;
 mod photos;
+mod registration;
 mod report;
 
 pub use files::TensorFile;
@@ -68,6 +69,10 @@ fn run_pipeline(
             pairs::run(&folder.join(name), report)?;
             continue;
         }
+        if !name.ends_with(".safetensors") {
+            report.not_built(name);
+            continue;
+        }
         let file = TensorFile::open(&folder.join(name), entry)?;
         // One arm per section of the pipeline specification.
         match section {
@@ -78,6 +83,9 @@ fn run_pipeline(
             "3.3, 3.4" => matching::correspondences(&file, report)?,
         match entry["checks_spec"].as_str().unwrap_or_default() {
             section if alignment::covers(section) => alignment::run(&file, section, report),
+            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
+            "5.4" => registration::poses(&file, report)?,
+            "5.5 (and 5.4 for the 4x4 form)" => registration::point_sets(&file, report)?,
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }
