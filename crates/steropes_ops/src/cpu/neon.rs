@@ -62,10 +62,6 @@ impl Lane for F32x4 {
         Self(on_registers!(vabsq_f32(self.0)))
     }
     #[inline(always)]
-    fn with_sign_of(self, sign: Self) -> Self {
-        Self(on_registers!(vbslq_f32(vdupq_n_u32(0x8000_0000), sign.0, self.0)))
-    }
-    #[inline(always)]
     fn round(self) -> Self {
         Self(on_registers!(vrndnq_f32(self.0)))
     }
@@ -76,10 +72,6 @@ impl Lane for F32x4 {
             let biased = vaddq_s32(vcvtq_s32_f32(exponent), vdupq_n_s32(127));
             vmulq_f32(self.0, vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased)))
         }))
-    }
-    #[inline(always)]
-    fn if_less(self, bound: Self, then: Self, otherwise: Self) -> Self {
-        Self(on_registers!(vbslq_f32(vcltq_f32(self.0, bound.0), then.0, otherwise.0)))
     }
     #[inline(always)]
     fn sum(self) -> f32 {
@@ -120,8 +112,7 @@ impl Simd for Neon {
             let mut block = [vdupq_n_f32(0.0); 4];
             for r in 0..4 {
                 if !rows[r].is_null() {
-                    let x = if count >= 4 { self.load(rows[r]) } else { self.load_part(rows[r], count, 0.0) };
-                    block[r] = floor.max(x).0;
+                    block[r] = floor.max(self.load_part(rows[r], count, 0.0)).0;
                 }
             }
             let columns = transposed_4(block);

@@ -233,10 +233,8 @@ fn pack_values<S: Simd>(s: S, values: &Head<'_>, out: &mut [f32]) {
                 s.splat(0.0)
             } else {
                 let from = &values.token(token)[c..][..count];
-                // SAFETY: `from` has `count` values, a whole vector in the first case.
-                unsafe {
-                    if count == S::LANES { s.load(from.as_ptr()) } else { s.load_part(from.as_ptr(), count, 0.0) }
-                }
+                // SAFETY: `from` has `count` values.
+                unsafe { s.load_part(from.as_ptr(), count, 0.0) }
             };
             // SAFETY: the room is a vector.
             unsafe { s.store(room.as_mut_ptr(), x) };
@@ -373,8 +371,7 @@ unsafe fn write_row<S: Simd>(s: S, sums: &[f32], factor: f32, out: *mut f32, hea
         let part = &sums[c..][..S::LANES];
         // SAFETY: `part` is a vector, and the caller vouches for `out`.
         unsafe {
-            let x = s.load(part.as_ptr()) * factor;
-            if count == S::LANES { s.store(out.add(c), x) } else { s.store_part(out.add(c), count, x) }
+            s.store_part(out.add(c), count, s.load(part.as_ptr()) * factor);
         }
     }
 }

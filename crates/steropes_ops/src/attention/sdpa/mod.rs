@@ -18,10 +18,12 @@ const OP: &str = "attention::sdpa";
 /// - returns: the shape of `q`
 ///
 /// # Numerics
-/// f32 throughout, with the running maximum subtracted before the exponential.
+/// f32 throughout, with the running maximum subtracted before the exponential, whose relative error is below 3e-7.
+/// Within `Tolerance::Sum { depth: head_dim + keys }` for scores of about unit size; an error of a score is a relative
+/// error of its weight. Scores must be finite. The result does not depend on the number of threads.
 ///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above.
+/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above. Nothing is computed then.
 ///
 /// # Source
 /// Written from the formula; running maximum and sum as in arXiv:1805.02867.

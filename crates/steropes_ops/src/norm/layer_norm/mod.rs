@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod cpu;
+pub(crate) mod reference;
 pub(crate) mod tests;
 
 use crate::error::{OpError, host, on_cpu};
@@ -16,8 +17,12 @@ const OP: &str = "norm::layer_norm";
 /// - `weight`, `bias`: `[width]`, f32
 /// - returns: the shape of `x`
 ///
+/// # Numerics
+/// f32 throughout: the mean first, then the variance around it, so that values far from zero lose only the rounding of
+/// the mean, an ulp of theirs, divided by their spread. Otherwise within `Tolerance::OfLargest(1e-6)`.
+///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above.
+/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above. Nothing is computed then.
 ///
 /// # Source
 /// arXiv:1607.06450.
