@@ -107,13 +107,7 @@ pub(crate) trait Simd: Copy {
     ///
     /// # Safety
     /// As [`tile`].
-    unsafe fn tile_strided<const STRIDE: usize>(
-        self,
-        depth: usize,
-        a: *const f32,
-        b: *const f32,
-        out: Place,
-    );
+    unsafe fn tile_strided<const STRIDE: usize>(self, depth: usize, a: *const f32, b: *const f32, out: Place);
 
     /// `iterations` of as many independent multiply-adds as hide their latency, on registers alone. Returns
     /// how many floating-point operations that were and a sum that keeps them from being removed.

@@ -111,7 +111,12 @@ struct Head<'a> {
 impl<'a> Head<'a> {
     fn new(values: &'a [f32], tokens: usize, e: &Extents, batch: usize, head: usize) -> Self {
         let stride = e.heads * e.head_dim;
-        Self { values: &values[batch * tokens * stride + head * e.head_dim..], tokens, stride, head_dim: e.head_dim }
+        Self {
+            values: &values[batch * tokens * stride + head * e.head_dim..],
+            tokens,
+            stride,
+            head_dim: e.head_dim,
+        }
     }
 
     fn token(&self, index: usize) -> &[f32] {
@@ -254,7 +259,12 @@ fn scores_of<S: Simd>(s: S, queries: &[f32], keys: &[f32], head_dim: usize, step
         unsafe {
             let b = keys.as_ptr().add(panel * S::TILE_COLUMNS * head_dim);
             let start = scores.as_mut_ptr().add(panel * S::TILE_COLUMNS);
-            s.tile_packed(head_dim, queries.as_ptr(), b, Place { start, stride: SCORE_ROW, accumulate: false });
+            s.tile_packed(
+                head_dim,
+                queries.as_ptr(),
+                b,
+                Place { start, stride: SCORE_ROW, accumulate: false },
+            );
         }
     }
 }

@@ -23,7 +23,8 @@ const OP: &str = "attention::sdpa";
 /// error of its weight. Scores must be finite. The result does not depend on the number of threads.
 ///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above. Nothing is computed then.
+/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Value`] if an argument is not as above or `scale` is not finite.
+/// Nothing is computed then.
 ///
 /// # Source
 /// Written from the formula; running maximum and sum as in arXiv:1805.02867.
@@ -40,6 +41,9 @@ pub fn sdpa(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32) -> Result<Tensor, Op
     };
     if v.shape() != k.shape() {
         return Err(OpError::shape(OP, "v", format!("{:?}", k.shape()), v.shape()));
+    }
+    if !scale.is_finite() {
+        return Err(OpError::value(OP, "scale", "a finite number", scale));
     }
     let (qs, ks, vs) = (host::<f32>(OP, "q", q)?, host::<f32>(OP, "k", k)?, host::<f32>(OP, "v", v)?);
     let extents = cpu::Extents { batch, queries, keys, heads, head_dim };

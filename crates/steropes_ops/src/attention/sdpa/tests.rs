@@ -30,6 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("sdpa/error/k_dtype", k_dtype),
         case("sdpa/error/v_shape", v_shape),
         case("sdpa/error/v_dtype", v_dtype),
+        case("sdpa/error/scale", scale),
     ]
 }
 
@@ -218,4 +219,10 @@ fn v_dtype(device: &Device) -> Verdict {
     let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
     let v = Tensor::zeros::<u8>(device, &[1, 2, 3, 4]);
     expect_error(sdpa(&x, &x, &v, 1.0), "`v` must hold f32, got u8")
+}
+
+fn scale(device: &Device) -> Verdict {
+    let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
+    expect_error(sdpa(&x, &x, &x, f32::NAN), "`scale` must be a finite number, got NaN")?;
+    expect_error(sdpa(&x, &x, &x, f32::INFINITY), "`scale` must be a finite number, got inf")
 }

@@ -21,7 +21,8 @@ fn rows(name: &'static str, rows: usize, width: usize) -> Bench {
             Tensor::new(device, shape, uniform(name, shape.iter().product()))
                 .expect("as many values as the shape has")
         };
-        let (x, weight, bias) = (tensor("x", &[rows, width]), tensor("weight", &[width]), tensor("bias", &[width]));
+        let (x, weight, bias) =
+            (tensor("x", &[rows, width]), tensor("weight", &[width]), tensor("bias", &[width]));
         Box::new(move || {
             std::hint::black_box(layer_norm(&x, &weight, &bias, 1e-6).expect("valid arguments"));
         })

@@ -21,6 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("layer_norm/error/weight_shape", weight_shape),
         case("layer_norm/error/bias_shape", bias_shape),
         case("layer_norm/error/dtypes", dtypes),
+        case("layer_norm/error/eps", eps),
     ]
 }
 
@@ -93,7 +94,10 @@ fn no_rows(device: &Device) -> Verdict {
 fn no_width(device: &Device) -> Verdict {
     let empty = Tensor::zeros::<f32>(device, &[0]);
     let x = Tensor::zeros::<f32>(device, &[2, 0]);
-    expect_error(layer_norm(&x, &empty, &empty, 1e-6), "`x` must be [.., width] with a width above 0, got [2, 0]")
+    expect_error(
+        layer_norm(&x, &empty, &empty, 1e-6),
+        "`x` must be [.., width] with a width above 0, got [2, 0]",
+    )
 }
 
 fn no_axes(device: &Device) -> Verdict {
@@ -123,4 +127,12 @@ fn dtypes(device: &Device) -> Verdict {
     expect_error(layer_norm(&wrong_x, &ones, &ones, 1e-6), "`x` must hold f32, got u8")?;
     expect_error(layer_norm(&x, &whole, &ones, 1e-6), "`weight` must hold f32, got i32")?;
     expect_error(layer_norm(&x, &ones, &whole, 1e-6), "`bias` must hold f32, got i32")
+}
+
+fn eps(device: &Device) -> Verdict {
+    let (x, ones) = (Tensor::zeros::<f32>(device, &[2, 3]), Tensor::zeros::<f32>(device, &[3]));
+    for eps in [-1e-6, f32::NAN, f32::INFINITY] {
+        expect_error(layer_norm(&x, &ones, &ones, eps), "`eps` must be a finite number from 0 on, got")?;
+    }
+    Ok(())
 }

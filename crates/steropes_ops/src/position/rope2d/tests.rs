@@ -72,7 +72,9 @@ fn lengths_are_kept(device: &Device) -> Verdict {
     let at = tensor(device, &[1, 11, 2], positions(11, 1000));
     let y = run(tensor(device, &[1, 11, 2, 28], x.clone()), &at)?;
     let lengths = |x: &[f32]| -> Vec<f64> {
-        x.chunks_exact(28).map(|head| head.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt()).collect()
+        x.chunks_exact(28)
+            .map(|head| head.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt())
+            .collect()
     };
     let got: Vec<f32> = lengths(&y).iter().map(|&v| v as f32).collect();
     check_close(&got, &lengths(&x), Tolerance::OfLargest(1e-6))
