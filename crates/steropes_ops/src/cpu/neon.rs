@@ -1,6 +1,7 @@
 //! NEON (8 x 12 tile: 24 sums, 3 vectors of columns, the rest for broadcasts of 32 registers).
 
 use super::simd::{Kernel, Lane, Place, Simd, multiply_adds, tile};
+#[expect(clippy::wildcard_imports, reason = "some twenty instructions, all with their own prefix")]
 use std::arch::aarch64::*;
 use std::ops::{Add, Mul, Sub};
 

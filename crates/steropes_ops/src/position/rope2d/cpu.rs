@@ -2,7 +2,7 @@
 //! token turn by the same vectors of them.
 
 use crate::cpu::Isa;
-use crate::cpu::simd::{Kernel, Lane, Simd};
+use crate::cpu::simd::{Kernel, Simd};
 use rayon::prelude::*;
 
 /// Values in a task, so that taking it from the queue costs little beside it.
