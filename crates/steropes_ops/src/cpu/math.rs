@@ -1,7 +1,7 @@
 //! Exponentials and GELU on vectors. The coefficients were fitted for this file (weighted least squares, pushed towards
 //! equal ripple) on the interval that each comment names.
 
-use super::simd::{Kernel, Lane, Simd};
+use super::simd::{Lane, Simd};
 
 /// `e^x`, within 2 ulp for x from -87 to 88; 0 or a denormal below, `e^88` above. NaN comes through.
 #[inline(always)]
@@ -57,44 +57,45 @@ pub(crate) fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
     s.splat(0.0).max(x) - t * exp2_weight(s, p)
 }
 
-/// The functions of this file, to apply one to a slice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Function {
-    /// [`exp`].
-    Exp,
-    /// [`exp2_weight`].
-    Exp2Weight,
-    /// [`gelu`].
-    Gelu,
-}
-
-/// Replaces every value of a slice by a function of it.
-pub(crate) struct Map<'a>(pub(crate) Function, pub(crate) &'a mut [f32]);
-
-impl Kernel for Map<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for chunk in self.1.chunks_mut(S::LANES) {
-            // SAFETY: a chunk is at most a vector, and its own length is given.
-            unsafe {
-                let x = s.load_part(chunk.as_ptr(), chunk.len(), 0.0);
-                let y = match self.0 {
-                    Function::Exp => exp(s, x),
-                    Function::Exp2Weight => exp2_weight(s, x),
-                    Function::Gelu => gelu(s, x),
-                };
-                s.store_part(chunk.as_mut_ptr(), chunk.len(), y);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cpu::Isa;
+    use crate::cpu::simd::Kernel;
     use crate::linalg::linear::reference;
+
+    /// The functions of this file, to apply one to a slice.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Function {
+        /// [`exp`].
+        Exp,
+        /// [`exp2_weight`].
+        Exp2Weight,
+        /// [`gelu`].
+        Gelu,
+    }
+
+    /// Replaces every value of a slice by a function of it.
+    struct Map<'a>(Function, &'a mut [f32]);
+
+    impl Kernel for Map<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            for chunk in self.1.chunks_mut(S::LANES) {
+                // SAFETY: a chunk is at most a vector, and its own length is given.
+                unsafe {
+                    let x = s.load_part(chunk.as_ptr(), chunk.len(), 0.0);
+                    let y = match self.0 {
+                        Function::Exp => exp(s, x),
+                        Function::Exp2Weight => exp2_weight(s, x),
+                        Function::Gelu => gelu(s, x),
+                    };
+                    s.store_part(chunk.as_mut_ptr(), chunk.len(), y);
+                }
+            }
+        }
+    }
 
     /// The largest of `error(got, want)` over `count` arguments from `low` to `high`, on every instruction set.
     fn worst(
@@ -126,7 +127,8 @@ mod tests {
     fn errors_are_as_documented() {
         let exp = worst(Function::Exp, [-87.0, 88.0], f64::exp, ulps);
         assert!(exp <= 2.0, "exp: {exp} ulp");
-        let exp2 = worst(Function::Exp2Weight, [-125.0, 1.0], f64::exp2, |got, want| (got / want - 1.0).abs());
+        let exp2 =
+            worst(Function::Exp2Weight, [-125.0, 1.0], f64::exp2, |got, want| (got / want - 1.0).abs());
         assert!(exp2 <= 3e-7, "exp2: {exp2}");
         let exact = |x: f64| x / 2.0 * (1.0 + reference::erf(x / std::f64::consts::SQRT_2));
         let gelu = worst(Function::Gelu, [-8.0, 8.0], exact, |got, want| (got - want).abs());

@@ -1,6 +1,7 @@
 //! NEON (8 x 12 tile: 24 sums, 3 vectors of columns, the rest for broadcasts of 32 registers).
 
 use super::simd::{Kernel, Lane, Place, Simd, multiply_adds, tile};
+#[expect(clippy::wildcard_imports, reason = "some twenty instructions, all with their own prefix")]
 use std::arch::aarch64::*;
 use std::ops::{Add, Mul, Sub};
 
@@ -62,10 +63,6 @@ impl Lane for F32x4 {
         Self(on_registers!(vabsq_f32(self.0)))
     }
     #[inline(always)]
-    fn with_sign_of(self, sign: Self) -> Self {
-        Self(on_registers!(vbslq_f32(vdupq_n_u32(0x8000_0000), sign.0, self.0)))
-    }
-    #[inline(always)]
     fn round(self) -> Self {
         Self(on_registers!(vrndnq_f32(self.0)))
     }
@@ -76,10 +73,6 @@ impl Lane for F32x4 {
             let biased = vaddq_s32(vcvtq_s32_f32(exponent), vdupq_n_s32(127));
             vmulq_f32(self.0, vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased)))
         }))
-    }
-    #[inline(always)]
-    fn if_less(self, bound: Self, then: Self, otherwise: Self) -> Self {
-        Self(on_registers!(vbslq_f32(vcltq_f32(self.0, bound.0), then.0, otherwise.0)))
     }
     #[inline(always)]
     fn sum(self) -> f32 {
@@ -112,7 +105,10 @@ impl Simd for Neon {
         unsafe { vst1q_f32(p, x.0) }
     }
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "index loops with constant bounds are what becomes registers")]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "index loops with constant bounds are what becomes registers"
+    )]
     unsafe fn transpose(self, rows: &[*const f32], count: usize, floor: f32, dst: *mut f32, stride: usize) {
         // SAFETY: the token, and the caller vouches for the rows and for `dst`.
         unsafe {
@@ -120,8 +116,7 @@ impl Simd for Neon {
             let mut block = [vdupq_n_f32(0.0); 4];
             for r in 0..4 {
                 if !rows[r].is_null() {
-                    let x = if count >= 4 { self.load(rows[r]) } else { self.load_part(rows[r], count, 0.0) };
-                    block[r] = floor.max(x).0;
+                    block[r] = floor.max(self.load_part(rows[r], count, 0.0)).0;
                 }
             }
             let columns = transposed_4(block);

@@ -63,10 +63,6 @@ impl Lane for F32x4 {
         each!(|i| self.0[i].abs())
     }
     #[inline(always)]
-    fn with_sign_of(self, sign: Self) -> Self {
-        each!(|i| self.0[i].copysign(sign.0[i]))
-    }
-    #[inline(always)]
     fn round(self) -> Self {
         // Adding 1.5 * 2^23 leaves no bits below 1; without it, rounding is a library call on SSE2.
         const SHIFT: f32 = 12_582_912.0;
@@ -77,10 +73,6 @@ impl Lane for F32x4 {
         let e = exponent.max(each!(|_i| -127.0));
         // `e` is a whole number from -127 to 127, or NaN; the cast makes 0 of that and `self` is NaN already.
         each!(|i| self.0[i] * f32::from_bits(((e.0[i] as i32 + 127) as u32) << 23))
-    }
-    #[inline(always)]
-    fn if_less(self, bound: Self, then: Self, otherwise: Self) -> Self {
-        each!(|i| if self.0[i] < bound.0[i] { then.0[i] } else { otherwise.0[i] })
     }
     #[inline(always)]
     fn sum(self) -> f32 {

@@ -269,7 +269,6 @@ struct Target {
 fn finish<S: Simd>(s: S, sums: &[f32], epilogue: &Epilogue<'_>, target: &Target) {
     for v in (0..target.columns).step_by(S::LANES) {
         let count = S::LANES.min(target.columns - v);
-        let whole = count == S::LANES;
         let column = target.column + v;
         let bias = match epilogue.bias {
             // SAFETY: the bias has a value for every column, and `count` does not reach beyond them.
@@ -294,9 +293,9 @@ fn finish<S: Simd>(s: S, sums: &[f32], epilogue: &Epilogue<'_>, target: &Target)
                     Residual::Values(values) => values.as_ptr().add(offset),
                 };
                 if !residual.is_null() {
-                    y = y + if whole { s.load(residual) } else { s.load_part(residual, count, 0.0) };
+                    y = y + s.load_part(residual, count, 0.0);
                 }
-                if whole { s.store(place, y) } else { s.store_part(place, count, y) }
+                s.store_part(place, count, y);
             }
         }
     }

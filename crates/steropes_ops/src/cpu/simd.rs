@@ -19,14 +19,10 @@ pub(crate) trait Lane: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Outp
     fn min(self, other: Self) -> Self;
     /// Magnitudes.
     fn abs(self) -> Self;
-    /// These magnitudes (which must not be negative) with the signs of `sign`.
-    fn with_sign_of(self, sign: Self) -> Self;
     /// The nearest whole numbers, for magnitudes below 2^22.
     fn round(self) -> Self;
     /// `self * 2^exponent` for whole exponents up to 127; 0 or a denormal below -126.
     fn times_power_of_two(self, exponent: Self) -> Self;
-    /// `then` where `self < bound`, `otherwise` elsewhere and where one is NaN.
-    fn if_less(self, bound: Self, then: Self, otherwise: Self) -> Self;
     /// The sum of the lanes, in a fixed order.
     fn sum(self) -> f32;
     /// The largest lane.
@@ -59,31 +55,37 @@ pub(crate) trait Simd: Copy {
     /// `p` must be writable for a vector.
     unsafe fn store(self, p: *mut f32, x: Self::F);
 
-    /// The `count` values at `p`, then `fill`. For the end of a row, where speed does not matter.
+    /// The first `count` values at `p`, at most a vector, then `fill`. As fast as [`Simd::load`] for a whole vector.
     ///
     /// # Safety
     /// `p` must be readable for `count` values.
     #[inline(always)]
     unsafe fn load_part(self, p: *const f32, count: usize, fill: f32) -> Self::F {
-        let mut lanes = [fill; 16];
         // SAFETY: the caller vouches for `p`; a vector has at most 16 lanes.
         unsafe {
-            std::ptr::copy_nonoverlapping(p, lanes.as_mut_ptr(), count.min(Self::LANES));
+            if count >= Self::LANES {
+                return self.load(p);
+            }
+            let mut lanes = [fill; 16];
+            std::ptr::copy_nonoverlapping(p, lanes.as_mut_ptr(), count);
             self.load(lanes.as_ptr())
         }
     }
 
-    /// Writes the first `count` lanes to `p`.
+    /// Writes the first `count` lanes, at most all, to `p`. As fast as [`Simd::store`] for a whole vector.
     ///
     /// # Safety
     /// `p` must be writable for `count` values.
     #[inline(always)]
     unsafe fn store_part(self, p: *mut f32, count: usize, x: Self::F) {
-        let mut lanes = [0.0; 16];
         // SAFETY: a vector has at most 16 lanes; the caller vouches for `p`.
         unsafe {
+            if count >= Self::LANES {
+                return self.store(p, x);
+            }
+            let mut lanes = [0.0; 16];
             self.store(lanes.as_mut_ptr(), x);
-            std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, count.min(Self::LANES));
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, count);
         }
     }
 
@@ -105,13 +107,7 @@ pub(crate) trait Simd: Copy {
     ///
     /// # Safety
     /// As [`tile`].
-    unsafe fn tile_strided<const STRIDE: usize>(
-        self,
-        depth: usize,
-        a: *const f32,
-        b: *const f32,
-        out: Place,
-    );
+    unsafe fn tile_strided<const STRIDE: usize>(self, depth: usize, a: *const f32, b: *const f32, out: Place);
 
     /// `iterations` of as many independent multiply-adds as hide their latency, on registers alone. Returns
     /// how many floating-point operations that were and a sum that keeps them from being removed.

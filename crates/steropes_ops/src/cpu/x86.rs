@@ -2,6 +2,7 @@
 //! 12 sums, 2 vectors of columns, 1 broadcast of 16 registers).
 
 use super::simd::{Kernel, Lane, Place, Simd, multiply_adds, tile};
+#[expect(clippy::wildcard_imports, reason = "some sixty instructions, all with their own prefix")]
 use std::arch::x86_64::*;
 use std::ops::{Add, Mul, Sub};
 
@@ -82,23 +83,12 @@ impl Lane for F32x16 {
         Self(on_registers!(_mm512_abs_ps(self.0)))
     }
     #[inline(always)]
-    fn with_sign_of(self, sign: Self) -> Self {
-        Self(on_registers!(_mm512_or_ps(self.0, _mm512_and_ps(sign.0, _mm512_set1_ps(-0.0)))))
-    }
-    #[inline(always)]
     fn round(self) -> Self {
         Self(on_registers!(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)))
     }
     #[inline(always)]
     fn times_power_of_two(self, exponent: Self) -> Self {
         Self(on_registers!(_mm512_scalef_ps(self.0, exponent.0)))
-    }
-    #[inline(always)]
-    fn if_less(self, bound: Self, then: Self, otherwise: Self) -> Self {
-        Self(on_registers!({
-            let less = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, bound.0);
-            _mm512_mask_blend_ps(less, otherwise.0, then.0)
-        }))
     }
     #[inline(always)]
     fn sum(self) -> f32 {
@@ -128,10 +118,6 @@ impl Lane for F32x8 {
         Self(on_registers!(_mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0)))
     }
     #[inline(always)]
-    fn with_sign_of(self, sign: Self) -> Self {
-        Self(on_registers!(_mm256_or_ps(self.0, _mm256_and_ps(sign.0, _mm256_set1_ps(-0.0)))))
-    }
-    #[inline(always)]
     fn round(self) -> Self {
         Self(on_registers!(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)))
     }
@@ -141,13 +127,6 @@ impl Lane for F32x8 {
             let exponent = _mm256_max_ps(_mm256_set1_ps(-127.0), exponent.0);
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(exponent), _mm256_set1_epi32(127));
             _mm256_mul_ps(self.0, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
-        }))
-    }
-    #[inline(always)]
-    fn if_less(self, bound: Self, then: Self, otherwise: Self) -> Self {
-        Self(on_registers!({
-            let less = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, bound.0);
-            _mm256_blendv_ps(otherwise.0, then.0, less)
         }))
     }
     #[inline(always)]
@@ -189,7 +168,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_storeu_ps(p, x.0) }
     }
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "index loops with constant bounds are what becomes registers")]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "index loops with constant bounds are what becomes registers"
+    )]
     unsafe fn transpose(self, rows: &[*const f32], count: usize, floor: f32, dst: *mut f32, stride: usize) {
         // SAFETY: the token; masked lanes are not touched, and the caller vouches for the rest.
         unsafe {
@@ -280,7 +262,10 @@ impl Simd for Avx2 {
         unsafe { _mm256_storeu_ps(p, x.0) }
     }
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "index loops with constant bounds are what becomes registers")]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "index loops with constant bounds are what becomes registers"
+    )]
     unsafe fn transpose(self, rows: &[*const f32], count: usize, floor: f32, dst: *mut f32, stride: usize) {
         // SAFETY: the token, and the caller vouches for the rows and for `dst`.
         unsafe {
@@ -288,8 +273,7 @@ impl Simd for Avx2 {
             let mut block = [_mm256_setzero_ps(); 8];
             for r in 0..8 {
                 if !rows[r].is_null() {
-                    let x = if count >= 8 { self.load(rows[r]) } else { self.load_part(rows[r], count, 0.0) };
-                    block[r] = floor.max(x).0;
+                    block[r] = floor.max(self.load_part(rows[r], count, 0.0)).0;
                 }
             }
             let columns = transposed_8(block);

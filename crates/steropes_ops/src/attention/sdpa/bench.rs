@@ -1,5 +1,33 @@
-use steropes_testkit::Bench;
+use super::sdpa;
+use steropes_tensor::Tensor;
+use steropes_testkit::inputs::uniform;
+use steropes_testkit::{Bench, bench};
 
 pub(crate) fn benches() -> Vec<Bench> {
-    Vec::new()
+    vec![
+        // MASt3R ViT-L at 512 x 384: 768 tokens, 16 heads in the encoder, 12 in the decoder.
+        heads("sdpa/mast3r_encoder", [1, 768, 768, 16, 64]),
+        heads("sdpa/mast3r_decoder", [1, 768, 768, 12, 64]),
+        // The embedded network: 432 tokens, 4 heads in the encoder, 3 in the decoder.
+        heads("sdpa/tiny_encoder", [1, 432, 432, 4, 64]),
+        heads("sdpa/tiny_decoder", [1, 432, 432, 3, 64]),
+    ]
+}
+
+/// Two products of `queries x keys x head_dim` for every head; every operand once, four bytes a value.
+fn heads(name: &'static str, [batch, queries, keys, heads, head_dim]: [usize; 5]) -> Bench {
+    let flops = 4.0 * (batch * heads * queries * keys * head_dim) as f64;
+    let bytes = 8.0 * (batch * heads * (queries + keys) * head_dim) as f64;
+    bench(name, flops, bytes, move |device| {
+        let tensor = |name: &str, tokens: usize| {
+            let shape = [batch, tokens, heads, head_dim];
+            Tensor::new(device, &shape, uniform(name, shape.iter().product()))
+                .expect("as many values as the shape has")
+        };
+        let (q, k, v) = (tensor("q", queries), tensor("k", keys), tensor("v", keys));
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        Box::new(move || {
+            std::hint::black_box(sdpa(&q, &k, &v, scale).expect("valid arguments"));
+        })
+    })
 }

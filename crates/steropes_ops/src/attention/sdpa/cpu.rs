@@ -1,7 +1,28 @@
-//! Plain form, to be replaced by the register tile.
+//! One task per head and range of queries. A tile's rows of queries meet the keys in steps: scores, running maximum and
+//! sum, weights in the place of the scores, then the weights times the values. Only one step of scores exists at a time,
+//! and it stays in L1.
 
+use crate::cpu::Isa;
+use crate::cpu::math::{exp, exp2_weight};
+use crate::cpu::pack::{AlignedVec, RowSource, pack_rows, packed_len};
+use crate::cpu::product::Output;
+use crate::cpu::simd::{Kernel, Lane, MAX_TILE_ROWS, Place, Simd};
 use rayon::prelude::*;
+use std::cell::RefCell;
+use std::ops::Range;
 
+/// Keys in a step, a multiple of every tile's columns: a tile's rows of scores are 21 KB, which L1 holds.
+const STEP: usize = 384;
+/// Row length of the scores: a power of two would put all rows into the same cache sets.
+const SCORE_ROW: usize = STEP + 16;
+/// Tasks for each thread, so that unequal cores finish together.
+const TASKS_PER_THREAD: usize = 3;
+/// Queries below which packing the keys and values of a head again costs more than it gains.
+const LEAST_TASK_QUERIES: usize = 64;
+/// Multiply-adds below which handing work to other threads costs more than it saves (about 10 µs of one core).
+const LEAST_PARALLEL_WORK: usize = 1 << 19;
+
+#[derive(Clone, Copy)]
 pub(super) struct Extents {
     pub(super) batch: usize,
     pub(super) queries: usize,
@@ -10,29 +31,357 @@ pub(super) struct Extents {
     pub(super) head_dim: usize,
 }
 
-pub(super) fn sdpa(q: &[f32], k: &[f32], v: &[f32], e: &Extents, scale: f32) -> Vec<f32> {
-    let width = e.heads * e.head_dim;
-    let mut out = vec![0.0; e.batch * e.queries * width];
-    out.par_chunks_mut(width).enumerate().for_each(|(row, out)| {
-        let b = row / e.queries;
-        for h in 0..e.heads {
-            let head = h * e.head_dim..(h + 1) * e.head_dim;
-            let query = &q[row * width..][..width][head.clone()];
-            let scores: Vec<f32> = (0..e.keys)
-                .map(|j| {
-                    let key = &k[(b * e.keys + j) * width..][..width][head.clone()];
-                    scale * query.iter().zip(key).map(|(a, b)| a * b).sum::<f32>()
-                })
-                .collect();
-            let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let weights: Vec<f32> = scores.iter().map(|s| (s - max).exp()).collect();
-            let sum: f32 = weights.iter().sum();
-            let out = &mut out[head.clone()];
-            for (j, w) in weights.iter().enumerate() {
-                let value = &v[(b * e.keys + j) * width..][..width][head.clone()];
-                out.iter_mut().zip(value).for_each(|(o, v)| *o += w / sum * v);
+/// The inputs, each `[batch, tokens, heads, head_dim]`.
+struct Inputs<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    extents: Extents,
+    scale: f32,
+}
+
+pub(super) fn sdpa(q: &[f32], k: &[f32], v: &[f32], extents: Extents, scale: f32) -> Vec<f32> {
+    let Extents { batch, queries, keys, heads, head_dim } = extents;
+    let len = batch * queries * heads * head_dim;
+    if len == 0 {
+        return Vec::new();
+    }
+    let mut out = Vec::with_capacity(len);
+    let target = Output(out.as_mut_ptr());
+    let inputs = Inputs { q, k, v, extents, scale };
+    let isa = Isa::current();
+    let threads = if len * keys < LEAST_PARALLEL_WORK { 1 } else { rayon::current_num_threads() };
+    let pieces = (threads * TASKS_PER_THREAD).div_ceil(batch * heads);
+    let pieces = if threads == 1 { 1 } else { pieces.clamp(1, (queries / LEAST_TASK_QUERIES).max(1)) };
+    // Whole tiles, so that only the last range has a partial one.
+    let step = queries.div_ceil(pieces).next_multiple_of(isa.run(TileRows));
+    let run = |task: usize| {
+        let pieces = queries.div_ceil(step);
+        let (head, first) = (task / pieces, task % pieces * step);
+        let queries = first..queries.min(first + step);
+        let (batch, head) = (head / heads, head % heads);
+        SCRATCH.with_borrow_mut(|scratch| {
+            isa.run(HeadKernel { inputs: &inputs, batch, head, queries, out: target, scratch });
+        });
+    };
+    let tasks = batch * heads * queries.div_ceil(step);
+    if threads == 1 {
+        (0..tasks).for_each(run);
+    } else {
+        (0..tasks).into_par_iter().with_max_len(1).for_each(run);
+    }
+    // SAFETY: the capacity was reserved, and the tasks cover every query of every head.
+    unsafe { out.set_len(len) };
+    out
+}
+
+/// Asks an instruction set for the rows of its tile.
+struct TileRows;
+
+impl Kernel for TileRows {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        S::TILE_ROWS
+    }
+}
+
+/// Memory that a thread keeps from task to task.
+#[derive(Default)]
+struct Scratch {
+    keys: AlignedVec,
+    values: AlignedVec,
+    queries: AlignedVec,
+    scores: AlignedVec,
+    sums: AlignedVec,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// One head of `[batch, tokens, heads, head_dim]`.
+struct Head<'a> {
+    values: &'a [f32],
+    tokens: usize,
+    stride: usize,
+    head_dim: usize,
+}
+
+impl<'a> Head<'a> {
+    fn new(values: &'a [f32], tokens: usize, e: &Extents, batch: usize, head: usize) -> Self {
+        let stride = e.heads * e.head_dim;
+        Self {
+            values: &values[batch * tokens * stride + head * e.head_dim..],
+            tokens,
+            stride,
+            head_dim: e.head_dim,
+        }
+    }
+
+    fn token(&self, index: usize) -> &[f32] {
+        &self.values[index * self.stride..][..self.head_dim]
+    }
+}
+
+impl RowSource for Head<'_> {
+    fn rows(&self) -> usize {
+        self.tokens
+    }
+    fn segments(&self) -> usize {
+        1
+    }
+    fn segment_len(&self) -> usize {
+        self.head_dim
+    }
+    fn segment(&self, row: usize, _: usize) -> Option<&[f32]> {
+        Some(self.token(row))
+    }
+}
+
+struct HeadKernel<'a> {
+    inputs: &'a Inputs<'a>,
+    batch: usize,
+    head: usize,
+    queries: Range<usize>,
+    out: Output,
+    scratch: &'a mut Scratch,
+}
+
+/// The running maximum and sum of each row of a tile. The maximum is that of the scaled scores.
+struct Running {
+    largest: [f32; MAX_TILE_ROWS],
+    sum: [f32; MAX_TILE_ROWS],
+}
+
+impl Kernel for HeadKernel<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Inputs { q, k, v, extents: e, scale } = *self.inputs;
+        let (keys, head_dim) = (e.keys, e.head_dim);
+        let q = Head::new(q, e.queries, &e, self.batch, self.head);
+        let padded_keys = keys.next_multiple_of(S::TILE_COLUMNS);
+        let padded_dim = head_dim.next_multiple_of(S::TILE_COLUMNS);
+        let scratch = self.scratch;
+        let packed_keys = scratch.keys.reserve_len(padded_keys * head_dim + 16);
+        pack_keys(s, &Head::new(k, keys, &e, self.batch, self.head), packed_keys);
+        let packed_values = scratch.values.reserve_len(padded_keys * padded_dim);
+        pack_values(s, &Head::new(v, keys, &e, self.batch, self.head), packed_values);
+        let packed_queries = scratch.queries.reserve_len(packed_len::<S>(S::TILE_ROWS, head_dim));
+        let scores = scratch.scores.reserve_len(S::TILE_ROWS * SCORE_ROW);
+        let sums = scratch.sums.reserve_len(S::TILE_ROWS * padded_dim);
+        for first in self.queries.clone().step_by(S::TILE_ROWS) {
+            let rows = S::TILE_ROWS.min(self.queries.end - first);
+            pack_rows(s, &q, first, rows, packed_queries);
+            let mut running =
+                Running { largest: [f32::NEG_INFINITY; MAX_TILE_ROWS], sum: [0.0; MAX_TILE_ROWS] };
+            for first_key in (0..keys).step_by(STEP) {
+                let step = STEP.min(keys - first_key);
+                let key_panels = &packed_keys[first_key * head_dim..];
+                scores_of(s, packed_queries, key_panels, head_dim, step, scores);
+                weigh(s, scores, step, scale, &mut running, (first_key > 0).then_some(&mut *sums));
+                // Weights of the padding are zero, so it may take part.
+                let depth = step.next_multiple_of(S::TILE_COLUMNS);
+                for c in (0..padded_dim).step_by(S::TILE_COLUMNS) {
+                    let panel = &packed_values[c * padded_keys + first_key * S::TILE_COLUMNS..];
+                    assert!(panel.len() >= depth * S::TILE_COLUMNS, "a step of values");
+                    let start = sums[c..].as_mut_ptr();
+                    let place = Place { start, stride: padded_dim, accumulate: first_key > 0 };
+                    // SAFETY: the panel was checked; scores and sums have a tile's rows.
+                    unsafe { s.tile_strided::<SCORE_ROW>(depth, scores.as_ptr(), panel.as_ptr(), place) };
+                }
+            }
+            let row = (self.batch * e.queries + first) * e.heads + self.head;
+            for r in 0..rows {
+                // SAFETY: this task alone writes these rows of this head.
+                let out = unsafe { self.out.0.add((row + r * e.heads) * head_dim) };
+                // SAFETY: as above, `head_dim` values.
+                unsafe { write_row(s, &sums[r * padded_dim..], 1.0 / running.sum[r], out, head_dim) };
             }
         }
-    });
-    out
+    }
+}
+
+/// Keys as `[keys / C][head_dim][C]`, zeros for the padding.
+#[inline(always)]
+fn pack_keys<S: Simd>(s: S, keys: &Head<'_>, out: &mut [f32]) {
+    let panel_len = S::TILE_COLUMNS * keys.head_dim;
+    for first in (0..keys.tokens.next_multiple_of(S::TILE_COLUMNS)).step_by(S::LANES) {
+        let mut at = first / S::TILE_COLUMNS * panel_len + first % S::TILE_COLUMNS;
+        for c in (0..keys.head_dim).step_by(S::LANES) {
+            let mut rows = [std::ptr::null(); MAX_TILE_ROWS];
+            for (r, row) in rows.iter_mut().enumerate().take(S::LANES) {
+                if first + r < keys.tokens {
+                    *row = keys.token(first + r)[c..].as_ptr();
+                }
+            }
+            let count = S::LANES.min(keys.head_dim - c);
+            let room = &mut out[at..][..(count - 1) * S::TILE_COLUMNS + S::LANES];
+            // SAFETY: each row has `count` values from `c` on; the room was checked.
+            unsafe { s.transpose(&rows, count, f32::NEG_INFINITY, room.as_mut_ptr(), S::TILE_COLUMNS) };
+            at += S::LANES * S::TILE_COLUMNS;
+        }
+    }
+}
+
+/// Values as `[head_dim / C][keys][C]`, zeros for the padding of both.
+#[inline(always)]
+fn pack_values<S: Simd>(s: S, values: &Head<'_>, out: &mut [f32]) {
+    let padded_keys = values.tokens.next_multiple_of(S::TILE_COLUMNS);
+    for token in 0..padded_keys {
+        for c in (0..values.head_dim.next_multiple_of(S::TILE_COLUMNS)).step_by(S::LANES) {
+            let count = S::LANES.min(values.head_dim.saturating_sub(c));
+            let at = c / S::TILE_COLUMNS * padded_keys * S::TILE_COLUMNS;
+            let room = &mut out[at + token * S::TILE_COLUMNS + c % S::TILE_COLUMNS..][..S::LANES];
+            let x = if token >= values.tokens || count == 0 {
+                s.splat(0.0)
+            } else {
+                let from = &values.token(token)[c..][..count];
+                // SAFETY: `from` has `count` values.
+                unsafe { s.load_part(from.as_ptr(), count, 0.0) }
+            };
+            // SAFETY: the room is a vector.
+            unsafe { s.store(room.as_mut_ptr(), x) };
+        }
+    }
+}
+
+/// Unscaled scores of a tile's rows against a step of keys.
+#[inline(always)]
+fn scores_of<S: Simd>(s: S, queries: &[f32], keys: &[f32], head_dim: usize, step: usize, scores: &mut [f32]) {
+    let panels = step.div_ceil(S::TILE_COLUMNS);
+    assert!(queries.len() >= S::TILE_ROWS * head_dim, "packed queries");
+    assert!(keys.len() >= panels * S::TILE_COLUMNS * head_dim, "packed keys");
+    assert!(scores.len() >= S::TILE_ROWS * SCORE_ROW && step <= STEP, "room for the scores");
+    for panel in 0..panels {
+        // SAFETY: the lengths were checked above.
+        unsafe {
+            let b = keys.as_ptr().add(panel * S::TILE_COLUMNS * head_dim);
+            let start = scores.as_mut_ptr().add(panel * S::TILE_COLUMNS);
+            s.tile_packed(
+                head_dim,
+                queries.as_ptr(),
+                b,
+                Place { start, stride: SCORE_ROW, accumulate: false },
+            );
+        }
+    }
+}
+
+/// Replaces scores by weights `e^(scale score - maximum)`, zeros for the padding, and brings the running maximum and sum
+/// up to date. `sums`, weighted with the old maximum, shrink to the new one.
+#[inline(always)]
+fn weigh<S: Simd>(
+    s: S,
+    scores: &mut [f32],
+    step: usize,
+    scale: f32,
+    running: &mut Running,
+    sums: Option<&mut [f32]>,
+) {
+    let mut shrink = running.largest;
+    for r in 0..S::TILE_ROWS {
+        let row = &scores[r * SCORE_ROW..][..step];
+        running.largest[r] = running.largest[r].max(largest_scaled(s, row, scale));
+        shrink[r] -= running.largest[r];
+    }
+    // All rows in one vector or a few: an exponential per row would cost more than it looks.
+    for r in (0..MAX_TILE_ROWS).step_by(S::LANES) {
+        let part = &mut shrink[r..][..S::LANES];
+        // SAFETY: a vector of `shrink`.
+        unsafe { s.store(part.as_mut_ptr(), exp(s, s.load(part.as_ptr()))) };
+    }
+    let padded = step.next_multiple_of(S::TILE_COLUMNS);
+    for r in 0..S::TILE_ROWS {
+        let row = &mut scores[r * SCORE_ROW..][..padded];
+        let sum = weights_in_place(s, row, step, scale, running.largest[r]);
+        running.sum[r] = running.sum[r] * shrink[r] + sum;
+    }
+    if let Some(sums) = sums {
+        let width = sums.len() / S::TILE_ROWS;
+        for r in 0..S::TILE_ROWS {
+            // Most steps do not raise the maximum.
+            if shrink[r] == 1.0 {
+                continue;
+            }
+            let row = &mut sums[r * width..][..width];
+            let factor = s.splat(shrink[r]);
+            for c in (0..width).step_by(S::LANES) {
+                let part = &mut row[c..][..S::LANES];
+                // SAFETY: a vector of the row, whose width is a multiple of it.
+                unsafe { s.store(part.as_mut_ptr(), s.load(part.as_ptr()) * factor) };
+            }
+        }
+    }
+}
+
+/// The largest of `scale score`; for a negative scale that belongs to the smallest score.
+#[inline(always)]
+fn largest_scaled<S: Simd>(s: S, row: &[f32], scale: f32) -> f32 {
+    let factor = s.splat(scale);
+    let mut largest = [s.splat(f32::NEG_INFINITY); 2];
+    let pairs = row.len() / (2 * S::LANES) * 2 * S::LANES;
+    for c in (0..pairs).step_by(2 * S::LANES) {
+        // SAFETY: two vectors of the row.
+        unsafe {
+            largest[0] = largest[0].max(s.load(row.as_ptr().add(c)) * factor);
+            largest[1] = largest[1].max(s.load(row.as_ptr().add(c + S::LANES)) * factor);
+        }
+    }
+    let mut result = largest[0].max(largest[1]).largest();
+    for c in (pairs..row.len()).step_by(S::LANES) {
+        let rest = &row[c..];
+        // SAFETY: the rest of the row, at least one value.
+        let x = unsafe { s.load_part(rest.as_ptr(), rest.len().min(S::LANES), rest[0]) };
+        result = result.max((x * factor).largest());
+    }
+    result
+}
+
+/// `e^(scale score - largest)` in place for the first `step` values, zeros behind; returns the sum.
+#[inline(always)]
+fn weights_in_place<S: Simd>(s: S, row: &mut [f32], step: usize, scale: f32, largest: f32) -> f32 {
+    // e^x = 2^(x log2 e), with the factor folded into the multiply-add.
+    let factor = s.splat(scale * std::f32::consts::LOG2_E);
+    let shift = s.splat(-largest * std::f32::consts::LOG2_E);
+    let mut sum = s.splat(0.0);
+    let whole = step / S::LANES * S::LANES;
+    for c in (0..whole).step_by(S::LANES) {
+        // SAFETY: a vector of the row.
+        unsafe {
+            let p = row.as_mut_ptr().add(c);
+            let weight = exp2_weight(s, s.load(p).mul_add(factor, shift));
+            sum = sum + weight;
+            s.store(p, weight);
+        }
+    }
+    if whole < step {
+        // SAFETY: the row is padded to a multiple of a vector; lanes behind `step` are cleared below.
+        unsafe {
+            let p = row.as_mut_ptr().add(whole);
+            let weight = exp2_weight(s, s.load_part(p, step - whole, row[whole]).mul_add(factor, shift));
+            s.store(p, weight);
+            sum = sum + s.load_part(p, step - whole, 0.0);
+        }
+    }
+    row[step..].fill(0.0);
+    sum.sum()
+}
+
+/// A row of sums times `factor` as `head_dim` values of the output.
+///
+/// # Safety
+/// `out` must be writable for `head_dim` values.
+#[inline(always)]
+unsafe fn write_row<S: Simd>(s: S, sums: &[f32], factor: f32, out: *mut f32, head_dim: usize) {
+    let factor = s.splat(factor);
+    for c in (0..head_dim).step_by(S::LANES) {
+        let count = S::LANES.min(head_dim - c);
+        let part = &sums[c..][..S::LANES];
+        // SAFETY: `part` is a vector, and the caller vouches for `out`.
+        unsafe {
+            s.store_part(out.add(c), count, s.load(part.as_ptr()) * factor);
+        }
+    }
 }

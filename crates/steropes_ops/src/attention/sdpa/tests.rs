@@ -1,5 +1,228 @@
-use steropes_testkit::Case;
+use super::{reference, sdpa};
+use steropes_tensor::{Device, Tensor};
+use steropes_testkit::inputs::normal;
+use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
 
 pub(crate) fn cases() -> Vec<Case> {
-    Vec::new()
+    vec![
+        case("sdpa/oracle/one_value", |d| against_oracle(d, [1, 1, 1, 1, 1], 0.7)),
+        case("sdpa/oracle/odd_sizes", |d| against_oracle(d, [2, 17, 23, 3, 20], 0.2)),
+        case("sdpa/oracle/head_dim_is_no_multiple", |d| against_oracle(d, [2, 19, 37, 2, 13], 0.3)),
+        case("sdpa/oracle/two_steps_of_keys", |d| against_oracle(d, [1, 31, 401, 2, 37], 0.5)),
+        case("sdpa/oracle/many_steps_of_keys", |d| against_oracle(d, [1, 5, 1549, 1, 64], 1.0)),
+        case("sdpa/oracle/negative_scale", |d| against_oracle(d, [1, 7, 450, 2, 12], -0.4)),
+        case("sdpa/oracle/mast3r_encoder", |d| against_oracle(d, [1, 768, 768, 16, 64], 0.125)),
+        case("sdpa/oracle/mast3r_decoder_cross", |d| against_oracle(d, [1, 768, 1536, 12, 64], 0.125)),
+        case("sdpa/oracle/tiny_decoder", |d| against_oracle(d, [2, 432, 432, 3, 64], 0.125)),
+        case("sdpa/oracle/sharp_scores", sharp_scores),
+        case("sdpa/property/every_tile_edge", every_tile_edge),
+        case("sdpa/property/late_maximum_wins", late_maximum_wins),
+        case("sdpa/property/equal_values_are_returned", equal_values_are_returned),
+        case("sdpa/property/order_of_keys_is_free", order_of_keys_is_free),
+        case("sdpa/property/large_scores_are_finite", large_scores_are_finite),
+        case("sdpa/property/queries_are_independent", queries_are_independent),
+        case("sdpa/property/nan_stays_in_its_query", nan_stays_in_its_query),
+        case("sdpa/property/no_queries", no_queries),
+        case("sdpa/error/q_rank", q_rank),
+        case("sdpa/error/q_dtype", q_dtype),
+        case("sdpa/error/k_shape", k_shape),
+        case("sdpa/error/no_keys", no_keys),
+        case("sdpa/error/k_dtype", k_dtype),
+        case("sdpa/error/v_shape", v_shape),
+        case("sdpa/error/v_dtype", v_dtype),
+        case("sdpa/error/scale", scale),
+    ]
+}
+
+fn random(device: &Device, name: &str, shape: &[usize]) -> Tensor {
+    tensor(device, shape, normal(name, shape.iter().product()))
+}
+
+fn tensor(device: &Device, shape: &[usize], values: Vec<f32>) -> Tensor {
+    Tensor::new(device, shape, values).expect("a test's shape fits its values")
+}
+
+fn run(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32) -> Result<Vec<f32>, String> {
+    let out = sdpa(q, k, v, scale).map_err(|e| e.to_string())?;
+    check_equal(out.shape(), q.shape())?;
+    out.read::<f32>().map_err(|e| e.to_string())
+}
+
+/// The rows `[batch, query, head]` to check: all of few, else every 211th and the last.
+fn checked_rows(rows: usize) -> impl Iterator<Item = usize> {
+    (0..rows).filter(move |r| rows <= 300 || r % 211 == 0 || r + 1 == rows)
+}
+
+fn compare(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32, tolerance: Tolerance) -> Verdict {
+    let got = run(q, k, v, scale)?;
+    let &[batch, queries, heads, head_dim] = q.shape() else { return Err("rank".to_owned()) };
+    let keys = k.shape()[1];
+    let (q, k, v) = (q.read::<f32>().unwrap(), k.read::<f32>().unwrap(), v.read::<f32>().unwrap());
+    let (mut picked, mut want) = (Vec::new(), Vec::new());
+    for row in checked_rows(batch * queries * heads) {
+        let (b, h) = (row / (queries * heads), row % heads);
+        let tokens = |x: &'_ [f32]| -> Vec<Vec<f32>> {
+            (0..keys).map(|j| x[((b * keys + j) * heads + h) * head_dim..][..head_dim].to_vec()).collect()
+        };
+        let (keys, values) = (tokens(&k), tokens(&v));
+        let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
+        let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+        want.extend(reference::attend(&q[row * head_dim..][..head_dim], &keys, &values, f64::from(scale)));
+        picked.extend_from_slice(&got[row * head_dim..][..head_dim]);
+    }
+    check_close(&picked, &want, tolerance)
+}
+
+fn against_oracle(
+    device: &Device,
+    [batch, queries, keys, heads, head_dim]: [usize; 5],
+    scale: f32,
+) -> Verdict {
+    let q = random(device, "sdpa/q", &[batch, queries, heads, head_dim]);
+    let k = random(device, "sdpa/k", &[batch, keys, heads, head_dim]);
+    let v = random(device, "sdpa/v", &[batch, keys, heads, head_dim]);
+    // Each weight carries the relative error of its score, a sum of `head_dim` products of about unit size.
+    compare(&q, &k, &v, scale, Tolerance::Sum { depth: head_dim + keys })
+}
+
+/// Scores of standard deviation 16: nearly one key for every query, and errors of the scores count.
+fn sharp_scores(device: &Device) -> Verdict {
+    let q = random(device, "sdpa/q", &[1, 40, 2, 64]);
+    let k = random(device, "sdpa/k", &[1, 500, 2, 64]);
+    let v = random(device, "sdpa/v", &[1, 500, 2, 64]);
+    compare(&q, &k, &v, 2.0, Tolerance::OfLargest(2e-5))
+}
+
+fn every_tile_edge(device: &Device) -> Verdict {
+    for queries in [1, 3, 4, 5, 6, 7, 8, 9, 13, 14, 15] {
+        for keys in [1, 4, 7, 8, 12, 13, 16, 17, 31, 32, 33, 383, 384, 385] {
+            for head_dim in [1, 4, 15, 16, 17, 32, 33] {
+                against_oracle(device, [1, queries, keys, 1, head_dim], 0.3)
+                    .map_err(|e| format!("{queries} queries, {keys} keys of {head_dim}: {e}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Scores that grow with the key's index raise the running maximum in every step.
+fn late_maximum_wins(device: &Device) -> Verdict {
+    let keys = 1200;
+    let q = tensor(device, &[1, 16, 1, 1], (0..16).map(|i| 0.5 + i as f32 / 16.0).collect());
+    let k = tensor(device, &[1, keys, 1, 1], (0..keys).map(|j| j as f32 / 20.0).collect());
+    let v = random(device, "sdpa/v", &[1, keys, 1, 1]);
+    compare(&q, &k, &v, 1.0, Tolerance::OfLargest(2e-5))
+}
+
+/// Weights sum to 1, so equal values come back.
+fn equal_values_are_returned(device: &Device) -> Verdict {
+    let q = random(device, "sdpa/q", &[2, 33, 3, 24]);
+    let k = random(device, "sdpa/k", &[2, 777, 3, 24]);
+    let v = tensor(device, k.shape(), vec![1.5; 2 * 777 * 3 * 24]);
+    let got = run(&q, &k, &v, 0.4)?;
+    check_close(&got, &vec![1.5; got.len()], Tolerance::Sum { depth: 16 })
+}
+
+fn order_of_keys_is_free(device: &Device) -> Verdict {
+    let (keys, width) = (450, 2 * 16);
+    let q = random(device, "sdpa/q", &[1, 20, 2, 16]);
+    let (k, v) = (normal("sdpa/k", keys * width), normal("sdpa/v", keys * width));
+    let reversed = |x: &[f32]| x.chunks_exact(width).rev().flatten().copied().collect::<Vec<f32>>();
+    let shape = [1, keys, 2, 16];
+    let back = run(&q, &tensor(device, &shape, reversed(&k)), &tensor(device, &shape, reversed(&v)), 0.5)?;
+    let there = run(&q, &tensor(device, &shape, k), &tensor(device, &shape, v), 0.5)?;
+    let there: Vec<f64> = there.iter().map(|&x| f64::from(x)).collect();
+    check_close(&back, &there, Tolerance::Sum { depth: keys })
+}
+
+/// Scores of ±10^5, far beyond where e^x overflows: the values of the best key come back.
+fn large_scores_are_finite(device: &Device) -> Verdict {
+    let q = tensor(device, &[1, 2, 1, 1], vec![1e5, -1e5]);
+    let k = tensor(device, &[1, 3, 1, 1], vec![1.0, -1.0, 0.0]);
+    let v = tensor(device, &[1, 3, 1, 1], vec![3.0, 5.0, 7.0]);
+    check_close(&run(&q, &k, &v, 1.0)?, &[3.0, 5.0], Tolerance::Ulps(4))
+}
+
+/// The same bits whether a query runs among others or alone, hence for any split among threads.
+fn queries_are_independent(device: &Device) -> Verdict {
+    let (queries, width) = (300, 2 * 24);
+    let q = normal("sdpa/q", queries * width);
+    let k = random(device, "sdpa/k", &[1, 500, 2, 24]);
+    let v = random(device, "sdpa/v", &[1, 500, 2, 24]);
+    let all = run(&tensor(device, &[1, queries, 2, 24], q.clone()), &k, &v, 0.3)?;
+    for i in [0, 13, 14, 150, 299] {
+        let one = tensor(device, &[1, 1, 2, 24], q[i * width..][..width].to_vec());
+        check_equal(&run(&one, &k, &v, 0.3)?, &all[i * width..][..width])
+            .map_err(|e| format!("query {i}: {e}"))?;
+    }
+    Ok(())
+}
+
+fn nan_stays_in_its_query(device: &Device) -> Verdict {
+    let mut q = normal("sdpa/q", 20 * 8);
+    q[7 * 8 + 3] = f32::NAN;
+    let q = tensor(device, &[1, 20, 1, 8], q);
+    let k = random(device, "sdpa/k", &[1, 29, 1, 8]);
+    let got = run(&q, &k, &k, 0.3)?;
+    match (0..got.len()).find(|&i| got[i].is_nan() != (i / 8 == 7)) {
+        None => Ok(()),
+        Some(i) => Err(format!("query {} value {} is {}", i / 8, i % 8, got[i])),
+    }
+}
+
+fn no_queries(device: &Device) -> Verdict {
+    let q = Tensor::zeros::<f32>(device, &[2, 0, 3, 8]);
+    let k = Tensor::zeros::<f32>(device, &[2, 5, 3, 8]);
+    check_equal(&run(&q, &k, &k, 1.0)?, &[])
+}
+
+fn q_rank(device: &Device) -> Verdict {
+    let x = Tensor::zeros::<f32>(device, &[2, 3, 4]);
+    expect_error(sdpa(&x, &x, &x, 1.0), "`q` must be [batch, queries, heads, head_dim], got [2, 3, 4]")
+}
+
+fn q_dtype(device: &Device) -> Verdict {
+    let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
+    let q = Tensor::zeros::<i32>(device, &[1, 2, 3, 4]);
+    expect_error(sdpa(&q, &x, &x, 1.0), "`q` must hold f32, got i32")
+}
+
+fn k_shape(device: &Device) -> Verdict {
+    let q = Tensor::zeros::<f32>(device, &[2, 3, 4, 8]);
+    for shape in [[1, 3, 4, 8], [2, 3, 5, 8], [2, 3, 4, 7]] {
+        let k = Tensor::zeros::<f32>(device, &shape);
+        expect_error(sdpa(&q, &k, &k, 1.0), "`k` must be [2, keys, 4, 8] with at least one key")?;
+    }
+    let k = Tensor::zeros::<f32>(device, &[3, 4, 8]);
+    expect_error(sdpa(&q, &k, &k, 1.0), "`k` must be [2, keys, 4, 8] with at least one key, got [3, 4, 8]")
+}
+
+fn no_keys(device: &Device) -> Verdict {
+    let q = Tensor::zeros::<f32>(device, &[2, 3, 4, 8]);
+    let k = Tensor::zeros::<f32>(device, &[2, 0, 4, 8]);
+    expect_error(sdpa(&q, &k, &k, 1.0), "with at least one key, got [2, 0, 4, 8]")
+}
+
+fn k_dtype(device: &Device) -> Verdict {
+    let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
+    let k = Tensor::zeros::<u32>(device, &[1, 2, 3, 4]);
+    expect_error(sdpa(&x, &k, &x, 1.0), "`k` must hold f32, got u32")
+}
+
+fn v_shape(device: &Device) -> Verdict {
+    let q = Tensor::zeros::<f32>(device, &[2, 3, 4, 8]);
+    let v = Tensor::zeros::<f32>(device, &[2, 2, 4, 8]);
+    expect_error(sdpa(&q, &q, &v, 1.0), "`v` must be [2, 3, 4, 8], got [2, 2, 4, 8]")
+}
+
+fn v_dtype(device: &Device) -> Verdict {
+    let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
+    let v = Tensor::zeros::<u8>(device, &[1, 2, 3, 4]);
+    expect_error(sdpa(&x, &x, &v, 1.0), "`v` must hold f32, got u8")
+}
+
+fn scale(device: &Device) -> Verdict {
+    let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
+    expect_error(sdpa(&x, &x, &x, f32::NAN), "`scale` must be a finite number, got NaN")?;
+    expect_error(sdpa(&x, &x, &x, f32::INFINITY), "`scale` must be a finite number, got inf")
 }

@@ -1,11 +1,12 @@
 //! Sum of two tensors.
 
 pub(crate) mod bench;
+mod cpu;
+pub(crate) mod reference;
 pub(crate) mod tests;
 
 use crate::error::{OpError, host, on_cpu};
-use rayon::prelude::*;
-use steropes_tensor::Tensor;
+use steropes_tensor::{DeviceKind, Tensor};
 
 const OP: &str = "elementwise::add";
 
@@ -14,8 +15,11 @@ const OP: &str = "elementwise::add";
 /// # Shapes
 /// `x`, `y` and the result have one shape, f32.
 ///
+/// # Numerics
+/// One correctly rounded f32 addition for each value: `Tolerance::Exact`.
+///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if they differ.
+/// [`OpError::Shape`] or [`OpError::DType`] if the shapes differ or a dtype is not f32. Nothing is computed then.
 ///
 /// # Source
 /// Written from the formula.
@@ -25,10 +29,13 @@ pub fn add(x: Tensor, y: &Tensor) -> Result<Tensor, OpError> {
     }
     host::<f32>(OP, "x", &x)?;
     let addend = host::<f32>(OP, "y", y)?;
-    let shape = x.shape().to_vec();
-    let mut sum = x.into_vec::<f32>().expect("the dtype was checked");
-    sum.par_chunks_mut(1 << 14).zip(addend.par_chunks(1 << 14)).for_each(|(sum, addend)| {
-        sum.iter_mut().zip(addend).for_each(|(s, a)| *s += a);
-    });
-    Ok(on_cpu(&shape, sum))
+    match x.device().kind() {
+        DeviceKind::Cpu => {
+            let shape = x.shape().to_vec();
+            let mut sum = x.into_vec::<f32>().expect("the dtype was checked");
+            cpu::add(&mut sum, addend);
+            Ok(on_cpu(&shape, sum))
+        }
+        _ => unreachable!("`host` refuses other devices"),
+    }
 }

@@ -1,5 +1,79 @@
-use steropes_testkit::Case;
+use super::{add, reference};
+use steropes_tensor::{Device, Tensor};
+use steropes_testkit::inputs::normal;
+use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
 
 pub(crate) fn cases() -> Vec<Case> {
-    Vec::new()
+    vec![
+        case("add/oracle/one_value", |d| against_oracle(d, &[1])),
+        case("add/oracle/no_axes", |d| against_oracle(d, &[])),
+        case("add/oracle/odd_sizes", |d| against_oracle(d, &[3, 5, 7])),
+        case("add/oracle/several_tasks", |d| against_oracle(d, &[97, 1013])),
+        case("add/oracle/mast3r_encoder", |d| against_oracle(d, &[1, 768, 1024])),
+        case("add/property/order_is_free", order_is_free),
+        case("add/property/shared_memory_is_not_changed", shared_memory_is_not_changed),
+        case("add/property/unshared_memory_is_reused", unshared_memory_is_reused),
+        case("add/property/nothing", nothing),
+        case("add/error/shape", shape),
+        case("add/error/x_dtype", x_dtype),
+        case("add/error/y_dtype", y_dtype),
+    ]
+}
+
+fn random(device: &Device, name: &str, shape: &[usize]) -> Tensor {
+    Tensor::new(device, shape, normal(name, shape.iter().product())).expect("a test's shape fits its values")
+}
+
+fn values(x: Tensor, y: &Tensor) -> Result<Vec<f32>, String> {
+    let shape = x.shape().to_vec();
+    let sum = add(x, y).map_err(|e| e.to_string())?;
+    check_equal(sum.shape(), &shape)?;
+    sum.read::<f32>().map_err(|e| e.to_string())
+}
+
+fn against_oracle(device: &Device, shape: &[usize]) -> Verdict {
+    let (x, y) = (random(device, "add/x", shape), random(device, "add/y", shape));
+    let want = reference::add(&x.read::<f32>().unwrap(), &y.read::<f32>().unwrap());
+    check_close(&values(x, &y)?, &want, Tolerance::Exact)
+}
+
+fn order_is_free(device: &Device) -> Verdict {
+    let (x, y) = (random(device, "add/x", &[5, 9]), random(device, "add/y", &[5, 9]));
+    check_equal(&values(x.clone(), &y)?, &values(y, &x)?)
+}
+
+fn shared_memory_is_not_changed(device: &Device) -> Verdict {
+    let x = random(device, "add/x", &[5, 9]);
+    let before = x.read::<f32>().unwrap();
+    values(x.clone(), &x)?;
+    check_equal(&x.read::<f32>().unwrap(), &before)
+}
+
+fn unshared_memory_is_reused(device: &Device) -> Verdict {
+    let (x, y) = (random(device, "add/x", &[5, 9]), random(device, "add/y", &[5, 9]));
+    let Some(address) = x.cpu_slice::<f32>().map(<[f32]>::as_ptr) else {
+        return Ok(()); // Not host memory: the address is the device's own affair.
+    };
+    let sum = add(x, &y).map_err(|e| e.to_string())?;
+    check_equal(&[sum.cpu_slice::<f32>().map(<[f32]>::as_ptr)], &[Some(address)])
+}
+
+fn nothing(device: &Device) -> Verdict {
+    let empty = Tensor::zeros::<f32>(device, &[2, 0]);
+    check_equal(&values(empty.clone(), &empty)?, &[])
+}
+
+fn shape(device: &Device) -> Verdict {
+    let x = Tensor::zeros::<f32>(device, &[2, 3]);
+    expect_error(add(x, &Tensor::zeros::<f32>(device, &[3, 2])), "`y` must be [2, 3], got [3, 2]")
+}
+
+fn x_dtype(device: &Device) -> Verdict {
+    let x = Tensor::zeros::<u32>(device, &[2]);
+    expect_error(add(x, &Tensor::zeros::<f32>(device, &[2])), "`x` must hold f32, got u32")
+}
+
+fn y_dtype(device: &Device) -> Verdict {
+    let x = Tensor::zeros::<f32>(device, &[2]);
+    expect_error(add(x, &Tensor::zeros::<u8>(device, &[2])), "`y` must hold f32, got u8")
 }

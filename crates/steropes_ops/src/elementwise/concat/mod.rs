@@ -1,11 +1,12 @@
 //! Concatenation along the last axis.
 
 pub(crate) mod bench;
+mod cpu;
+pub(crate) mod reference;
 pub(crate) mod tests;
 
 use crate::error::{OpError, host, on_cpu};
-use rayon::prelude::*;
-use steropes_tensor::Tensor;
+use steropes_tensor::{DeviceKind, Tensor};
 
 const OP: &str = "elementwise::concat";
 
@@ -16,23 +17,28 @@ const OP: &str = "elementwise::concat";
 /// - returns: `[.., m + n]`
 ///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above.
+/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above. Nothing is computed then.
 ///
 /// # Source
 /// Written from the definition.
 pub fn concat(x: &Tensor, y: &Tensor) -> Result<Tensor, OpError> {
-    let (Some((&m, rows)), Some((&n, others))) = (x.shape().split_last(), y.shape().split_last()) else {
+    let Some((&m, rows)) = x.shape().split_last() else {
         return Err(OpError::shape(OP, "x", "[.., columns]", x.shape()));
     };
-    if rows != others {
-        return Err(OpError::shape(OP, "y", format!("{rows:?} and columns"), y.shape()));
-    }
+    let n = match y.shape().split_last() {
+        Some((&n, others)) if others == rows => n,
+        _ => return Err(OpError::shape(OP, "y", expected(rows), y.shape())),
+    };
     let (xs, ys) = (host::<f32>(OP, "x", x)?, host::<f32>(OP, "y", y)?);
     let shape = [rows, &[m + n]].concat();
-    let mut out = vec![0.0f32; shape.iter().product()];
-    out.par_chunks_mut((m + n).max(1)).enumerate().for_each(|(i, row)| {
-        row[..m].copy_from_slice(&xs[i * m..][..m]);
-        row[m..].copy_from_slice(&ys[i * n..][..n]);
-    });
-    Ok(on_cpu(&shape, out))
+    match x.device().kind() {
+        DeviceKind::Cpu => Ok(on_cpu(&shape, cpu::concat(xs, ys, rows.iter().product(), [m, n]))),
+        _ => unreachable!("`host` refuses other devices"),
+    }
+}
+
+/// The shape of a tensor that has these rows, in words.
+fn expected(rows: &[usize]) -> String {
+    let rows: Vec<String> = rows.iter().map(|extent| format!("{extent}, ")).collect();
+    format!("[{}columns]", rows.concat())
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod cpu;
+pub(crate) mod reference;
 pub(crate) mod tests;
 
 use crate::error::{OpError, host, on_cpu};
@@ -16,8 +17,13 @@ const OP: &str = "norm::layer_norm";
 /// - `weight`, `bias`: `[width]`, f32
 /// - returns: the shape of `x`
 ///
+/// # Numerics
+/// f32 throughout: the mean first, then the variance around it, so that values far from zero lose only the rounding of
+/// the mean, an ulp of theirs, divided by their spread. Otherwise within `Tolerance::OfLargest(1e-6)`.
+///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above.
+/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Value`] if an argument is not as above or `eps` is negative or not
+/// finite. Nothing is computed then.
 ///
 /// # Source
 /// arXiv:1607.06450.
@@ -29,6 +35,9 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Resul
         if t.shape() != [width] {
             return Err(OpError::shape(OP, name, format!("[{width}]"), t.shape()));
         }
+    }
+    if !(eps.is_finite() && eps >= 0.0) {
+        return Err(OpError::value(OP, "eps", "a finite number from 0 on", eps));
     }
     let values = host::<f32>(OP, "x", x)?;
     let (weight, bias) = (host::<f32>(OP, "weight", weight)?, host::<f32>(OP, "bias", bias)?);

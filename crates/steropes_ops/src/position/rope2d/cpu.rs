@@ -1,27 +1,99 @@
-//! One task per token: its angles are computed once in f64 and shared by all heads.
+//! Sines and cosines once for each position that occurs, in f64; then tokens are shared among threads and all heads of a
+//! token turn by the same vectors of them.
 
+use crate::cpu::Isa;
+use crate::cpu::simd::{Kernel, Simd};
 use rayon::prelude::*;
 
+/// Values in a task, so that taking it from the queue costs little beside it.
+const TASK: usize = 1 << 15;
+
 pub(super) fn rope2d(x: &mut [f32], positions: &[u32], heads: usize, head_dim: usize, base: f32) {
-    let quarter = head_dim / 4;
-    if quarter == 0 || heads == 0 {
+    let width = heads * head_dim;
+    if x.is_empty() {
         return;
     }
-    let frequencies: Vec<f64> =
-        (0..quarter).map(|i| f64::from(base).powf(-(i as f64) / quarter as f64)).collect();
-    x.par_chunks_mut(heads * head_dim).zip(positions.par_chunks(2)).for_each(|(token, position)| {
-        let turns: Vec<(f32, f32)> = position
-            .iter()
-            .flat_map(|&p| frequencies.iter().map(move |w| (f64::from(p) * w).sin_cos()))
-            .map(|(sin, cos)| (sin as f32, cos as f32))
-            .collect();
-        for head in token.chunks_exact_mut(head_dim) {
-            for (axis, turns) in turns.chunks_exact(quarter).enumerate() {
-                let (u, v) = head[axis * 2 * quarter..][..2 * quarter].split_at_mut(quarter);
-                for ((u, v), (sin, cos)) in u.iter_mut().zip(v).zip(turns) {
-                    (*u, *v) = (*u * cos - *v * sin, *v * cos + *u * sin);
+    let turns = Turns::new(positions, head_dim / 4, base);
+    let isa = Isa::current();
+    let tokens = (TASK / width).max(1);
+    let run = |(x, positions): (&mut [f32], &[u32])| isa.run(Tokens { x, positions, turns: &turns, width });
+    if x.len() <= TASK {
+        run((x, positions));
+    } else {
+        x.par_chunks_mut(tokens * width).zip(positions.par_chunks(tokens * 2)).for_each(run);
+    }
+}
+
+/// Sines and cosines of every position that occurs.
+struct Turns {
+    /// The positions, ascending, each once.
+    positions: Vec<u32>,
+    /// For each: `quarter` cosines, then `quarter` sines.
+    values: Vec<f32>,
+    quarter: usize,
+}
+
+impl Turns {
+    fn new(positions: &[u32], quarter: usize, base: f32) -> Self {
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
+        positions.dedup();
+        let frequencies: Vec<f64> =
+            (0..quarter).map(|i| f64::from(base).powf(-(i as f64) / quarter as f64)).collect();
+        let mut values = Vec::with_capacity(positions.len() * 2 * quarter);
+        for &position in &positions {
+            let angles = || frequencies.iter().map(|w| f64::from(position) * w);
+            values.extend(angles().map(|a| a.cos() as f32));
+            values.extend(angles().map(|a| a.sin() as f32));
+        }
+        Self { positions, values, quarter }
+    }
+
+    /// Cosines and sines of a position.
+    fn at(&self, position: u32) -> (&[f32], &[f32]) {
+        let index = self.positions.binary_search(&position).expect("the table has every position");
+        self.values[index * 2 * self.quarter..][..2 * self.quarter].split_at(self.quarter)
+    }
+}
+
+struct Tokens<'a> {
+    x: &'a mut [f32],
+    positions: &'a [u32],
+    turns: &'a Turns,
+    width: usize,
+}
+
+impl Kernel for Tokens<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let quarter = self.turns.quarter;
+        for (token, position) in self.x.chunks_exact_mut(self.width).zip(self.positions.chunks_exact(2)) {
+            for (axis, &position) in position.iter().enumerate() {
+                let (cos, sin) = self.turns.at(position);
+                for head in token.chunks_exact_mut(4 * quarter) {
+                    let (u, v) = head[axis * 2 * quarter..][..2 * quarter].split_at_mut(quarter);
+                    turn(s, u, v, cos, sin);
                 }
             }
         }
-    });
+    }
+}
+
+/// `(u, v)` becomes `(u cos - v sin, v cos + u sin)`; four slices of one length.
+#[inline(always)]
+fn turn<S: Simd>(s: S, u: &mut [f32], v: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let len = u.len();
+    assert!(v.len() == len && cos.len() == len && sin.len() == len, "pairs and their angles");
+    for i in (0..len).step_by(S::LANES) {
+        let count = S::LANES.min(len - i);
+        // SAFETY: every slice has `count` values from `i` on.
+        unsafe {
+            let (a, b) = (s.load_part(u[i..].as_ptr(), count, 0.0), s.load_part(v[i..].as_ptr(), count, 0.0));
+            let cos = s.load_part(cos[i..].as_ptr(), count, 0.0);
+            let sin = s.load_part(sin[i..].as_ptr(), count, 0.0);
+            s.store_part(u[i..].as_mut_ptr(), count, a * cos - b * sin);
+            s.store_part(v[i..].as_mut_ptr(), count, b * cos + a * sin);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod cpu;
+pub(crate) mod reference;
 pub(crate) mod tests;
 
 use crate::error::{OpError, host, on_cpu};
@@ -28,8 +29,13 @@ const OP: &str = "position::rope2d";
 /// # Units
 /// Positions count patches, not pixels. Angles are radians.
 ///
+/// # Numerics
+/// Angles, sines and cosines in f64, rounded once; products and sums in f32. Within
+/// `Tolerance::OfLargest(3e-7)` for any position.
+///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above.
+/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Value`] if an argument is not as above or `base` is not a finite
+/// number above 0. Nothing is computed then.
 ///
 /// # Source
 /// RoFormer, arXiv:2104.09864; two axes as in CroCo v2, arXiv:2211.10408. Written from the papers.
@@ -42,6 +48,9 @@ pub fn rope2d(x: Tensor, positions: &Tensor, base: f32) -> Result<Tensor, OpErro
     }
     if positions.shape() != [batch, tokens, 2] {
         return Err(OpError::shape(OP, "positions", format!("[{batch}, {tokens}, 2]"), positions.shape()));
+    }
+    if !(base.is_finite() && base > 0.0) {
+        return Err(OpError::value(OP, "base", "a finite number above 0", base));
     }
     host::<f32>(OP, "x", &x)?;
     let positions = host::<u32>(OP, "positions", positions)?;
