@@ -300,3 +300,115 @@ fn finish<S: Simd>(s: S, sums: &[f32], epilogue: &Epilogue<'_>, target: &Target)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::pack::Matrix;
+    use crate::cpu::with_isa;
+    use steropes_testkit::inputs::normal;
+    use steropes_testkit::{Tolerance, check_close};
+
+    #[test]
+    fn parts_cover_the_output_once() {
+        for rows in [0, 1, 13, 14, 15, 47, 48, 96, 196, 197, 432, 768, 5000] {
+            for panels in [0, 1, 3, 4, 5, 32, 129] {
+                for threads in [1, 2, 3, 16] {
+                    let mut seen = vec![0; rows * panels];
+                    for part in parts(rows, panels, [14, 32], threads) {
+                        assert!(part.rows.len() <= BLOCK_ROWS && part.rows.start % 14 == 0, "{part:?}");
+                        for row in part.rows {
+                            part.panels.clone().for_each(|panel| seen[row * panels + panel] += 1);
+                        }
+                    }
+                    assert!(seen.iter().all(|&n| n == 1), "{rows} rows, {panels} panels, {threads} threads");
+                }
+            }
+        }
+    }
+
+    /// Rows of three segments, where every fifth segment is padding; negative values count as 0.
+    struct Segments(Vec<f32>);
+
+    impl Segments {
+        const ROWS: usize = 61;
+        const SEGMENTS: usize = 3;
+        const LEN: usize = 19;
+
+        fn is_padding(row: usize, segment: usize) -> bool {
+            (row * Self::SEGMENTS + segment).is_multiple_of(5)
+        }
+
+        /// What the row reads like.
+        fn value(&self, row: usize, i: usize) -> f64 {
+            let padding = Self::is_padding(row, i / Self::LEN);
+            if padding { 0.0 } else { f64::from(self.0[row * Self::SEGMENTS * Self::LEN + i]).max(0.0) }
+        }
+    }
+
+    impl RowSource for Segments {
+        fn rows(&self) -> usize {
+            Self::ROWS
+        }
+        fn segments(&self) -> usize {
+            Self::SEGMENTS
+        }
+        fn segment_len(&self) -> usize {
+            Self::LEN
+        }
+        fn segment(&self, row: usize, segment: usize) -> Option<&[f32]> {
+            let at = (row * Self::SEGMENTS + segment) * Self::LEN;
+            (!Self::is_padding(row, segment)).then(|| &self.0[at..at + Self::LEN])
+        }
+        fn floor(&self) -> f32 {
+            0.0
+        }
+    }
+
+    #[test]
+    fn segments_padding_floor_and_every_epilogue() {
+        let (depth, columns) = (Segments::SEGMENTS * Segments::LEN, 45);
+        let source = Segments(normal("product/x", Segments::ROWS * depth));
+        let weight = normal("product/weight", columns * depth);
+        let (bias, residual) =
+            (normal("product/bias", columns), normal("product/r", Segments::ROWS * columns));
+        let want: Vec<f64> = (0..Segments::ROWS * columns)
+            .map(|i| {
+                let (row, column) = (i / columns, i % columns);
+                let product = |g| source.value(row, g) * f64::from(weight[column * depth + g]);
+                let sum: f64 = f64::from(bias[column]) + (0..depth).map(product).sum::<f64>();
+                f64::from(residual[i]) + sum.max(0.0)
+            })
+            .collect();
+        for &isa in Isa::available() {
+            let weights =
+                with_isa(isa, || PackedWeights::from_fn(columns, depth, |c, g| weight[c * depth + g]));
+            let mut epilogue = Epilogue {
+                activation: Activation::Relu,
+                residual: Residual::Values(&residual),
+                ..Epilogue::bias(Some(&bias))
+            };
+            let added = product(&source, &weights, epilogue);
+            check_close(&added, &want, Tolerance::Sum { depth }).unwrap();
+            epilogue.residual = Residual::Output;
+            let mut in_place = residual.clone();
+            product_into(&source, &weights, epilogue, &mut in_place);
+            assert_eq!(in_place, added, "{isa:?}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let (rows, depth, columns) = (300, 777, 200);
+        let x = normal("product/x", rows * depth);
+        let weight = normal("product/weight", columns * depth);
+        let weights = PackedWeights::from_fn(columns, depth, |c, g| weight[c * depth + g]);
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| product(&Matrix::new(&x, rows, depth), &weights, Epilogue::bias(None)))
+        };
+        let one = on(1);
+        assert_eq!(one, on(2));
+        assert_eq!(one, on(7));
+    }
+}

@@ -181,7 +181,7 @@ impl Kernel for HeadKernel<'_> {
                 let key_panels = &packed_keys[first_key * head_dim..];
                 scores_of(s, packed_queries, key_panels, head_dim, step, scores);
                 weigh(s, scores, step, scale, &mut running, (first_key > 0).then_some(&mut *sums));
-                // Weights of the padding are zero, so it may take part.
+                // Padding takes part with the scores of zero keys as weights, of which zero values make nothing.
                 let depth = step.next_multiple_of(S::TILE_COLUMNS);
                 for c in (0..padded_dim).step_by(S::TILE_COLUMNS) {
                     let panel = &packed_values[c * padded_keys + first_key * S::TILE_COLUMNS..];
@@ -269,7 +269,7 @@ fn scores_of<S: Simd>(s: S, queries: &[f32], keys: &[f32], head_dim: usize, step
     }
 }
 
-/// Replaces scores by weights `e^(scale score - maximum)`, zeros for the padding, and brings the running maximum and sum
+/// Replaces scores by weights `e^(scale score - maximum)`, except in the padding, and brings the running maximum and sum
 /// up to date. `sums`, weighted with the old maximum, shrink to the new one.
 #[inline(always)]
 fn weigh<S: Simd>(
@@ -292,10 +292,9 @@ fn weigh<S: Simd>(
         // SAFETY: a vector of `shrink`.
         unsafe { s.store(part.as_mut_ptr(), exp(s, s.load(part.as_ptr()))) };
     }
-    let padded = step.next_multiple_of(S::TILE_COLUMNS);
     for r in 0..S::TILE_ROWS {
-        let row = &mut scores[r * SCORE_ROW..][..padded];
-        let sum = weights_in_place(s, row, step, scale, running.largest[r]);
+        let row = &mut scores[r * SCORE_ROW..][..step];
+        let sum = weights_in_place(s, row, scale, running.largest[r]);
         running.sum[r] = running.sum[r] * shrink[r] + sum;
     }
     if let Some(sums) = sums {
@@ -339,14 +338,14 @@ fn largest_scaled<S: Simd>(s: S, row: &[f32], scale: f32) -> f32 {
     result
 }
 
-/// `e^(scale score - largest)` in place for the first `step` values, zeros behind; returns the sum.
+/// `e^(scale score - largest)` in place of a row of scores; returns their sum.
 #[inline(always)]
-fn weights_in_place<S: Simd>(s: S, row: &mut [f32], step: usize, scale: f32, largest: f32) -> f32 {
+fn weights_in_place<S: Simd>(s: S, row: &mut [f32], scale: f32, largest: f32) -> f32 {
     // e^x = 2^(x log2 e), with the factor folded into the multiply-add.
     let factor = s.splat(scale * std::f32::consts::LOG2_E);
     let shift = s.splat(-largest * std::f32::consts::LOG2_E);
     let mut sum = s.splat(0.0);
-    let whole = step / S::LANES * S::LANES;
+    let whole = row.len() / S::LANES * S::LANES;
     for c in (0..whole).step_by(S::LANES) {
         // SAFETY: a vector of the row.
         unsafe {
@@ -356,16 +355,15 @@ fn weights_in_place<S: Simd>(s: S, row: &mut [f32], step: usize, scale: f32, lar
             s.store(p, weight);
         }
     }
-    if whole < step {
-        // SAFETY: the row is padded to a multiple of a vector; lanes behind `step` are cleared below.
+    if whole < row.len() {
+        let count = row.len() - whole;
+        // SAFETY: `count` values of the row.
         unsafe {
             let p = row.as_mut_ptr().add(whole);
-            let weight = exp2_weight(s, s.load_part(p, step - whole, row[whole]).mul_add(factor, shift));
-            s.store(p, weight);
-            sum = sum + s.load_part(p, step - whole, 0.0);
+            s.store_part(p, count, exp2_weight(s, s.load_part(p, count, 0.0).mul_add(factor, shift)));
+            sum = sum + s.load_part(p, count, 0.0);
         }
     }
-    row[step..].fill(0.0);
     sum.sum()
 }
 

@@ -4,26 +4,30 @@
 use crate::cpu::Isa;
 use crate::cpu::simd::{Kernel, Lane, Simd};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Values in a task, so that taking it from the queue costs little beside it.
 const TASK: usize = 1 << 15;
 
 pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f32> {
     let isa = Isa::current();
-    let mut y = vec![0.0; x.len()];
+    let mut out = Vec::with_capacity(x.len());
+    let y = &mut out.spare_capacity_mut()[..x.len()];
     let task = (TASK / weight.len()).max(1) * weight.len();
-    let run = |(y, x): (&mut [f32], &[f32])| isa.run(Rows { x, y, weight, bias, eps });
+    let run = |(y, x): (&mut [MaybeUninit<f32>], &[f32])| isa.run(Rows { x, y, weight, bias, eps });
     if x.len() <= TASK {
-        run((&mut y, x));
+        run((y, x));
     } else {
         y.par_chunks_mut(task).zip(x.par_chunks(task)).for_each(run);
     }
-    y
+    // SAFETY: the capacity was reserved, and the tasks wrote every row.
+    unsafe { out.set_len(x.len()) };
+    out
 }
 
 struct Rows<'a> {
     x: &'a [f32],
-    y: &'a mut [f32],
+    y: &'a mut [MaybeUninit<f32>],
     weight: &'a [f32],
     bias: &'a [f32],
     eps: f32,
@@ -34,22 +38,53 @@ impl Kernel for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let width = self.weight.len();
+        let whole = width / S::LANES * S::LANES;
+        assert_eq!(self.bias.len(), width, "a bias for every weight");
         for (x, y) in self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width)) {
             let mean = sum(s, x) / width as f32;
             let variance = sum_of_squares(s, x, mean) / width as f32;
             // The square root and the division are correctly rounded, once per row.
-            let factor = s.splat(1.0 / (variance + self.eps).sqrt());
-            let mean = s.splat(mean);
-            for c in (0..width).step_by(S::LANES) {
-                let count = S::LANES.min(width - c);
-                // SAFETY: every slice has `count` values from `c` on.
-                unsafe {
-                    let weight = s.load_part(self.weight[c..].as_ptr(), count, 0.0);
-                    let bias = s.load_part(self.bias[c..].as_ptr(), count, 0.0);
-                    let scaled = (s.load_part(x[c..].as_ptr(), count, 0.0) - mean) * factor;
-                    s.store_part(y[c..].as_mut_ptr(), count, scaled.mul_add(weight, bias));
+            let scale = [s.splat(mean), s.splat(1.0 / (variance + self.eps).sqrt())];
+            let row = Row {
+                x: x.as_ptr(),
+                y: y.as_mut_ptr().cast(),
+                weight: self.weight.as_ptr(),
+                bias: self.bias.as_ptr(),
+            };
+            // SAFETY: every slice has `width` values.
+            unsafe {
+                for c in (0..whole).step_by(S::LANES) {
+                    row.scale(s, c, S::LANES, scale);
+                }
+                if whole < width {
+                    row.scale(s, whole, width - whole, scale);
                 }
             }
+        }
+    }
+}
+
+/// A row and what it is scaled by.
+struct Row {
+    x: *const f32,
+    y: *mut f32,
+    weight: *const f32,
+    bias: *const f32,
+}
+
+impl Row {
+    /// `y = (x - mean) factor weight + bias` for `count` values (at most a vector) from `c` on.
+    ///
+    /// # Safety
+    /// All four must have them.
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(&self, s: S, c: usize, count: usize, [mean, factor]: [S::F; 2]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let scaled = (s.load_part(self.x.add(c), count, 0.0) - mean) * factor;
+            let weight = s.load_part(self.weight.add(c), count, 0.0);
+            let bias = s.load_part(self.bias.add(c), count, 0.0);
+            s.store_part(self.y.add(c), count, scaled.mul_add(weight, bias));
         }
     }
 }

@@ -85,15 +85,40 @@ impl Kernel for Tokens<'_> {
 fn turn<S: Simd>(s: S, u: &mut [f32], v: &mut [f32], cos: &[f32], sin: &[f32]) {
     let len = u.len();
     assert!(v.len() == len && cos.len() == len && sin.len() == len, "pairs and their angles");
-    for i in (0..len).step_by(S::LANES) {
-        let count = S::LANES.min(len - i);
-        // SAFETY: every slice has `count` values from `i` on.
+    let pairs = Pairs { u: u.as_mut_ptr(), v: v.as_mut_ptr(), cos: cos.as_ptr(), sin: sin.as_ptr() };
+    let whole = len / S::LANES * S::LANES;
+    // SAFETY: every slice has `len` values.
+    unsafe {
+        for i in (0..whole).step_by(S::LANES) {
+            pairs.turn(s, i, S::LANES);
+        }
+        if whole < len {
+            pairs.turn(s, whole, len - whole);
+        }
+    }
+}
+
+struct Pairs {
+    u: *mut f32,
+    v: *mut f32,
+    cos: *const f32,
+    sin: *const f32,
+}
+
+impl Pairs {
+    /// Turns `count` pairs (at most a vector) from `i` on.
+    ///
+    /// # Safety
+    /// All four must have them.
+    #[inline(always)]
+    unsafe fn turn<S: Simd>(&self, s: S, i: usize, count: usize) {
+        // SAFETY: the caller's promise.
         unsafe {
-            let (a, b) = (s.load_part(u[i..].as_ptr(), count, 0.0), s.load_part(v[i..].as_ptr(), count, 0.0));
-            let cos = s.load_part(cos[i..].as_ptr(), count, 0.0);
-            let sin = s.load_part(sin[i..].as_ptr(), count, 0.0);
-            s.store_part(u[i..].as_mut_ptr(), count, a * cos - b * sin);
-            s.store_part(v[i..].as_mut_ptr(), count, b * cos + a * sin);
+            let (u, v) = (s.load_part(self.u.add(i), count, 0.0), s.load_part(self.v.add(i), count, 0.0));
+            let (cos, sin) =
+                (s.load_part(self.cos.add(i), count, 0.0), s.load_part(self.sin.add(i), count, 0.0));
+            s.store_part(self.u.add(i), count, u * cos - v * sin);
+            s.store_part(self.v.add(i), count, v * cos + u * sin);
         }
     }
 }
