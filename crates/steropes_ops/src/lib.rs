@@ -3,8 +3,10 @@
 //! An op checks its arguments, then runs where its tensors are. It never runs anywhere else.
 
 pub mod attention;
+pub mod cpu;
 pub mod elementwise;
 mod error;
+pub mod geometry;
 pub mod linalg;
 pub mod matching;
 pub mod norm;
@@ -20,6 +22,7 @@ pub fn cases() -> Vec<Case> {
     [
         attention::cases(),
         elementwise::cases(),
+        geometry::cases(),
         linalg::cases(),
         matching::cases(),
         norm::cases(),
@@ -36,6 +39,7 @@ pub fn benches() -> Vec<Bench> {
     [
         attention::benches(),
         elementwise::benches(),
+        geometry::benches(),
         linalg::benches(),
         matching::benches(),
         norm::benches(),

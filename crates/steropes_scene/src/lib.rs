@@ -1,8 +1,12 @@
 //! Photos, pair graphs, matching, alignment, bundle adjustment and scene files: 3D vision that is not a
 //! network.
 
+pub mod bundle;
 mod camera;
+pub mod geometry;
 pub mod matching;
 pub mod pair_graph;
+pub mod photo;
+pub mod two_view;
 
 pub use camera::{Camera, Intrinsics};

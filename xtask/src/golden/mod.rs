@@ -4,8 +4,11 @@
 //! `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
 
 mod files;
+mod geometry;
 mod matching;
+mod networks;
 mod pairs;
+mod photos;
 mod report;
 
 pub use files::TensorFile;
@@ -43,7 +46,10 @@ fn run_manifest(path: &Path, report: &mut Report<'_>) -> anyhow::Result<()> {
     let folder = path.parent().context("a manifest lies in a folder")?;
     match manifest.get("files") {
         Some(Value::Array(files)) => run_pipeline(folder, &manifest, files, report),
-        _ => run_networks(folder, &manifest, report),
+        _ => {
+            run_preprocessing(folder, &manifest, report)?;
+            networks::run(folder, &manifest, report)
+        }
     }
 }
 
@@ -60,19 +66,39 @@ fn run_pipeline(
             pairs::run(&folder.join(name), report)?;
             continue;
         }
+        if !name.ends_with(".safetensors") {
+            report.not_built(name);
+            continue;
+        }
         let file = TensorFile::open(&folder.join(name), entry)?;
         // One arm per section of the pipeline specification.
         match section {
             "3.1" => matching::nearest(&file, report)?,
             "3.2" => matching::fast(&file, report)?,
             "3.3, 3.4" => matching::correspondences(&file, report)?,
+            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }
     Ok(())
 }
 
-fn run_networks(_folder: &Path, _manifest: &Value, _report: &mut Report<'_>) -> anyhow::Result<()> {
+/// The list `preprocess`, and every entry, also below `additions`, that describes a folder of pictures; the tensors
+/// of `NAME/` lie in `NAME.safetensors`.
+fn run_preprocessing(folder: &Path, manifest: &Value, report: &mut Report<'_>) -> anyhow::Result<()> {
+    let salt = manifest["salt"].as_str().unwrap_or_default();
+    if let Some(cases) = manifest["preprocess"].as_array() {
+        photos::run_preprocess(salt, cases, report)?;
+    }
+    let entries = [manifest, &manifest["additions"]].into_iter().filter_map(Value::as_object).flatten();
+    for (name, entry) in entries {
+        if entry.get("runs").is_some() && entry.get("decode").is_some() {
+            let pictures = name.trim_end_matches('/');
+            let tensors = folder.join(format!("{pictures}.safetensors"));
+            let tensors = if tensors.exists() { Some(TensorFile::open(&tensors, entry)?) } else { None };
+            photos::run_photos(&folder.join(pictures), entry, tensors.as_ref(), report)?;
+        }
+    }
     Ok(())
 }
 
