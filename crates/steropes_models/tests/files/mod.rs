@@ -9,19 +9,19 @@ use steropes_testkit::inputs;
 
 /// A stored tensor.
 #[derive(Clone)]
-pub struct Stored {
-    pub dtype: Dtype,
-    pub shape: Vec<usize>,
-    pub bytes: Vec<u8>,
+pub(crate) struct Stored {
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// The tensors of a weight file by name.
 #[derive(Clone)]
-pub struct WeightFile(pub BTreeMap<String, Stored>);
+pub(crate) struct WeightFile(pub(crate) BTreeMap<String, Stored>);
 
 impl WeightFile {
     /// The weights of the smallest network of the family: linear heads, one block each, patches of 4 pixels.
-    pub fn smallest() -> Self {
+    pub(crate) fn smallest() -> Self {
         let mut file = Self(BTreeMap::new());
         file.layer("patch_embed.proj", &[8, 3, 4, 4]);
         file.norms("enc_blocks.0", &["norm1", "norm2"]);
@@ -47,14 +47,14 @@ impl WeightFile {
     }
 
     /// The configuration of [`WeightFile::smallest`].
-    pub fn smallest_config() -> String {
+    pub(crate) fn smallest_config() -> String {
         let args = "AsymmetricCroCo3DStereo(pos_embed='RoPE100', patch_size=4, head_type='linear', \
                     enc_embed_dim=8, enc_depth=1, enc_num_heads=2, dec_embed_dim=8, dec_depth=1, dec_num_heads=1)";
         serde_json::json!({ "args": args }).to_string()
     }
 
     /// The weights that are built into the library.
-    pub fn embedded() -> Self {
+    pub(crate) fn embedded() -> Self {
         let bytes = std::fs::read(embedded_folder().join("model.safetensors")).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let stored = |view: TensorView<'_>| Stored {
@@ -66,7 +66,7 @@ impl WeightFile {
     }
 
     /// Adds f32 values made from the name.
-    pub fn add(&mut self, name: &str, shape: &[usize]) {
+    pub(crate) fn add(&mut self, name: &str, shape: &[usize]) {
         let values = inputs::uniform(name, shape.iter().product());
         let bytes = values.iter().flat_map(|v| (0.3 * v).to_le_bytes()).collect();
         self.0.insert(name.to_owned(), Stored { dtype: Dtype::F32, shape: shape.to_vec(), bytes });
@@ -86,12 +86,12 @@ impl WeightFile {
     }
 
     /// The tensor `name`, to be changed.
-    pub fn tensor(&mut self, name: &str) -> &mut Stored {
+    pub(crate) fn tensor(&mut self, name: &str) -> &mut Stored {
         self.0.get_mut(name).unwrap()
     }
 
     /// The bytes of the safetensors file.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let view = |t: &'_ Stored| (t.dtype, t.shape.clone());
         let views = self.0.iter().map(|(name, t)| {
             let (dtype, shape) = view(t);
@@ -102,12 +102,12 @@ impl WeightFile {
 }
 
 /// The folder of the embedded model in the repository.
-pub fn embedded_folder() -> PathBuf {
+pub(crate) fn embedded_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../models/steropes-tiny")
 }
 
 /// A normalised picture made from a name, `[1, height, width, 3]`.
-pub fn picture(name: &str, height: usize, width: usize) -> Tensor {
+pub(crate) fn picture(name: &str, height: usize, width: usize) -> Tensor {
     let values = inputs::uniform(name, 3 * height * width);
     Tensor::new(&Device::cpu(), &[1, height, width, 3], values).unwrap()
 }

@@ -149,6 +149,8 @@ pub struct Bundle {
 
 /// Observations per photo that the coarse start uses.
 const COARSE_OBSERVATIONS: usize = 300;
+/// Standard deviation of ln focal while the start is coarse, where nothing is said.
+const START_FOCAL_SIGMA: f64 = 0.02;
 /// No data are better than this; keeps exact input from dividing by zero.
 const LEAST_NOISE_PX: f64 = 0.02;
 /// Least distance in pixels at which an observation is dropped.
@@ -334,10 +336,11 @@ impl<'a> Work<'a> {
         let mut last = f64::INFINITY;
         for round in 0..12 {
             let mut problem = self.swept_problem(&chosen, scale_px);
+            self.believe_start_focals(&mut problem);
             if problem.points.is_empty() {
                 return Ok(());
             }
-            let noise_px = noise(&problem.errors_px()).max(0.5);
+            let noise_px = noise(&problem).max(0.5);
             let free = FreeIntrinsics { focal: self.options.free.focal && round >= 2, ..NOTHING_FREE };
             let options = AdjustOptions {
                 noise_px,
@@ -348,7 +351,7 @@ impl<'a> Work<'a> {
                 tolerance: 1e-3,
             };
             self.adjusted(&mut problem, &options)?;
-            self.noise_px = noise(&problem.errors_px()).clamp(0.5, 0.05 * focal);
+            self.noise_px = noise(&problem).clamp(0.5, 0.05 * focal);
             log::debug!("refine: coarse round {round}: {noise_px:.2} -> {:.2} px", self.noise_px);
             if round >= 3 && self.noise_px > 0.9 * last {
                 break;
@@ -357,6 +360,15 @@ impl<'a> Work<'a> {
             scale_px = (3.0 * self.noise_px).min(0.05 * focal);
         }
         Ok(())
+    }
+
+    /// Photos without a focal prior get a weak one at their start: while rotations are wrong, a long focal length with
+    /// far points explains small motions nearly as well as the truth.
+    fn believe_start_focals(&self, problem: &mut Problem) {
+        for (prior, camera) in problem.focal_prior.iter_mut().zip(self.input.cameras) {
+            let start = FocalPrior { focal_px: camera.intrinsics.focal_px, sigma: START_FOCAL_SIGMA };
+            prior.get_or_insert(start);
+        }
     }
 
     fn depth_sigma(&self) -> Option<f64> {
@@ -444,7 +456,7 @@ impl<'a> Work<'a> {
             }
             let options = self.fine_options();
             self.adjusted(&mut problem, &options)?;
-            self.noise_px = noise(&problem.errors_px()).max(LEAST_NOISE_PX);
+            self.noise_px = noise(&problem).max(LEAST_NOISE_PX);
             self.rounds += 1;
             let now = (self.noise_px, problem.observations.len());
             log::debug!("refine: round {}: {:.3} px, {} observations", self.rounds, now.0, now.1);
@@ -711,12 +723,32 @@ fn share_focal(cameras: &mut [LensCamera], group: &[usize]) {
     }
 }
 
-/// Standard deviation of a pixel coordinate from the median length of the error: for a two-dimensional normal
-/// error the median length is `sqrt(2 ln 2)` standard deviations.
-fn noise(errors_px: &[f64]) -> f64 {
-    let mut sorted = errors_px.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).map_or(1.0, |median| median / (2.0 * 2.0f64.ln()).sqrt())
+/// Standard deviation of a pixel coordinate: weighted median over the points of what each says.
+///
+/// A point with `m` observations leaves `k = 2 m - 3` of its `2 m` errors free (two rays nearly always meet, whatever
+/// the noise); the median of their sum of squares is `k (1 - 2 / (9 k))^3` variances (Wilson and Hilferty 1931). Points
+/// count by `k`.
+fn noise(problem: &Problem) -> f64 {
+    let errors = problem.errors_px();
+    let mut variances: Vec<(f64, f64)> = Vec::with_capacity(problem.points.len());
+    for i in 0..problem.points.len() {
+        let range = problem.starts[i]..problem.starts[i + 1];
+        let free = 2.0 * range.len() as f64 - 3.0;
+        let square: f64 = range.map(|o| errors[o].powi(2) * problem.observations[o].weight).sum();
+        if free > 0.0 {
+            variances.push((square / (free * (1.0 - 2.0 / (9.0 * free)).powi(3)), free));
+        }
+    }
+    variances.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let half = 0.5 * variances.iter().map(|v| v.1).sum::<f64>();
+    let mut passed = 0.0;
+    for (variance, free) in variances {
+        passed += free;
+        if passed >= half {
+            return variance.sqrt();
+        }
+    }
+    1.0
 }
 
 /// The largest set of active cameras connected through pairs that share enough points.

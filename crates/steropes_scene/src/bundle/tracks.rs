@@ -60,6 +60,8 @@ pub struct TrackStatistics {
     pub histogram: Vec<usize>,
     /// Matches given.
     pub matches: usize,
+    /// Matches left out because too few matches around them move alike.
+    pub lonely: usize,
     /// Matches left out because their track would have had two pixels in one photo.
     pub conflicts: usize,
     /// Matches that a track's other matches contradict by more than [`TrackOptions::agreement_px`].
@@ -75,13 +77,17 @@ pub struct TrackOptions {
     pub min_length: usize,
     /// Distance in pixels at which a match starts to lose its say in the pixels of its track.
     pub agreement_px: f64,
+    /// A match counts only if so many of the matches around it move alike (each counts up to 1); 0: all count. Wrong
+    /// matches that happen to fulfil the epipolar constraint stand alone, and their points, often very near, pull
+    /// hard at focal length and poses.
+    pub min_support: f64,
     /// An observation weighs the mean confidence of its matches to this power; 0: all weigh the same.
     pub confidence_power: f64,
 }
 
 impl Default for TrackOptions {
     fn default() -> Self {
-        Self { merge_radius_px: 2.0, min_length: 2, agreement_px: 1.0, confidence_power: 0.0 }
+        Self { merge_radius_px: 2.0, min_length: 2, agreement_px: 1.0, min_support: 2.0, confidence_power: 0.0 }
     }
 }
 
@@ -156,11 +162,12 @@ pub fn build_tracks(
 ) -> Result<Tracks, BundleError> {
     check(photo_count, pairs, options)?;
     let keypoints = Keypoints::new(photo_count, pairs, options.merge_radius_px);
-    let maps: Vec<Vec<Matrix2<f64>>> = pairs.par_iter().map(|pair| local_maps(&pair.matches)).collect();
+    let maps: Vec<Vec<LocalMap>> = pairs.par_iter().map(|pair| local_maps(&pair.matches)).collect();
     let mut order: Vec<(u32, u32)> = pairs
         .iter()
         .enumerate()
         .flat_map(|(pair, p)| (0..p.matches.len()).map(move |m| (pair as u32, m as u32)))
+        .filter(|&(pair, m)| maps[pair as usize][m as usize].support >= options.min_support)
         .collect();
     let confidence = |&(pair, m): &(u32, u32)| pairs[pair as usize].matches[m as usize].confidence;
     order.sort_by(|a, b| confidence(b).total_cmp(&confidence(a)).then(a.cmp(b)));
@@ -170,11 +177,18 @@ pub fn build_tracks(
         let [a, b] = keypoints.of(pair, m);
         conflicts += usize::from(!forest.join(a, b));
     }
-    let links = links_by_track(&keypoints, pairs, &maps, &mut forest);
+    let matches = pairs.iter().map(|pair| pair.matches.len()).sum();
+    order.sort_unstable();
+    let links = links_by_track(&keypoints, pairs, &maps, &order, &mut forest);
     let solved: Vec<(Vec<Observation>, usize)> =
         links.par_iter().map(|links| track_pixels(links, &keypoints.photo, options)).collect();
     let mut tracks = Tracks { starts: vec![0], ..Tracks::default() };
-    tracks.statistics = TrackStatistics { matches: order.len(), conflicts, ..TrackStatistics::default() };
+    tracks.statistics = TrackStatistics {
+        matches,
+        lonely: matches - order.len(),
+        conflicts,
+        ..TrackStatistics::default()
+    };
     for (track, contradictions) in &solved {
         tracks.statistics.contradictions += contradictions;
         if track.len() >= options.min_length {
@@ -206,6 +220,7 @@ fn check(photo_count: usize, pairs: &[PairMatches], options: &TrackOptions) -> R
     require(OP, "options.merge_radius_px", "at least 0", radius, radius >= 0.0)?;
     require(OP, "options.min_length", "at least 2", options.min_length as f64, options.min_length >= 2)?;
     require(OP, "options.agreement_px", "above 0", options.agreement_px, options.agreement_px > 0.0)?;
+    require(OP, "options.min_support", "at least 0", options.min_support, options.min_support >= 0.0)?;
     let power = options.confidence_power;
     require(OP, "options.confidence_power", "at least 0", power, power >= 0.0)
 }
@@ -334,9 +349,17 @@ fn clusters(pixels: &[[f32; 2]], radius: f32) -> (Vec<u32>, u32) {
     (cluster, count)
 }
 
+/// How the surroundings of a match move.
+struct LocalMap {
+    /// Step in the second photo per step in the first.
+    map: Matrix2<f64>,
+    /// How many of the matches around move so.
+    support: f64,
+}
+
 /// For every match, how a small step in the first photo moves the pixel in the second: a least-squares
 /// affine map over the matches around, with a pull towards the identity that decides where there are few.
-fn local_maps(matches: &[PixelMatch]) -> Vec<Matrix2<f64>> {
+fn local_maps(matches: &[PixelMatch]) -> Vec<LocalMap> {
     if matches.is_empty() {
         return Vec::new();
     }
@@ -361,29 +384,36 @@ fn local_maps(matches: &[PixelMatch]) -> Vec<Matrix2<f64>> {
             around.clear();
             grid.near(m.pixels[0], radius, |i| {
                 let other = &matches[i as usize].pixels;
-                around.push((offset(m.pixels[0], other[0]), offset(m.pixels[1], other[1])));
+                // The match itself, and the same one found again, say nothing about their surroundings.
+                if other[0] != m.pixels[0] {
+                    around.push((offset(m.pixels[0], other[0]), offset(m.pixels[1], other[1])));
+                }
             });
             affine_map(&around, f64::from(spacing))
         })
         .collect()
 }
 
-fn affine_map(around: &[(Vector2<f64>, Vector2<f64>)], spacing: f64) -> Matrix2<f64> {
+fn affine_map(around: &[(Vector2<f64>, Vector2<f64>)], spacing: f64) -> LocalMap {
     let mut map = Matrix2::identity();
+    let mut support = 0.0;
     for tolerance in [spacing, 0.5 * spacing, 0.25 * spacing] {
         let mut square = Matrix2::identity() * (spacing * spacing);
         let mut cross = square;
+        support = 0.0;
         for (step, moved) in around {
-            let share = 1.0 / (1.0 + (moved - map * step).norm_squared() / (tolerance * tolerance));
-            square += step * step.transpose() * (share * share);
-            cross += moved * step.transpose() * (share * share);
+            let off = (moved - map * step).norm_squared() / (tolerance * tolerance);
+            let share = (1.0 + off).powi(-2);
+            square += step * step.transpose() * share;
+            cross += moved * step.transpose() * share;
+            support += share;
         }
         match square.try_inverse() {
             Some(inverse) => map = cross * inverse,
-            None => return Matrix2::identity(),
+            None => break,
         }
     }
-    map
+    LocalMap { map, support }
 }
 
 /// Union-find that knows the photos of each set and refuses unions with a photo on both sides.
@@ -437,7 +467,8 @@ struct Link {
 fn links_by_track(
     keypoints: &Keypoints,
     pairs: &[PairMatches],
-    maps: &[Vec<Matrix2<f64>>],
+    maps: &[Vec<LocalMap>],
+    joined: &[(u32, u32)],
     forest: &mut Forest,
 ) -> Vec<Vec<Link>> {
     let mut track_of_root = vec![u32::MAX; forest.parent.len()];
@@ -449,18 +480,17 @@ fn links_by_track(
             tracks.push(Vec::new());
         }
     }
-    for (p, pair) in pairs.iter().enumerate() {
-        for (m, found) in pair.matches.iter().enumerate() {
-            let ends = keypoints.of(p as u32, m as u32);
-            let root = forest.root(ends[0]);
-            if root == forest.root(ends[1]) {
-                tracks[track_of_root[root as usize] as usize].push(Link {
-                    keypoints: ends,
-                    pixels: found.pixels.map(|[x, y]| Vector2::new(f64::from(x), f64::from(y))),
-                    map: maps[p][m],
-                    confidence: f64::from(found.confidence),
-                });
-            }
+    for &(p, m) in joined {
+        let ends = keypoints.of(p, m);
+        let root = forest.root(ends[0]);
+        if root == forest.root(ends[1]) {
+            let found = &pairs[p as usize].matches[m as usize];
+            tracks[track_of_root[root as usize] as usize].push(Link {
+                keypoints: ends,
+                pixels: found.pixels.map(|[x, y]| Vector2::new(f64::from(x), f64::from(y))),
+                map: maps[p as usize][m as usize].map,
+                confidence: f64::from(found.confidence),
+            });
         }
     }
     tracks

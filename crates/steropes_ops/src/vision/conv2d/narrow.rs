@@ -1,5 +1,7 @@
 //! 1x1 convolutions to a few channels, such as the last one of a head. The register tile would spend most of its columns on
-//! nothing, so here a vector holds one channel of neighbouring pixels instead. The time is that of reading the image.
+//! nothing, so here a vector holds one channel of neighbouring pixels instead. The time is that of reading the image, so a
+//! vector's pixels are first copied in the order of memory: transposing them where they lie would jump from pixel to
+//! pixel, which the hardware does not foresee.
 
 use super::cpu::Fused;
 use crate::cpu::Isa;
@@ -12,8 +14,12 @@ pub(super) const MOST_OUTPUTS: usize = 4;
 /// Pixels of a task, a multiple of all vectors.
 const TASK: usize = 1024;
 
-/// A vector of each of as many channels.
-const BUFFER: usize = 16 * 16;
+/// The largest vector.
+const MOST_LANES: usize = 16;
+
+/// Values between copied pixels. Without them, pixels of a power of two of channels would share few sets of the first-level
+/// cache.
+const GAP: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Narrow {
@@ -60,55 +66,57 @@ impl Kernel for Task<'_> {
     fn run<S: Simd>(self, s: S) {
         let (inputs, outputs) = (self.conv.weight.len(), self.conv.outputs);
         let lowest = if self.fused.relu_output { 0.0 } else { f32::NEG_INFINITY };
+        let mut copy = vec![0.0f32; S::LANES * (inputs + GAP)];
         for (block, x) in self.x.chunks(S::LANES * inputs).enumerate() {
-            let pixels = x.len() / inputs;
             let mut sums = [s.splat(0.0); MOST_OUTPUTS];
             if let Some(bias) = self.bias {
                 for (sum, b) in sums.iter_mut().zip(bias) {
                     *sum = s.splat(*b);
                 }
             }
-            add_products(s, x, pixels, &self.conv.weight, self.fused.floor(), &mut sums);
-            let mut out = [0.0f32; MOST_OUTPUTS * 16];
-            for (o, sum) in sums.into_iter().enumerate() {
-                // SAFETY: a vector has at most 16 lanes.
-                unsafe { s.store(out[o * 16..].as_mut_ptr(), s.splat(lowest).max(sum)) };
+            for (to, from) in copy.chunks_exact_mut(inputs + GAP).zip(x.chunks_exact(inputs)) {
+                to[..inputs].copy_from_slice(from);
             }
-            for pixel in 0..pixels {
-                for o in 0..outputs {
+            add_products(s, &copy, &self.conv.weight, self.fused.floor(), &mut sums);
+            let mut out = [[0.0f32; MOST_LANES]; MOST_OUTPUTS];
+            for (out, sum) in out.iter_mut().zip(sums) {
+                // SAFETY: a vector has at most 16 lanes.
+                unsafe { s.store(out.as_mut_ptr(), s.splat(lowest).max(sum)) };
+            }
+            for pixel in 0..x.len() / inputs {
+                for (o, out) in out.iter().enumerate().take(outputs) {
                     let at = (block * S::LANES + pixel) * outputs + o;
-                    self.y[at] = out[o * 16 + pixel] + self.fused.residual.map_or(0.0, |r| r[at]);
+                    let mut y = out[pixel];
+                    if let Some(residual) = self.fused.residual {
+                        y += residual[at];
+                    }
+                    self.y[at] = y;
                 }
             }
         }
     }
 }
 
-/// `sums[o] += Σ x[pixel, i] w[i][o]` for at most a vector of pixels.
+/// `sums[o] += Σ x[pixel][i] w[i][o]` for a vector of pixels, `GAP` values between them.
 #[inline(always)]
 fn add_products<S: Simd>(
     s: S,
     x: &[f32],
-    pixels: usize,
     weight: &[[f32; MOST_OUTPUTS]],
     floor: f32,
     sums: &mut [S::F; MOST_OUTPUTS],
 ) {
     let inputs = weight.len();
-    let mut rows = [std::ptr::null(); 16];
-    for (row, x) in rows.iter_mut().zip(x.chunks_exact(inputs)).take(pixels.min(S::LANES)) {
-        *row = x.as_ptr();
-    }
-    let mut channels = [0.0f32; BUFFER];
+    assert!(x.len() >= S::LANES * (inputs + GAP), "a vector of pixels");
+    let mut channels = [0.0f32; MOST_LANES * MOST_LANES];
     for first in (0..inputs).step_by(S::LANES) {
         let count = S::LANES.min(inputs - first);
-        let mut starts = [std::ptr::null::<f32>(); 16];
-        for (start, row) in starts.iter_mut().zip(&rows) {
-            // A null row stays null: it stands for zeros.
-            *start = if row.is_null() { *row } else { row.wrapping_add(first) };
+        let mut rows = [std::ptr::null(); MOST_LANES];
+        for (pixel, row) in rows.iter_mut().enumerate().take(S::LANES) {
+            *row = x[pixel * (inputs + GAP) + first..].as_ptr();
         }
-        // SAFETY: each row is null or has `inputs` values; the buffer holds 16 vectors of at most 16 lanes.
-        unsafe { s.transpose(&starts, count, floor, channels.as_mut_ptr(), S::LANES) };
+        // SAFETY: each row has `count` values; the buffer holds a vector for each of at most a vector's channels.
+        unsafe { s.transpose(&rows, count, floor, channels.as_mut_ptr(), S::LANES) };
         for (g, w) in weight[first..first + count].iter().enumerate() {
             // SAFETY: as above.
             let v = unsafe { s.load(channels[g * S::LANES..].as_ptr()) };

@@ -3,12 +3,7 @@
 use super::Geometry;
 
 /// The convolution without bias of `x` `[batch, height, width, inputs]` with `weight` `[outputs, inputs, kernel, kernel]`.
-pub(super) fn conv2d(
-    x: &[f64],
-    [batch, height, width]: [usize; 3],
-    weight: &[f32],
-    g: Geometry,
-) -> Vec<f64> {
+pub(super) fn conv2d(x: &[f64], [batch, height, width]: [usize; 3], weight: &[f32], g: Geometry) -> Vec<f64> {
     let k = g.kernel;
     let rows = (height + 2 * g.padding - k) / g.stride + 1;
     let cols = (width + 2 * g.padding - k) / g.stride + 1;

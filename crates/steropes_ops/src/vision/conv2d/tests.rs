@@ -61,7 +61,7 @@ fn oracle_cases() -> Vec<Case> {
         ("conv2d/oracle/mast3r_layer4_rn", [1, 6, 8], [768, 256, 3, 1, 1], BARE),
     ]
     .into_iter()
-    .map(|(name, extents, g, fusion)| case(name, move |d| on_each_isa(d, extents, geometry(g), fusion)))
+    .map(|(name, extents, g, fusion)| case(name, move |d| against_oracle(d, extents, geometry(g), fusion)))
     .collect()
 }
 
@@ -120,19 +120,12 @@ impl Example {
     }
 }
 
-fn on_each_isa(device: &Device, extents: [usize; 3], g: Geometry, fusion: Fusion) -> Verdict {
+fn against_oracle(device: &Device, extents: [usize; 3], g: Geometry, fusion: Fusion) -> Verdict {
     let example = Example::new(device, extents, g, fusion);
-    let want = example.oracle();
-    for &isa in Isa::available() {
-        let verdict = with_isa(isa, || {
-            let y = example.run()?;
-            let out = |n: usize| (n + 2 * g.padding - g.kernel) / g.stride + 1;
-            check_equal(y.shape(), &[extents[0], out(extents[1]), out(extents[2]), g.outputs])?;
-            check_close(&y.read::<f32>().unwrap(), &want, tolerance(g))
-        });
-        verdict.map_err(|e| format!("{}: {e}", isa.name()))?;
-    }
-    Ok(())
+    let y = example.run()?;
+    let out = |n: usize| (n + 2 * g.padding - g.kernel) / g.stride + 1;
+    check_equal(y.shape(), &[extents[0], out(extents[1]), out(extents[2]), g.outputs])?;
+    check_close(&y.read::<f32>().unwrap(), &example.oracle(), tolerance(g))
 }
 
 /// As the contract says.
@@ -187,11 +180,12 @@ fn images_are_independent(device: &Device) -> Verdict {
 }
 
 fn threads_do_not_matter(device: &Device) -> Verdict {
+    let isa = Isa::current();
     let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().map_err(|e| e.to_string());
     for g in [[40, 33, 3, 1, 1], [40, 33, 3, 2, 1]] {
         let example = Example::new(device, [1, 45, 38], geometry(g), ALL);
-        let one = pool(1)?.install(|| example.run())?.read::<f32>().unwrap();
-        let three = pool(3)?.install(|| example.run())?.read::<f32>().unwrap();
+        let one = pool(1)?.install(|| with_isa(isa, || example.run()))?.read::<f32>().unwrap();
+        let three = pool(3)?.install(|| with_isa(isa, || example.run()))?.read::<f32>().unwrap();
         check_equal(&one, &three)?;
     }
     Ok(())
@@ -245,7 +239,10 @@ fn pack_error_cases() -> Vec<Case> {
         }),
         case("conv2d/error/bias_shape", |d| {
             let weight = normal(d, "w", &[4, 3, 3, 3]);
-            expect_error(Conv2dWeights::pack(&weight, Some(&normal(d, "b", &[3])), 1, 1), "`bias` must be [4]")
+            expect_error(
+                Conv2dWeights::pack(&weight, Some(&normal(d, "b", &[3])), 1, 1),
+                "`bias` must be [4]",
+            )
         }),
         case("conv2d/error/bias_dtype", |d| {
             let weight = normal(d, "w", &[4, 3, 3, 3]);

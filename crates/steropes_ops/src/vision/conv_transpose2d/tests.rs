@@ -1,6 +1,5 @@
 use super::super::{bytes, normal};
 use super::{ConvTranspose2dWeights, conv_transpose2d, reference};
-use crate::cpu::{Isa, with_isa};
 use crate::vision::conv2d::{Conv2dWeights, ConvOptions, conv2d};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
@@ -21,29 +20,23 @@ pub(crate) fn cases() -> Vec<Case> {
             ("conv_transpose2d/oracle/mast3r_layer1", [1, 12, 16, 96], 96, 4),
         ]
         .into_iter()
-        .map(|(name, shape, outputs, k)| case(name, move |d| on_each_isa(d, shape, outputs, k))),
+        .map(|(name, shape, outputs, k)| case(name, move |d| against_oracle(d, shape, outputs, k))),
     );
     cases.extend(error_cases());
     cases
 }
 
-fn on_each_isa(device: &Device, shape: [usize; 4], outputs: usize, k: usize) -> Verdict {
+fn against_oracle(device: &Device, shape: [usize; 4], outputs: usize, k: usize) -> Verdict {
     let [batch, height, width, inputs] = shape;
     let x = normal(device, "conv_transpose2d/x", &shape);
     let weight = normal(device, "conv_transpose2d/weight", &[inputs, outputs, k, k]);
     let bias = normal(device, "conv_transpose2d/bias", &[outputs]);
     let read = |t: &Tensor| t.read::<f32>().unwrap();
     let want = reference::conv_transpose2d(&read(&x), shape, &read(&weight), &read(&bias), k);
-    for &isa in Isa::available() {
-        let verdict = with_isa(isa, || {
-            let weights = ConvTranspose2dWeights::pack(&weight, &bias).map_err(|e| e.to_string())?;
-            let y = conv_transpose2d(&x, &weights).map_err(|e| e.to_string())?;
-            check_equal(y.shape(), &[batch, k * height, k * width, outputs])?;
-            check_close(&read(&y), &want, Tolerance::Sum { depth: inputs + 1 })
-        });
-        verdict.map_err(|e| format!("{}: {e}", isa.name()))?;
-    }
-    Ok(())
+    let weights = ConvTranspose2dWeights::pack(&weight, &bias).map_err(|e| e.to_string())?;
+    let y = conv_transpose2d(&x, &weights).map_err(|e| e.to_string())?;
+    check_equal(y.shape(), &[batch, k * height, k * width, outputs])?;
+    check_close(&read(&y), &want, Tolerance::Sum { depth: inputs + 1 })
 }
 
 /// `<conv2d(y), x> = <y, conv_transpose2d(x)>` for the same kernel, without biases.

@@ -11,7 +11,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case("crop/oracle/small_dpt_p4", |d| against_oracle(d, [1, 20, 26, 64], 18, 24)),
         case("crop/property/in_two_steps", in_two_steps),
         case("crop/property/nothing_left", nothing_left),
-        case("crop/error/rank", |d| expect_error(crop(&normal(d, "x", &[4, 4, 1]), 2, 2), "`x` must be [batch")),
+        case("crop/error/rank", |d| {
+            expect_error(crop(&normal(d, "x", &[4, 4, 1]), 2, 2), "`x` must be [batch")
+        }),
         case("crop/error/too_low", |d| {
             expect_error(crop(&normal(d, "x", &[1, 4, 4, 1]), 5, 4), "at least 5, at least 4")
         }),

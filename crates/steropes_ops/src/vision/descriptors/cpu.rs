@@ -1,5 +1,7 @@
 //! Tasks of [`BLOCK`] pixels, each read once and split into its unit part and its rest.
 
+use crate::cpu::Isa;
+use crate::cpu::simd::{Kernel, Simd};
 use rayon::prelude::*;
 
 /// Pixels of a task: about 100 KB of 25 channels, so that a task is long against its hand-over.
@@ -18,25 +20,43 @@ pub(super) fn descriptors(raw: &[f32], dim: usize, channels: usize) -> (Vec<f32>
         .zip(raw.chunks(BLOCK * channels))
         .map(|(unit, raw)| {
             // Not `chunks_mut`: without further channels the chunks would be of length 0.
-            let (rest, after) = std::mem::take(&mut open).split_at_mut(raw.len() / channels * (channels - dim));
+            let (rest, after) =
+                std::mem::take(&mut open).split_at_mut(raw.len() / channels * (channels - dim));
             open = after;
             (unit, rest, raw)
         })
         .collect();
-    tasks.into_par_iter().for_each(|(unit, rest, raw)| block(raw, channels, unit, dim, rest));
+    let isa = Isa::current();
+    tasks.into_par_iter().for_each(|(unit, rest, raw)| isa.run(Block { raw, channels, unit, dim, rest }));
     (unit, rest)
 }
 
-fn block(raw: &[f32], channels: usize, unit: &mut [f32], dim: usize, rest: &mut [f32]) {
-    let rest_len = channels - dim;
-    for (pixel, (raw, unit)) in raw.chunks_exact(channels).zip(unit.chunks_exact_mut(dim)).enumerate() {
-        let (vector, others) = raw.split_at(dim);
-        let norm = square_sum(vector).sqrt();
-        unit.iter_mut().zip(vector).for_each(|(u, v)| *u = v / norm);
-        rest[pixel * rest_len..][..rest_len].copy_from_slice(others);
+struct Block<'a> {
+    raw: &'a [f32],
+    channels: usize,
+    unit: &'a mut [f32],
+    dim: usize,
+    rest: &'a mut [f32],
+}
+
+impl Kernel for Block<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let rest_len = self.channels - self.dim;
+        let pixels = self.raw.chunks_exact(self.channels).zip(self.unit.chunks_exact_mut(self.dim));
+        for (pixel, (raw, unit)) in pixels.enumerate() {
+            let (vector, others) = raw.split_at(self.dim);
+            let norm = square_sum(vector).sqrt();
+            for (u, v) in unit.iter_mut().zip(vector) {
+                *u = v / norm;
+            }
+            self.rest[pixel * rest_len..][..rest_len].copy_from_slice(others);
+        }
     }
 }
 
+#[inline(always)]
 fn square_sum(vector: &[f32]) -> f32 {
     let mut sums = [0.0f32; LANES];
     let mut chunks = vector.chunks_exact(LANES);

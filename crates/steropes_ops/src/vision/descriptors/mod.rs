@@ -39,8 +39,5 @@ pub fn descriptors(raw: &Tensor, dim: usize) -> Result<(Tensor, Tensor), OpError
         return Err(OpError::value(OP, "dim", "at least 1", dim));
     }
     let (unit, rest) = cpu::descriptors(values, dim, channels);
-    Ok((
-        on_cpu(&[batch, height, width, dim], unit),
-        on_cpu(&[batch, height, width, channels - dim], rest),
-    ))
+    Ok((on_cpu(&[batch, height, width, dim], unit), on_cpu(&[batch, height, width, channels - dim], rest)))
 }

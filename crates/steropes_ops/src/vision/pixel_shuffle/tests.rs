@@ -8,6 +8,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("pixel_shuffle/oracle/one_value", |d| against_oracle(d, [1, 1, 1, 1], 1)),
         case("pixel_shuffle/oracle/odd_sizes", |d| against_oracle(d, [2, 3, 5, 7 * 9], 3)),
         case("pixel_shuffle/oracle/one_channel", |d| against_oracle(d, [2, 5, 3, 49], 7)),
+        case("pixel_shuffle/oracle/wide_patch", |d| against_oracle(d, [1, 2, 2, 37 * 361], 19)),
         case("pixel_shuffle/oracle/four_channels", |d| against_oracle(d, [1, 3, 2, 4 * 256], 16)),
         case("pixel_shuffle/oracle/mast3r", |d| against_oracle(d, [1, 3, 4, 25 * 256], 16)),
         case("pixel_shuffle/oracle/dune", |d| against_oracle(d, [1, 3, 2, 25 * 196], 14)),
@@ -16,7 +17,10 @@ pub(crate) fn cases() -> Vec<Case> {
             expect_error(pixel_shuffle(&normal(d, "x", &[1, 2, 2, 4]), 0), "`patch` must be between 1")
         }),
         case("pixel_shuffle/error/patch_overflows", |d| {
-            expect_error(pixel_shuffle(&normal(d, "x", &[1, 2, 2, 4]), usize::MAX), "`patch` must be between 1")
+            expect_error(
+                pixel_shuffle(&normal(d, "x", &[1, 2, 2, 4]), usize::MAX),
+                "`patch` must be between 1",
+            )
         }),
         case("pixel_shuffle/error/rank", |d| {
             expect_error(pixel_shuffle(&normal(d, "x", &[2, 2, 4]), 2), "`x` must be [batch")

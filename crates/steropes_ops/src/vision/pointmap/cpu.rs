@@ -1,7 +1,9 @@
 //! Tasks of [`TASK`] pixels, worked on in blocks of [`BLOCK`]: a block is split into its channels, so that the
-//! exponentials run over contiguous values and become vector code, then joined again.
+//! exponentials run over contiguous values and become vector code of the instruction set at hand, then joined again.
 
 use super::{ConfidenceMode, DepthMode};
+use crate::cpu::Isa;
+use crate::cpu::simd::{Kernel, Simd};
 use rayon::prelude::*;
 
 /// Pixels of a task.
@@ -12,36 +14,67 @@ const BLOCK: usize = 64;
 
 pub(super) fn pointmap(raw: &[f32], depth: DepthMode, mode: ConfidenceMode) -> (Vec<f32>, Vec<f32>) {
     let pixels = raw.len() / 4;
+    let isa = Isa::current();
     let mut points = vec![0.0f32; 3 * pixels];
     let mut confidences = vec![0.0f32; pixels];
     points
         .par_chunks_mut(3 * TASK)
         .zip(confidences.par_chunks_mut(TASK))
         .zip(raw.par_chunks(4 * TASK))
-        .for_each(|((points, confidences), raw)| task(raw, depth, mode, points, confidences));
+        .for_each(|((points, confidences), raw)| isa.run(Task { raw, depth, mode, points, confidences }));
     (points, confidences)
 }
 
+struct Task<'a> {
+    raw: &'a [f32],
+    depth: DepthMode,
+    mode: ConfidenceMode,
+    points: &'a mut [f32],
+    confidences: &'a mut [f32],
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let blocks = self.points.chunks_mut(3 * BLOCK).zip(self.confidences.chunks_mut(BLOCK));
+        for (raw, (points, confidences)) in self.raw.chunks(4 * BLOCK).zip(blocks) {
+            let mut scale = [0.0f32; BLOCK];
+            let mut last = [0.0f32; BLOCK];
+            for ((v, scale), last) in raw.chunks_exact(4).zip(&mut scale).zip(&mut last) {
+                *scale = v[0] * v[0] + v[1] * v[1] + v[2] * v[2];
+                *last = v[3];
+            }
+            scales(self.depth, &mut scale);
+            for c in &mut last {
+                *c = confidence(self.mode, *c);
+            }
+            for ((v, point), scale) in raw.chunks_exact(4).zip(points.chunks_exact_mut(3)).zip(&scale) {
+                for i in 0..3 {
+                    point[i] = v[i] * scale;
+                }
+            }
+            confidences.copy_from_slice(&last[..confidences.len()]);
+        }
+    }
+}
+
+/// From squared lengths to the factors of their vectors.
 #[inline(always)]
-fn task(raw: &[f32], depth: DepthMode, mode: ConfidenceMode, points: &mut [f32], confidences: &mut [f32]) {
-    let blocks = raw.chunks(4 * BLOCK).zip(points.chunks_mut(3 * BLOCK)).zip(confidences.chunks_mut(BLOCK));
-    for ((raw, points), confidences) in blocks {
-        let mut scale = [0.0f32; BLOCK];
-        let mut last = [0.0f32; BLOCK];
-        for ((v, scale), last) in raw.chunks_exact(4).zip(&mut scale).zip(&mut last) {
-            *scale = (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]).sqrt();
-            *last = v[3];
+fn scales(depth: DepthMode, squares: &mut [f32; BLOCK]) {
+    match depth {
+        DepthMode::Linear => *squares = [1.0; BLOCK],
+        DepthMode::Square => {
+            for d in squares {
+                *d = d.sqrt();
+            }
         }
-        match depth {
-            DepthMode::Linear => scale = [1.0; BLOCK],
-            DepthMode::Square => {}
-            DepthMode::Exp => scale.iter_mut().for_each(|d| *d = exp_m1(*d) / d.max(1e-8)),
+        DepthMode::Exp => {
+            for d in squares {
+                let length = d.sqrt();
+                *d = exp_m1(length) / length.max(1e-8);
+            }
         }
-        last.iter_mut().for_each(|c| *c = confidence(mode, *c));
-        for ((v, point), scale) in raw.chunks_exact(4).zip(points.chunks_exact_mut(3)).zip(&scale) {
-            (point[0], point[1], point[2]) = (v[0] * scale, v[1] * scale, v[2] * scale);
-        }
-        confidences.copy_from_slice(&last[..confidences.len()]);
     }
 }
 

@@ -23,7 +23,10 @@ pub(crate) fn cases() -> Vec<Case> {
         case("pointmap/property/nan_comes_through", nan_comes_through),
         case("pointmap/property/apply_agrees", apply_agrees),
         case("pointmap/error/rank", |d| {
-            expect_error(pointmap(&normal(d, "raw", &[4, 4, 4]), DepthMode::Exp, OPEN), "`raw` must be [batch")
+            expect_error(
+                pointmap(&normal(d, "raw", &[4, 4, 4]), DepthMode::Exp, OPEN),
+                "`raw` must be [batch",
+            )
         }),
         case("pointmap/error/channels", |d| {
             expect_error(pointmap(&normal(d, "raw", &[1, 4, 4, 3]), DepthMode::Exp, OPEN), "width, 4]")

@@ -2,6 +2,8 @@
 //! source rows are mixed into one line, then neighbouring pixels of that line. The line stays in the inner caches, so
 //! the image is read about once and the time is that of writing the result.
 
+use crate::cpu::Isa;
+use crate::cpu::simd::{Kernel, Simd};
 use rayon::prelude::*;
 
 /// Rows of a task.
@@ -17,24 +19,58 @@ struct Tap {
 
 pub(super) fn resize_bilinear(x: &[f32], [height, width]: [usize; 2], shape: [usize; 4]) -> Vec<f32> {
     let [_, out_h, out_w, channels] = shape;
-    let rows: Vec<_> = (0..out_h).map(|i| tap(i, height, out_h)).collect();
-    let cols: Vec<_> = (0..out_w).map(|i| tap(i, width, out_w)).collect();
-    let line_len = width * channels;
+    let grid = Grid {
+        rows: (0..out_h).map(|i| tap(i, height, out_h)).collect(),
+        cols: (0..out_w).map(|i| tap(i, width, out_w)).collect(),
+        channels,
+        line_len: width * channels,
+        image_len: height * width * channels,
+    };
+    let isa = Isa::current();
     let mut y = vec![0.0; shape.iter().product()];
     y.par_chunks_mut(BAND * out_w * channels).enumerate().for_each_init(
-        || vec![0.0; line_len],
-        |line, (band, y)| {
-            for (i, y) in y.chunks_exact_mut(out_w * channels).enumerate() {
-                let row = band * BAND + i;
-                let image = &x[row / out_h * height * line_len..][..height * line_len];
-                let tap = rows[row % out_h];
-                let (first, second) = (&image[tap.first * line_len..], &image[tap.second * line_len..]);
-                mix(&first[..line_len], &second[..line_len], tap.weight, line);
-                widen(line, &cols, channels, y);
-            }
-        },
+        || vec![0.0; grid.line_len],
+        |line, (band, y)| isa.run(Band { x, grid: &grid, first: band * BAND, line, y }),
     );
     y
+}
+
+/// What all bands share.
+struct Grid {
+    rows: Vec<Tap>,
+    cols: Vec<Tap>,
+    channels: usize,
+    /// Values of a source row and of a source image.
+    line_len: usize,
+    image_len: usize,
+}
+
+/// The rows from `first` on, counted through all images of the batch.
+struct Band<'a> {
+    x: &'a [f32],
+    grid: &'a Grid,
+    first: usize,
+    line: &'a mut [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for Band<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let g = self.grid;
+        for (i, y) in self.y.chunks_exact_mut(g.cols.len() * g.channels).enumerate() {
+            let (image, row) = ((self.first + i) / g.rows.len(), (self.first + i) % g.rows.len());
+            let (image, tap) = (&self.x[image * g.image_len..][..g.image_len], g.rows[row]);
+            let (above, below) = (&image[tap.first * g.line_len..], &image[tap.second * g.line_len..]);
+            mix(&above[..g.line_len], &below[..g.line_len], tap.weight, self.line);
+            for (y, tap) in y.chunks_exact_mut(g.channels).zip(&g.cols) {
+                let (left, right) =
+                    (&self.line[tap.first * g.channels..], &self.line[tap.second * g.channels..]);
+                mix(&left[..g.channels], &right[..g.channels], tap.weight, y);
+            }
+        }
+    }
 }
 
 /// `y = a + weight (b - a)`: exactly `a` where both are equal or the weight is 0.
@@ -42,14 +78,6 @@ pub(super) fn resize_bilinear(x: &[f32], [height, width]: [usize; 2], shape: [us
 fn mix(a: &[f32], b: &[f32], weight: f32, y: &mut [f32]) {
     for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
         *y = a + weight * (b - a);
-    }
-}
-
-#[inline(always)]
-fn widen(line: &[f32], cols: &[Tap], channels: usize, y: &mut [f32]) {
-    for (y, tap) in y.chunks_exact_mut(channels).zip(cols) {
-        let (first, second) = (&line[tap.first * channels..], &line[tap.second * channels..]);
-        mix(&first[..channels], &second[..channels], tap.weight, y);
     }
 }
 

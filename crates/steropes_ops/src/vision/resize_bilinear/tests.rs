@@ -24,10 +24,16 @@ pub(crate) fn cases() -> Vec<Case> {
             expect_error(resize_bilinear(&bytes(d, &[1, 4, 4, 1]), 8, 8), "`x` must hold f32")
         }),
         case("resize_bilinear/error/out_height_0", |d| {
-            expect_error(resize_bilinear(&normal(d, "x", &[1, 4, 4, 1]), 0, 8), "`out_height` must be at least 1")
+            expect_error(
+                resize_bilinear(&normal(d, "x", &[1, 4, 4, 1]), 0, 8),
+                "`out_height` must be at least 1",
+            )
         }),
         case("resize_bilinear/error/out_width_0", |d| {
-            expect_error(resize_bilinear(&normal(d, "x", &[1, 4, 4, 1]), 8, 0), "`out_width` must be at least 1")
+            expect_error(
+                resize_bilinear(&normal(d, "x", &[1, 4, 4, 1]), 8, 0),
+                "`out_width` must be at least 1",
+            )
         }),
     ]
 }
