@@ -126,7 +126,8 @@ mod tests {
     fn errors_are_as_documented() {
         let exp = worst(Function::Exp, [-87.0, 88.0], f64::exp, ulps);
         assert!(exp <= 2.0, "exp: {exp} ulp");
-        let exp2 = worst(Function::Exp2Weight, [-125.0, 1.0], f64::exp2, |got, want| (got / want - 1.0).abs());
+        let exp2 =
+            worst(Function::Exp2Weight, [-125.0, 1.0], f64::exp2, |got, want| (got / want - 1.0).abs());
         assert!(exp2 <= 3e-7, "exp2: {exp2}");
         let exact = |x: f64| x / 2.0 * (1.0 + reference::erf(x / std::f64::consts::SQRT_2));
         let gelu = worst(Function::Gelu, [-8.0, 8.0], exact, |got, want| (got - want).abs());

@@ -112,7 +112,10 @@ impl Simd for Neon {
         unsafe { vst1q_f32(p, x.0) }
     }
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "index loops with constant bounds are what becomes registers")]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "index loops with constant bounds are what becomes registers"
+    )]
     unsafe fn transpose(self, rows: &[*const f32], count: usize, floor: f32, dst: *mut f32, stride: usize) {
         // SAFETY: the token, and the caller vouches for the rows and for `dst`.
         unsafe {

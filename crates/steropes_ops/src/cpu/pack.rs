@@ -56,11 +56,7 @@ pub(crate) struct PackedWeights {
 impl PackedWeights {
     /// Packs `weight(column, depth)` for [`Isa::current`]. A linear layer reads `[column * depth + i]`, a convolution
     /// whatever its depth (tap, channel) means.
-    pub(crate) fn from_fn(
-        columns: usize,
-        depth: usize,
-        weight: impl Fn(usize, usize) -> f32 + Sync,
-    ) -> Self {
+    pub(crate) fn from_fn(columns: usize, depth: usize, weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
         let isa = Isa::current();
         let panel_columns = isa.run(TileColumns);
         let mut panels = AlignedVec::zeros(columns.div_ceil(panel_columns) * depth * panel_columns);

@@ -67,7 +67,9 @@ fn copy_rate() -> f64 {
     let from = vec![1.0f32; COPIED];
     let mut to = vec![0.0f32; COPIED];
     fastest(|| {
-        to.par_chunks_mut(1 << 18).zip(from.par_chunks(1 << 18)).for_each(|(to, from)| to.copy_from_slice(from));
+        to.par_chunks_mut(1 << 18)
+            .zip(from.par_chunks(1 << 18))
+            .for_each(|(to, from)| to.copy_from_slice(from));
         std::hint::black_box(&mut to);
         (2 * size_of_val(&from[..])) as f64
     })

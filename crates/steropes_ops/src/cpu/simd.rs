@@ -13,6 +13,11 @@ pub(crate) const MAX_TILE_ROWS: usize = 16;
 pub(crate) trait Lane: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
     /// `self * factor + addend`, rounded once where the hardware can.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// `self * factor + addend`, rounded once everywhere, for results that must not depend on the instruction set.
+    #[inline(always)]
+    fn fused_mul_add(self, factor: Self, addend: Self) -> Self {
+        self.mul_add(factor, addend)
+    }
     /// The larger of each pair. A NaN in `other` comes through.
     fn max(self, other: Self) -> Self;
     /// The smaller of each pair. A NaN in `other` comes through.
@@ -105,13 +110,7 @@ pub(crate) trait Simd: Copy {
     ///
     /// # Safety
     /// As [`tile`].
-    unsafe fn tile_strided<const STRIDE: usize>(
-        self,
-        depth: usize,
-        a: *const f32,
-        b: *const f32,
-        out: Place,
-    );
+    unsafe fn tile_strided<const STRIDE: usize>(self, depth: usize, a: *const f32, b: *const f32, out: Place);
 
     /// `iterations` of as many independent multiply-adds as hide their latency, on registers alone. Returns
     /// how many floating-point operations that were and a sum that keeps them from being removed.

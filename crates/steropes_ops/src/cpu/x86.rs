@@ -189,7 +189,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_storeu_ps(p, x.0) }
     }
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "index loops with constant bounds are what becomes registers")]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "index loops with constant bounds are what becomes registers"
+    )]
     unsafe fn transpose(self, rows: &[*const f32], count: usize, floor: f32, dst: *mut f32, stride: usize) {
         // SAFETY: the token; masked lanes are not touched, and the caller vouches for the rest.
         unsafe {
@@ -280,7 +283,10 @@ impl Simd for Avx2 {
         unsafe { _mm256_storeu_ps(p, x.0) }
     }
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "index loops with constant bounds are what becomes registers")]
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "index loops with constant bounds are what becomes registers"
+    )]
     unsafe fn transpose(self, rows: &[*const f32], count: usize, floor: f32, dst: *mut f32, stride: usize) {
         // SAFETY: the token, and the caller vouches for the rows and for `dst`.
         unsafe {

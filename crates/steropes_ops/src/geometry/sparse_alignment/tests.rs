@@ -70,7 +70,8 @@ fn scene(name: &str, matches: &[usize], depth_shift: f64) -> Scene {
                     [((u() * 0.5 + 0.5) * WIDTH as f64) as f32, ((u() * 0.5 + 0.5) * HEIGHT as f64) as f32]
                 };
                 let pixels: Vec<[f32; 2]> = (0..n).map(|_| pixel(&mut u)).collect();
-                let anchor = |p: &[f32; 2]| (p[1] as usize / BLOCK * (WIDTH / BLOCK) + p[0] as usize / BLOCK) as u32;
+                let anchor =
+                    |p: &[f32; 2]| (p[1] as usize / BLOCK * (WIDTH / BLOCK) + p[0] as usize / BLOCK) as u32;
                 let anchors = pixels.iter().map(anchor).collect();
                 let offsets = (0..n).map(|_| (1.0 + 0.2 * u()) as f32).collect();
                 (pixels, anchors, offsets)
@@ -113,11 +114,8 @@ impl Scene {
     }
 
     fn rigid(&self) -> Vec<RigidView> {
-        let view = |(v, &scale): (&PinholeView, &f64)| RigidView {
-            rotation: v.rotation,
-            center: v.center,
-            scale,
-        };
+        let view =
+            |(v, &scale): (&PinholeView, &f64)| RigidView { rotation: v.rotation, center: v.center, scale };
         self.views.iter().zip(&self.scales).map(view).collect()
     }
 
@@ -239,7 +237,8 @@ fn fine(matches: &[usize], depth_shift: f64) -> Verdict {
     let s = scene("fine", matches, depth_shift);
     let mut gradient = vec![PinholeGradient::default(); s.views.len()];
     let mut by_depth = vec![0.0; s.depths.len()];
-    let loss = s.op()?.fine(&s.views, &s.depths(), &mut gradient, &mut by_depth).map_err(|e| e.to_string())?;
+    let loss =
+        s.op()?.fine(&s.views, &s.depths(), &mut gradient, &mut by_depth).map_err(|e| e.to_string())?;
     check_loss(loss, s.loss(Kind::Fine, &s.views))?;
     // Points near the plane of a camera bend the loss within small steps.
     let (slopes, by_depths) = (pinhole_slopes(&s, Kind::Fine, 1e-7), depth_slopes(&s, Kind::Fine, 1e-7));

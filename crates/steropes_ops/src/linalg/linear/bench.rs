@@ -34,7 +34,8 @@ fn bytes([rows, inputs, outputs]: [usize; 3]) -> f64 {
 }
 
 fn tensor(device: &steropes_tensor::Device, name: &str, shape: &[usize]) -> Tensor {
-    Tensor::new(device, shape, uniform(name, shape.iter().product())).expect("as many values as the shape has")
+    Tensor::new(device, shape, uniform(name, shape.iter().product()))
+        .expect("as many values as the shape has")
 }
 
 fn layer(name: &'static str, extents: [usize; 3], activation: Activation) -> Bench {

@@ -75,11 +75,7 @@ fn oracle(layer: &Layer, x: &[f32], activation: Activation) -> Vec<f64> {
     reference::linear(x, &weight, &bias, activation)
 }
 
-fn against_oracle(
-    device: &Device,
-    [rows, inputs, outputs]: [usize; 3],
-    activation: Activation,
-) -> Verdict {
+fn against_oracle(device: &Device, [rows, inputs, outputs]: [usize; 3], activation: Activation) -> Verdict {
     let x = random(device, "linear/x", &[rows, inputs]);
     let layer = layer(device, inputs, outputs);
     let y = linear(&x, &layer.packed, activation).map_err(|e| e.to_string())?;
@@ -97,8 +93,7 @@ fn sum_against_oracle(device: &Device, [rows, inputs, outputs]: [usize; 3]) -> V
     let got = values(linear_add(residual.clone(), &x, &layer.packed))?;
     let checked = checked_rows(rows);
     let before = picked(&residual.read::<f32>().unwrap(), outputs, &checked);
-    let product =
-        oracle(&layer, &picked(&x.read::<f32>().unwrap(), inputs, &checked), Activation::Identity);
+    let product = oracle(&layer, &picked(&x.read::<f32>().unwrap(), inputs, &checked), Activation::Identity);
     let want: Vec<f64> = before.iter().zip(product).map(|(&r, p)| f64::from(r) + p).collect();
     check_close(&picked(&got, outputs, &checked), &want, Tolerance::Sum { depth: inputs })
 }
@@ -191,11 +186,17 @@ fn shared_residual_is_not_changed(device: &Device) -> Verdict {
 }
 
 fn weight_rank(device: &Device) -> Verdict {
-    expect_error(LinearWeights::pack(&Tensor::zeros::<f32>(device, &[6]), None), "`weight` must be [outputs, inputs]")
+    expect_error(
+        LinearWeights::pack(&Tensor::zeros::<f32>(device, &[6]), None),
+        "`weight` must be [outputs, inputs]",
+    )
 }
 
 fn weight_dtype(device: &Device) -> Verdict {
-    expect_error(LinearWeights::pack(&Tensor::zeros::<u32>(device, &[2, 3]), None), "`weight` must hold f32, got u32")
+    expect_error(
+        LinearWeights::pack(&Tensor::zeros::<u32>(device, &[2, 3]), None),
+        "`weight` must hold f32, got u32",
+    )
 }
 
 fn bias_shape(device: &Device) -> Verdict {
@@ -223,7 +224,10 @@ fn x_columns(device: &Device) -> Verdict {
 
 fn x_without_axes(device: &Device) -> Verdict {
     let layer = layer(device, 1, 2);
-    expect_error(linear(&tensor(device, &[], vec![1.0]), &layer.packed, Activation::Relu), "`x` must be [.., 1]")
+    expect_error(
+        linear(&tensor(device, &[], vec![1.0]), &layer.packed, Activation::Relu),
+        "`x` must be [.., 1]",
+    )
 }
 
 fn x_dtype(device: &Device) -> Verdict {

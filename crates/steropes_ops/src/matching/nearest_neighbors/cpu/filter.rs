@@ -13,11 +13,12 @@
 
 use super::exact;
 use super::{Best, Lines, Metric, Pass, Work, score};
+use crate::cpu::{Isa, Kind};
 use rayon::prelude::*;
 
 /// A form of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Form {
+pub(super) enum Form {
     /// 14 rows x 32 queries; rows in 8 bits, stored plus 128 because `vpdpbusd` wants one unsigned side.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
@@ -43,6 +44,20 @@ struct Code {
 }
 
 impl Form {
+    /// The form for an instruction set; `None` where it would be no faster than the exact kernel.
+    pub(super) fn of(isa: Isa) -> Option<Self> {
+        match isa.kind() {
+            // Without VNNI the 8-bit products of AVX2 are no faster than f32 in 512 bits.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => is_x86_feature_detected!("avx512vnni").then_some(Self::Avx512Vnni),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => Some(Self::Avx2),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => std::arch::is_aarch64_feature_detected!("dotprod").then_some(Self::NeonDotprod),
+            Kind::Plain => Some(Self::Scalar),
+        }
+    }
+
     fn code(self) -> Code {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -78,7 +93,6 @@ impl Rows {
     /// Rounds the rows; `None` where the bound would mean nothing: values that are not finite, or so large that
     /// f32 scores may overflow, or rows that are too deep.
     pub(super) fn new(rows: &[f32], depth: usize, form: Form) -> Option<Self> {
-        // A NaN is lost in a maximum; the sum of x * 0 keeps it.
         let largest = rows.par_chunks(4096).map(largest_abs).reduce(|| 0.0, f32::max);
         if depth > DEEPEST || !largest.is_finite() {
             return None;
@@ -109,22 +123,8 @@ impl Rows {
 
     /// The best row of the range for each query. With `may_give_up`, the rest of the range goes to the exact
     /// kernel once too many blocks had to be evaluated.
-    pub(super) fn best_rows(
-        &self,
-        pass: &Pass<'_>,
-        exact: exact::Form,
-        may_give_up: bool,
-    ) -> (Vec<Best>, Work) {
-        let rest = |state: State<'_>, next_row: usize| {
-            let work = Work { seen: state.seen, rechecked: state.rechecked, gave_up: next_row < pass.end };
-            let mut best = state.best;
-            if next_row < pass.end {
-                let rest = exact.best_rows(&Pass { start: next_row, ..*pass });
-                best.iter_mut().zip(rest).for_each(|(best, rest)| best.merge(rest));
-            }
-            (best, work)
-        };
-        let mut state = match self.form {
+    pub(super) fn best_rows(&self, pass: &Pass<'_>, isa: Isa, may_give_up: bool) -> (Vec<Best>, Work) {
+        let state = match self.form {
             // SAFETY: a form is made only where its instructions were detected.
             #[cfg(target_arch = "x86_64")]
             Form::Avx512Vnni => unsafe { super::avx512::filtered(self, pass, may_give_up) },
@@ -136,8 +136,13 @@ impl Rows {
             Form::NeonDotprod => unsafe { super::neon::filtered(self, pass, may_give_up) },
             Form::Scalar => super::scalar::filtered(self, pass, may_give_up),
         };
-        let next_row = std::mem::replace(&mut state.next_row, 0);
-        rest(state, next_row)
+        let (mut best, next_row) = (state.best, state.next_row);
+        let work = Work { seen: state.seen, rechecked: state.rechecked, gave_up: next_row < pass.end };
+        if work.gave_up {
+            let rest = exact::best_rows(&Pass { start: next_row, ..*pass }, isa);
+            best.iter_mut().zip(rest).for_each(|(best, rest)| best.merge(rest));
+        }
+        (best, work)
     }
 }
 
