@@ -8,9 +8,5 @@ pub mod matching;
 pub mod pair_graph;
 pub mod photo;
 pub mod two_view;
-pub mod two_view;
-pub mod photo;
-pub mod matching;
-pub mod pair_graph;
 
 pub use camera::{Camera, Intrinsics};

@@ -9,8 +9,6 @@ mod matching;
 mod networks;
 mod pairs;
 mod photos;
-mod matching;
-mod pairs;
 mod report;
 
 pub use files::TensorFile;
@@ -63,8 +61,6 @@ fn run_pipeline(
 ) -> anyhow::Result<()> {
     for entry in files {
         let name = entry["file"].as_str().context("an entry of `files` has a file name")?;
-        if !name.ends_with(".safetensors") {
-            report.not_built(name);
         let section = entry["checks_spec"].as_str().unwrap_or_default();
         if section == "1" {
             pairs::run(&folder.join(name), report)?;
@@ -76,8 +72,6 @@ fn run_pipeline(
         }
         let file = TensorFile::open(&folder.join(name), entry)?;
         // One arm per section of the pipeline specification.
-        match entry["checks_spec"].as_str().unwrap_or_default() {
-            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
         match section {
             "3.1" => matching::nearest(&file, report)?,
             "3.2" => matching::fast(&file, report)?,
