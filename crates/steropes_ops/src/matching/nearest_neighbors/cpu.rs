@@ -31,7 +31,7 @@ impl Prepared {
     pub(super) fn new(rows: &[f32], depth: usize, metric: Metric) -> Self {
         let isa = Isa::current();
         let filter = match metric {
-            Metric::Dot => filter::Form::of(isa).and_then(|form| filter::Rows::new(rows, depth, form)),
+            Metric::Dot => filter::Rows::new(rows, depth, isa),
             Metric::Euclidean => None,
         };
         Self { depth, metric, isa, filter }
@@ -93,9 +93,9 @@ struct Pass<'a> {
     end: usize,
 }
 
-/// Queries per task. Some panels, so that a chunk of rows in L1 is used several times, but few enough to
-/// keep all threads busy to the end.
-const GROUP: usize = 256;
+/// Queries per task at most and at least, whole panels of every instruction set but NEON. Many, so that a chunk of rows
+/// in L1 is used several times, but few enough to keep all threads busy to the end.
+const GROUP: [usize; 2] = [32, 256];
 /// Rows per task at least; packing the queries costs as much as about 20 rows.
 const RANGE: usize = 8192;
 
@@ -136,17 +136,20 @@ pub(super) fn search(queries: &[f32], rows: &[f32], prepared: &Prepared, search:
 }
 
 /// Groups of queries times ranges of rows, the ranges of a group in ascending order; about four tasks per
-/// thread, so that a thread that was interrupted does not keep the others waiting.
+/// thread, so that a thread that was interrupted does not keep the others waiting. Rows are cut only if there are too few
+/// queries, because in each range the filter has to find a good score anew.
 fn tasks(queries: usize, rows: usize, threads: usize) -> Vec<(Range<usize>, Range<usize>)> {
-    let groups = queries.div_ceil(GROUP);
-    let wanted = if threads == 1 { 1 } else { (4 * threads).div_ceil(groups.max(1)) };
-    let ranges = wanted.clamp(1, rows.div_ceil(RANGE));
+    let wanted = if threads == 1 { 1 } else { 4 * threads };
+    let [least, most] = GROUP;
+    let group = queries.div_ceil(wanted).next_multiple_of(least).clamp(least, most);
+    let groups = queries.div_ceil(group);
+    let ranges = wanted.div_ceil(groups.max(1)).clamp(1, rows.div_ceil(RANGE));
     let step = rows.div_ceil(ranges);
     (0..groups)
         .flat_map(|g| {
-            let group = g * GROUP..((g + 1) * GROUP).min(queries);
+            let queries = g * group..((g + 1) * group).min(queries);
             (0..ranges)
-                .map(move |r| (group.clone(), (r * step).min(rows)..((r + 1) * step).min(rows)))
+                .map(move |r| (queries.clone(), (r * step).min(rows)..((r + 1) * step).min(rows)))
                 .filter(|(_, range)| !range.is_empty())
         })
         .collect()
