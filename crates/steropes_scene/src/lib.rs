@@ -14,5 +14,6 @@ pub mod reconstruct;
 pub mod two_view;
 mod camera;
 pub mod geometry;
+pub mod two_view;
 
 pub use camera::{Camera, Intrinsics};

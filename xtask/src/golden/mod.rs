@@ -86,6 +86,7 @@ fn run_pipeline(
             "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
             "5.4" => registration::poses(&file, report)?,
             "5.5 (and 5.4 for the 4x4 form)" => registration::point_sets(&file, report)?,
+            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }
