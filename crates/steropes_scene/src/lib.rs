@@ -3,5 +3,6 @@
 
 mod camera;
 pub mod photo;
+pub mod write;
 
 pub use camera::{Camera, Intrinsics};

@@ -195,9 +195,15 @@ mod tests {
         let image = noise(23, 61);
         for filter in [Filter::Lanczos, Filter::Bicubic] {
             for (w, h) in SIZES {
-                let rows = real_rows(&image, w, filter);
-                let turned = image::imageops::rotate90(&rows);
-                let want = image::imageops::rotate270(&real_rows(&turned, h, filter));
+                let real_columns = |image: &RgbImage| {
+                    let turned = image::imageops::rotate90(image);
+                    image::imageops::rotate270(&real_rows(&turned, h, filter))
+                };
+                let want = if columns_come_first([23, 61], [w, h]) {
+                    real_rows(&real_columns(&image), w, filter)
+                } else {
+                    real_columns(&real_rows(&image, w, filter))
+                };
                 let got = resize(&image, w, h, filter);
                 let worst = got.iter().zip(want.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
                 assert!(worst <= 1, "{filter:?} {w}x{h}: {worst}");
