@@ -1,3 +1,110 @@
-//! The program `steropes`.
+//! The program `steropes`: arguments in, files and data out.
+//!
+//! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 ran and the answer
+//! is no, 2 could not run.
 
-fn main() {}
+mod commands;
+mod interrupt;
+mod output;
+mod progress;
+
+use clap::{Args, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Counts heap memory, so that the report can say the peak of every stage.
+#[global_allocator]
+static HEAP: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
+
+/// From photos to cameras and a dense point cloud, on the machine you have.
+#[derive(Parser)]
+#[command(name = "steropes", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  steropes reconstruct photos/ -o scene          cameras and a point cloud from a folder of photos
+  steropes match a.jpg b.jpg -o matches.png      what two photos have in common, as a picture
+  steropes infer a.jpg b.jpg -o pair.safetensors the network's raw outputs for a pair
+  steropes bench linear                          how fast the kernels are here
+  steropes completions bash                      completions for your shell";
+
+/// Options that every command takes.
+#[derive(Args, Clone)]
+pub(crate) struct Common {
+    /// Say less: only errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more; twice for details
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Print the result as JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Threads to use; all cores if not given
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Reconstruct(commands::reconstruct::Args),
+    Match(commands::match_pair::Args),
+    Infer(commands::infer::Args),
+    Bench(commands::bench::Args),
+    Completions(commands::completions::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            interrupt::discard_unfinished();
+            complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    start_log(&cli.common);
+    interrupt::install()?;
+    if let Some(threads) = cli.common.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global()?;
+    }
+    let out = &mut std::io::stdout().lock();
+    match &cli.command {
+        Command::Reconstruct(args) => commands::reconstruct::run(args, &cli.common, out),
+        Command::Match(args) => commands::match_pair::run(args, &cli.common, out),
+        Command::Infer(args) => commands::infer::run(args, &cli.common, out),
+        Command::Bench(args) => commands::bench::run(args, &cli.common, out),
+        Command::Completions(args) => commands::completions::run(args, out),
+    }
+}
+
+fn start_log(common: &Common) {
+    let level = match (common.quiet, common.verbose) {
+        (true, _) => log::LevelFilter::Error,
+        (false, 0) => log::LevelFilter::Warn,
+        (false, 1) => log::LevelFilter::Info,
+        (false, _) => log::LevelFilter::Debug,
+    };
+    env_logger::Builder::new()
+        .filter_level(level)
+        .parse_env("STEROPES_LOG")
+        .format_target(false)
+        .format_timestamp(None)
+        .init();
+}
+
+/// One line on standard error.
+#[expect(clippy::print_stderr, reason = "the one place where an error reaches the user")]
+fn complain(error: &anyhow::Error) {
+    let text = format!("{error:#}").replace('\n', " ");
+    eprintln!("error: {text}");
+}

@@ -1,1 +1,10 @@
 //! MASt3R and DUSt3R: from image pairs to raw network outputs.
+//!
+//! [`Model`] is a loaded network of the family; it encodes single images and decodes pairs of them.
+
+mod error;
+pub mod mast3r;
+mod settings;
+
+pub use error::ModelError;
+pub use mast3r::{BothOrders, Config, Encoded, Model, ModelInfo, ViewOutput};

@@ -1,1 +1,22 @@
 //! Layers (named weights plus ops) and the reading of weight files.
+//!
+//! A [`Checkpoint`] is an opened weight file, [`Weights`] a place in its tree of names. Layers are loaded from
+//! [`Weights`], which checks every name, shape and value, so that a forward pass has nothing left to check.
+
+mod attention;
+mod checkpoint;
+mod conv;
+mod error;
+mod layer_norm;
+mod linear;
+mod mlp;
+mod weights;
+
+pub use attention::Attention;
+pub use checkpoint::Checkpoint;
+pub use conv::{Conv2d, ConvTranspose2d};
+pub use error::LoadError;
+pub use layer_norm::LayerNorm;
+pub use linear::Linear;
+pub use mlp::Mlp;
+pub use weights::Weights;

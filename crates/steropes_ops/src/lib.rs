@@ -3,9 +3,12 @@
 //! An op checks its arguments, then runs where its tensors are. It never runs anywhere else.
 
 pub mod attention;
+pub mod cpu;
 pub mod elementwise;
 mod error;
+pub mod geometry;
 pub mod linalg;
+pub mod matching;
 pub mod norm;
 pub mod position;
 pub mod vision;
@@ -19,7 +22,9 @@ pub fn cases() -> Vec<Case> {
     [
         attention::cases(),
         elementwise::cases(),
+        geometry::cases(),
         linalg::cases(),
+        matching::cases(),
         norm::cases(),
         position::cases(),
         vision::cases(),
@@ -34,7 +39,9 @@ pub fn benches() -> Vec<Bench> {
     [
         attention::benches(),
         elementwise::benches(),
+        geometry::benches(),
         linalg::benches(),
+        matching::benches(),
         norm::benches(),
         position::benches(),
         vision::benches(),

@@ -4,7 +4,11 @@
 //! `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
 
 mod files;
+mod geometry;
+mod networks;
 mod photos;
+mod matching;
+mod pairs;
 mod report;
 
 pub use files::TensorFile;
@@ -42,7 +46,10 @@ fn run_manifest(path: &Path, report: &mut Report<'_>) -> anyhow::Result<()> {
     let folder = path.parent().context("a manifest lies in a folder")?;
     match manifest.get("files") {
         Some(Value::Array(files)) => run_pipeline(folder, &manifest, files, report),
-        _ => run_networks(folder, &manifest, report),
+        _ => {
+            run_preprocessing(folder, &manifest, report)?;
+            networks::run(folder, &manifest, report)
+        }
     }
 }
 
@@ -54,17 +61,25 @@ fn run_pipeline(
 ) -> anyhow::Result<()> {
     for entry in files {
         let name = entry["file"].as_str().context("an entry of `files` has a file name")?;
+        if !name.ends_with(".safetensors") {
+            report.not_built(name);
+        let section = entry["checks_spec"].as_str().unwrap_or_default();
+        if section == "1" {
+            pairs::run(&folder.join(name), report)?;
+            continue;
+        }
         let file = TensorFile::open(&folder.join(name), entry)?;
         // One arm per section of the pipeline specification.
         match entry["checks_spec"].as_str().unwrap_or_default() {
+            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
+        match section {
+            "3.1" => matching::nearest(&file, report)?,
+            "3.2" => matching::fast(&file, report)?,
+            "3.3, 3.4" => matching::correspondences(&file, report)?,
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }
     Ok(())
-}
-
-fn run_networks(folder: &Path, manifest: &Value, report: &mut Report<'_>) -> anyhow::Result<()> {
-    run_preprocessing(folder, manifest, report)
 }
 
 /// The list `preprocess`, and every entry, also below `additions`, that describes a folder of pictures; the tensors

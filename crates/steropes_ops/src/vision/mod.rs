@@ -8,7 +8,8 @@ pub mod pixel_shuffle;
 pub mod pointmap;
 pub mod resize_bilinear;
 
-use steropes_testkit::{Bench, Case};
+use steropes_tensor::{Device, Tensor};
+use steropes_testkit::{Bench, Case, inputs};
 
 pub(crate) fn cases() -> Vec<Case> {
     [
@@ -38,4 +39,15 @@ pub(crate) fn benches() -> Vec<Bench> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// The input that cases and benches share: roughly standard normal values that depend on `name` alone.
+fn normal(device: &Device, name: &str, shape: &[usize]) -> Tensor {
+    let values = inputs::normal(name, shape.iter().product());
+    Tensor::new(device, shape, values).expect("as many values as the shape has elements")
+}
+
+/// A tensor of bytes, which every op of this family refuses.
+fn bytes(device: &Device, shape: &[usize]) -> Tensor {
+    Tensor::zeros::<u8>(device, shape)
 }

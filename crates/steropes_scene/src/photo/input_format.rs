@@ -66,16 +66,29 @@ impl InputFormat {
     }
 }
 
-/// The numbers that the network reads: `(value/255 - 0.5)/0.5` in f32, in that order of operations.
+/// The number that the network reads for a byte: `(value/255 - 0.5)/0.5` in f32, in that order of operations.
+fn normalised(value: u8) -> f32 {
+    (f32::from(value) / 255.0 - 0.5) / 0.5
+}
+
+/// The numbers that the network reads, plane by plane.
 ///
 /// # Shapes
 /// - returns: `[3, height, width]`, row-major, red first
 pub fn normalised_chw(rgb: &RgbImage) -> Vec<f32> {
     let mut planes = Vec::with_capacity(rgb.len());
     for channel in 0..3 {
-        planes.extend(rgb.pixels().map(|p| (f32::from(p.0[channel]) / 255.0 - 0.5) / 0.5));
+        planes.extend(rgb.pixels().map(|p| normalised(p.0[channel])));
     }
     planes
+}
+
+/// The numbers that the network reads, pixel by pixel.
+///
+/// # Shapes
+/// - returns: `[height, width, 3]`, row-major, red first
+pub fn normalised_hwc(rgb: &RgbImage) -> Vec<f32> {
+    rgb.as_raw().iter().map(|v| normalised(*v)).collect()
 }
 
 #[cfg(test)]

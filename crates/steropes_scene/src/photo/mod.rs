@@ -13,7 +13,7 @@ pub use decode::{MAX_PIXELS, MIN_SIDE_PX, UprightPhoto, read_stored_size, read_u
 pub use error::{PhotoError, PhotoErrors};
 pub use exif::{FocalPrior, FocalSource};
 pub use image::metadata::Orientation;
-pub use input_format::{InputFormat, normalised_chw};
+pub use input_format::{InputFormat, normalised_chw, normalised_hwc};
 pub use pixel_map::{Pinhole, PixelMap};
 pub use resample::{Filter, resize};
 

@@ -1,5 +1,67 @@
-use steropes_testkit::Bench;
+use super::{Activation, LinearWeights, linear, linear_add};
+use steropes_tensor::Tensor;
+use steropes_testkit::inputs::uniform;
+use steropes_testkit::{Bench, bench};
 
 pub(crate) fn benches() -> Vec<Bench> {
-    Vec::new()
+    use Activation::{Gelu, Identity};
+    vec![
+        // MASt3R ViT-L at 512 x 384: 768 tokens of 1024 in the encoder, of 768 in the decoder.
+        layer("linear/mast3r_encoder_q", [768, 1024, 1024], Identity),
+        layer("linear/mast3r_encoder_fc1", [768, 1024, 4096], Gelu),
+        layer("linear/mast3r_encoder_fc2", [768, 4096, 1024], Identity),
+        layer("linear/mast3r_decoder_fc1", [768, 768, 3072], Gelu),
+        layer("linear/mast3r_head_fc2", [768, 7168, 6400], Identity),
+        sum("linear/mast3r_encoder_add_proj", [768, 1024, 1024]),
+        // The embedded network: 432 tokens of 256 in the encoder, of 192 in the decoder.
+        layer("linear/tiny_encoder_q", [432, 256, 256], Identity),
+        layer("linear/tiny_encoder_fc1", [432, 256, 1024], Gelu),
+        sum("linear/tiny_encoder_add_fc2", [432, 1024, 256]),
+        layer("linear/tiny_decoder_q", [432, 192, 192], Identity),
+        layer("linear/tiny_decoder_fc1", [432, 192, 768], Gelu),
+        sum("linear/tiny_decoder_add_fc2", [432, 768, 192]),
+    ]
+}
+
+/// A multiply-add for every row, input and output.
+fn flops([rows, inputs, outputs]: [usize; 3]) -> f64 {
+    2.0 * (rows * inputs * outputs) as f64
+}
+
+/// Every operand once, four bytes a value.
+fn bytes([rows, inputs, outputs]: [usize; 3]) -> f64 {
+    4.0 * (rows * inputs + inputs * outputs + outputs + rows * outputs) as f64
+}
+
+fn tensor(device: &steropes_tensor::Device, name: &str, shape: &[usize]) -> Tensor {
+    Tensor::new(device, shape, uniform(name, shape.iter().product())).expect("as many values as the shape has")
+}
+
+fn layer(name: &'static str, extents: [usize; 3], activation: Activation) -> Bench {
+    let [rows, inputs, outputs] = extents;
+    bench(name, flops(extents), bytes(extents), move |device| {
+        let x = tensor(device, "x", &[rows, inputs]);
+        let bias = tensor(device, "bias", &[outputs]);
+        let weights = LinearWeights::pack(&tensor(device, "weight", &[outputs, inputs]), Some(&bias))
+            .expect("a valid layer");
+        Box::new(move || {
+            std::hint::black_box(linear(&x, &weights, activation).expect("valid arguments"));
+        })
+    })
+}
+
+fn sum(name: &'static str, extents: [usize; 3]) -> Bench {
+    let [rows, inputs, outputs] = extents;
+    let bytes = bytes(extents) + 4.0 * (rows * outputs) as f64;
+    bench(name, flops(extents), bytes, move |device| {
+        let x = tensor(device, "x", &[rows, inputs]);
+        let bias = tensor(device, "bias", &[outputs]);
+        let weights = LinearWeights::pack(&tensor(device, "weight", &[outputs, inputs]), Some(&bias))
+            .expect("a valid layer");
+        let mut residual = Some(Tensor::zeros::<f32>(device, &[rows, outputs]));
+        Box::new(move || {
+            let before = residual.take().expect("put back by the last launch");
+            residual = Some(linear_add(before, &x, &weights).expect("valid arguments"));
+        })
+    })
 }

@@ -2,10 +2,13 @@
 
 pub(crate) mod bench;
 mod cpu;
+pub(crate) mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host};
+use crate::error::{OpError, host, on_cpu};
 use steropes_tensor::{Device, DeviceKind, Tensor};
+
+pub use crate::cpu::Activation;
 
 const OP: &str = "linalg::linear";
 
@@ -16,17 +19,6 @@ pub struct LinearWeights {
     inputs: usize,
     outputs: usize,
     packed: std::sync::Arc<cpu::Packed>,
-}
-
-/// What is applied to the finished product before it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// Nothing.
-    Identity,
-    /// `x/2 (1 + erf(x / sqrt 2))`, the exact form.
-    Gelu,
-    /// `max(x, 0)`.
-    Relu,
 }
 
 impl LinearWeights {
@@ -76,8 +68,9 @@ impl LinearWeights {
 /// Written from the formula.
 pub fn linear(x: &Tensor, weights: &LinearWeights, activation: Activation) -> Result<Tensor, OpError> {
     let (values, shape) = checked(x, weights)?;
+    let rows = rows(&shape);
     match weights.device.kind() {
-        DeviceKind::Cpu => Ok(crate::error::on_cpu(&shape, cpu::linear(values, &weights.packed, activation))),
+        DeviceKind::Cpu => Ok(on_cpu(&shape, cpu::linear(values, rows, &weights.packed, activation))),
         _ => unreachable!("weights exist only on devices that have a kernel"),
     }
 }
@@ -101,8 +94,8 @@ pub fn linear_add(residual: Tensor, x: &Tensor, weights: &LinearWeights) -> Resu
     }
     host::<f32>(OP, "residual", &residual)?;
     let mut sum = residual.into_vec::<f32>().expect("the dtype was checked");
-    cpu::linear_add(&mut sum, values, &weights.packed);
-    Ok(crate::error::on_cpu(&shape, sum))
+    cpu::linear_add(&mut sum, values, rows(&shape), &weights.packed);
+    Ok(on_cpu(&shape, sum))
 }
 
 fn checked<'a>(x: &'a Tensor, weights: &LinearWeights) -> Result<(&'a [f32], Vec<usize>), OpError> {
@@ -113,4 +106,9 @@ fn checked<'a>(x: &'a Tensor, weights: &LinearWeights) -> Result<(&'a [f32], Vec
         _ => return Err(OpError::shape(OP, "x", format!("[.., {}]", weights.inputs), x.shape())),
     }
     Ok((values, shape))
+}
+
+/// Rows of a matrix that stands for a tensor: the product of all extents but the last.
+fn rows(shape: &[usize]) -> usize {
+    shape.split_last().map_or(0, |(_, rows)| rows.iter().product())
 }

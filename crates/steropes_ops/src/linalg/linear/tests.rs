@@ -1,5 +1,251 @@
-use steropes_testkit::Case;
+use super::{Activation, LinearWeights, linear, linear_add, reference};
+use steropes_tensor::{Device, Tensor};
+use steropes_testkit::inputs::normal;
+use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
 
 pub(crate) fn cases() -> Vec<Case> {
-    Vec::new()
+    use Activation::{Gelu, Identity, Relu};
+    vec![
+        case("linear/oracle/one_value", |d| against_oracle(d, [1, 1, 1], Identity)),
+        case("linear/oracle/odd_sizes", |d| against_oracle(d, [29, 67, 43], Identity)),
+        case("linear/oracle/odd_sizes_gelu", |d| against_oracle(d, [29, 67, 43], Gelu)),
+        case("linear/oracle/odd_sizes_relu", |d| against_oracle(d, [29, 67, 43], Relu)),
+        case("linear/oracle/one_row_many_columns", |d| against_oracle(d, [1, 300, 2053], Identity)),
+        case("linear/oracle/many_rows_one_column", |d| against_oracle(d, [1999, 301, 1], Gelu)),
+        case("linear/oracle/tiny_encoder_fc1", |d| against_oracle(d, [432, 256, 1024], Gelu)),
+        case("linear/oracle/mast3r_encoder_fc2", |d| against_oracle(d, [768, 4096, 1024], Identity)),
+        case("linear/oracle/add_odd_sizes", |d| sum_against_oracle(d, [31, 45, 77])),
+        case("linear/oracle/add_mast3r_proj", |d| sum_against_oracle(d, [768, 1024, 1024])),
+        case("linear/property/every_tile_edge", every_tile_edge),
+        case("linear/property/no_bias_is_zero_bias", no_bias_is_zero_bias),
+        case("linear/property/rows_are_independent", rows_are_independent),
+        case("linear/property/gelu_over_its_range", gelu_over_its_range),
+        case("linear/property/nan_stays_in_its_row", nan_stays_in_its_row),
+        case("linear/property/no_rows", no_rows),
+        case("linear/property/no_inputs_gives_the_bias", no_inputs_gives_the_bias),
+        case("linear/property/shared_residual_is_not_changed", shared_residual_is_not_changed),
+        case("linear/error/weight_rank", weight_rank),
+        case("linear/error/weight_dtype", weight_dtype),
+        case("linear/error/bias_shape", bias_shape),
+        case("linear/error/bias_dtype", bias_dtype),
+        case("linear/error/x_columns", x_columns),
+        case("linear/error/x_without_axes", x_without_axes),
+        case("linear/error/x_dtype", x_dtype),
+        case("linear/error/residual_shape", residual_shape),
+        case("linear/error/residual_dtype", residual_dtype),
+    ]
+}
+
+fn tensor(device: &Device, shape: &[usize], values: Vec<f32>) -> Tensor {
+    Tensor::new(device, shape, values).expect("a test's shape fits its values")
+}
+
+fn random(device: &Device, name: &str, shape: &[usize]) -> Tensor {
+    tensor(device, shape, normal(name, shape.iter().product()))
+}
+
+fn values(result: Result<Tensor, crate::OpError>) -> Result<Vec<f32>, String> {
+    result.map_err(|e| e.to_string())?.read::<f32>().map_err(|e| e.to_string())
+}
+
+struct Layer {
+    weight: Tensor,
+    bias: Tensor,
+    packed: LinearWeights,
+}
+
+fn layer(device: &Device, inputs: usize, outputs: usize) -> Layer {
+    let weight = random(device, "linear/weight", &[outputs, inputs]);
+    let bias = random(device, "linear/bias", &[outputs]);
+    let packed = LinearWeights::pack(&weight, Some(&bias)).expect("a valid layer");
+    Layer { weight, bias, packed }
+}
+
+/// Rows that the oracle checks: all of few, else every 37th and the last.
+fn checked_rows(rows: usize) -> Vec<usize> {
+    (0..rows).filter(|r| rows <= 64 || r % 37 == 0 || r + 1 == rows).collect()
+}
+
+fn picked(values: &[f32], columns: usize, rows: &[usize]) -> Vec<f32> {
+    rows.iter().flat_map(|&r| values[r * columns..][..columns].iter().copied()).collect()
+}
+
+fn oracle(layer: &Layer, x: &[f32], activation: Activation) -> Vec<f64> {
+    let (weight, bias) = (layer.weight.read::<f32>().unwrap(), layer.bias.read::<f32>().unwrap());
+    reference::linear(x, &weight, &bias, activation)
+}
+
+fn against_oracle(
+    device: &Device,
+    [rows, inputs, outputs]: [usize; 3],
+    activation: Activation,
+) -> Verdict {
+    let x = random(device, "linear/x", &[rows, inputs]);
+    let layer = layer(device, inputs, outputs);
+    let y = linear(&x, &layer.packed, activation).map_err(|e| e.to_string())?;
+    check_equal(y.shape(), &[rows, outputs])?;
+    let checked = checked_rows(rows);
+    let want = oracle(&layer, &picked(&x.read::<f32>().unwrap(), inputs, &checked), activation);
+    let got = picked(&y.read::<f32>().unwrap(), outputs, &checked);
+    check_close(&got, &want, Tolerance::Sum { depth: inputs })
+}
+
+fn sum_against_oracle(device: &Device, [rows, inputs, outputs]: [usize; 3]) -> Verdict {
+    let x = random(device, "linear/x", &[rows, inputs]);
+    let residual = random(device, "linear/residual", &[rows, outputs]);
+    let layer = layer(device, inputs, outputs);
+    let got = values(linear_add(residual.clone(), &x, &layer.packed))?;
+    let checked = checked_rows(rows);
+    let before = picked(&residual.read::<f32>().unwrap(), outputs, &checked);
+    let product =
+        oracle(&layer, &picked(&x.read::<f32>().unwrap(), inputs, &checked), Activation::Identity);
+    let want: Vec<f64> = before.iter().zip(product).map(|(&r, p)| f64::from(r) + p).collect();
+    check_close(&picked(&got, outputs, &checked), &want, Tolerance::Sum { depth: inputs })
+}
+
+/// Rows, depth and columns one below, at and one above every extent of every tile.
+fn every_tile_edge(device: &Device) -> Verdict {
+    for rows in [3, 4, 5, 6, 7, 8, 9, 13, 14, 15, 28] {
+        for outputs in [7, 8, 9, 11, 12, 13, 15, 16, 17, 31, 32, 33, 64] {
+            for inputs in [1, 4, 15, 16, 17] {
+                against_oracle(device, [rows, inputs, outputs], Activation::Identity)
+                    .map_err(|e| format!("{rows} x {inputs} x {outputs}: {e}"))?;
+            }
+        }
+    }
+    for inputs in [511, 512, 513, 1025] {
+        against_oracle(device, [5, inputs, 9], Activation::Identity).map_err(|e| format!("{inputs}: {e}"))?;
+    }
+    Ok(())
+}
+
+fn no_bias_is_zero_bias(device: &Device) -> Verdict {
+    let x = random(device, "linear/x", &[5, 11]);
+    let weight = random(device, "linear/weight", &[19, 11]);
+    let zeros = Tensor::zeros::<f32>(device, &[19]);
+    let without = LinearWeights::pack(&weight, None).map_err(|e| e.to_string())?;
+    let with = LinearWeights::pack(&weight, Some(&zeros)).map_err(|e| e.to_string())?;
+    let without = values(linear(&x, &without, Activation::Identity))?;
+    check_equal(&without, &values(linear(&x, &with, Activation::Identity))?)
+}
+
+/// The same bits whether a row is multiplied among others or alone, hence for any split among threads.
+fn rows_are_independent(device: &Device) -> Verdict {
+    let (rows, inputs, outputs) = (421, 700, 150);
+    let x = random(device, "linear/x", &[rows, inputs]);
+    let layer = layer(device, inputs, outputs);
+    let all = values(linear(&x, &layer.packed, Activation::Gelu))?;
+    let x = x.read::<f32>().unwrap();
+    for row in [0, 13, 14, 195, 196, 420] {
+        let one = tensor(device, &[inputs], picked(&x, inputs, &[row]));
+        let one = values(linear(&one, &layer.packed, Activation::Gelu))?;
+        check_equal(&one, &picked(&all, outputs, &[row])).map_err(|e| format!("row {row}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// GELU of -12 to 12 in steps of 1/512 through a layer that passes its input on.
+fn gelu_over_its_range(device: &Device) -> Verdict {
+    let xs: Vec<f32> = (-6144..=6144).map(|i| i as f32 / 512.0).collect();
+    let one = LinearWeights::pack(&tensor(device, &[1, 1], vec![1.0]), None).map_err(|e| e.to_string())?;
+    let got = values(linear(&tensor(device, &[xs.len(), 1], xs.clone()), &one, Activation::Gelu))?;
+    let want = reference::linear(&xs, &[1.0], &[0.0], Activation::Gelu);
+    // Beyond 8 the rounding of x itself is larger: half an ulp of 12 is 4.8e-7.
+    check_close(&got, &want, Tolerance::Absolute(5e-7))
+}
+
+/// Zeros that pad a tile must not spread or hide a NaN; ReLU and GELU keep it.
+fn nan_stays_in_its_row(device: &Device) -> Verdict {
+    let layer = layer(device, 21, 35);
+    let mut x = normal("linear/x", 17 * 21);
+    x[9 * 21 + 20] = f32::NAN;
+    for activation in [Activation::Identity, Activation::Relu, Activation::Gelu] {
+        let y = values(linear(&tensor(device, &[17, 21], x.clone()), &layer.packed, activation))?;
+        if let Some(i) = (0..y.len()).find(|&i| y[i].is_nan() != (i / 35 == 9)) {
+            return Err(format!("{activation:?}: row {} column {} is {}", i / 35, i % 35, y[i]));
+        }
+    }
+    Ok(())
+}
+
+fn no_rows(device: &Device) -> Verdict {
+    let layer = layer(device, 6, 5);
+    let y = linear(&Tensor::zeros::<f32>(device, &[2, 0, 6]), &layer.packed, Activation::Gelu);
+    check_equal(y.map_err(|e| e.to_string())?.shape(), &[2, 0, 5])
+}
+
+fn no_inputs_gives_the_bias(device: &Device) -> Verdict {
+    let layer = layer(device, 0, 3);
+    let y = values(linear(&Tensor::zeros::<f32>(device, &[2, 0]), &layer.packed, Activation::Identity))?;
+    let bias = layer.bias.read::<f32>().unwrap();
+    check_equal(&y, &[bias.clone(), bias].concat())
+}
+
+fn shared_residual_is_not_changed(device: &Device) -> Verdict {
+    let layer = layer(device, 6, 5);
+    let residual = random(device, "linear/residual", &[4, 5]);
+    let before = residual.read::<f32>().unwrap();
+    let x = random(device, "linear/x", &[4, 6]);
+    linear_add(residual.clone(), &x, &layer.packed).map_err(|e| e.to_string())?;
+    check_equal(&residual.read::<f32>().unwrap(), &before)
+}
+
+fn weight_rank(device: &Device) -> Verdict {
+    expect_error(LinearWeights::pack(&Tensor::zeros::<f32>(device, &[6]), None), "`weight` must be [outputs, inputs]")
+}
+
+fn weight_dtype(device: &Device) -> Verdict {
+    expect_error(LinearWeights::pack(&Tensor::zeros::<u32>(device, &[2, 3]), None), "`weight` must hold f32, got u32")
+}
+
+fn bias_shape(device: &Device) -> Verdict {
+    let weight = Tensor::zeros::<f32>(device, &[2, 3]);
+    expect_error(
+        LinearWeights::pack(&weight, Some(&Tensor::zeros::<f32>(device, &[3]))),
+        "`bias` must be [2], got [3]",
+    )
+}
+
+fn bias_dtype(device: &Device) -> Verdict {
+    let weight = Tensor::zeros::<f32>(device, &[2, 3]);
+    expect_error(
+        LinearWeights::pack(&weight, Some(&Tensor::zeros::<i32>(device, &[2]))),
+        "`bias` must hold f32, got i32",
+    )
+}
+
+fn x_columns(device: &Device) -> Verdict {
+    let layer = layer(device, 3, 2);
+    let x = Tensor::zeros::<f32>(device, &[4, 2]);
+    expect_error(linear(&x, &layer.packed, Activation::Identity), "`x` must be [.., 3], got [4, 2]")?;
+    expect_error(linear_add(Tensor::zeros::<f32>(device, &[4, 2]), &x, &layer.packed), "`x` must be [.., 3]")
+}
+
+fn x_without_axes(device: &Device) -> Verdict {
+    let layer = layer(device, 1, 2);
+    expect_error(linear(&tensor(device, &[], vec![1.0]), &layer.packed, Activation::Relu), "`x` must be [.., 1]")
+}
+
+fn x_dtype(device: &Device) -> Verdict {
+    let layer = layer(device, 3, 2);
+    let x = Tensor::zeros::<u8>(device, &[4, 3]);
+    expect_error(linear(&x, &layer.packed, Activation::Identity), "`x` must hold f32, got u8")
+}
+
+fn residual_shape(device: &Device) -> Verdict {
+    let layer = layer(device, 3, 2);
+    let x = Tensor::zeros::<f32>(device, &[4, 3]);
+    expect_error(
+        linear_add(Tensor::zeros::<f32>(device, &[2, 4]), &x, &layer.packed),
+        "`residual` must be [4, 2], got [2, 4]",
+    )
+}
+
+fn residual_dtype(device: &Device) -> Verdict {
+    let layer = layer(device, 3, 2);
+    let x = Tensor::zeros::<f32>(device, &[4, 3]);
+    expect_error(
+        linear_add(Tensor::zeros::<u32>(device, &[4, 2]), &x, &layer.packed),
+        "`residual` must hold f32, got u32",
+    )
 }

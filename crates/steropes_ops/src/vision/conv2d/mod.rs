@@ -2,7 +2,10 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod narrow;
+mod reference;
 pub(crate) mod tests;
+mod winograd;
 
 use crate::error::{OpError, host, on_cpu};
 use steropes_tensor::{DeviceKind, Tensor};
@@ -43,34 +46,45 @@ pub struct ConvOptions<'a> {
 }
 
 impl Conv2dWeights {
-    /// Packs `weight` `[outputs, inputs, kernel, kernel]` (f32) and `bias` `[outputs]`.
+    /// Packs `weight` and `bias`; 3x3 kernels are transformed for Winograd's form where it applies.
+    ///
+    /// # Shapes
+    /// - `weight`: `[outputs, inputs, kernel, kernel]`, f32, no extent 0
+    /// - `bias`: `[outputs]`, f32
     ///
     /// # Errors
-    /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Value`] if an argument is not as above or the
-    /// stride is 0.
+    /// [`OpError::Shape`] or [`OpError::DType`] if a tensor is not as above, [`OpError::Value`] if `stride` is 0 or
+    /// `padding` is not below the kernel's side.
     pub fn pack(
         weight: &Tensor,
         bias: Option<&Tensor>,
         stride: usize,
         padding: usize,
     ) -> Result<Self, OpError> {
-        let &[outputs, inputs, kernel, width] = weight.shape() else {
-            return Err(OpError::shape(OP, "weight", "[outputs, inputs, kernel, kernel]", weight.shape()));
+        let (outputs, inputs, kernel) = match *weight.shape() {
+            [outputs, inputs, kernel, width] if kernel == width && !weight.is_empty() => {
+                (outputs, inputs, kernel)
+            }
+            _ => {
+                let expected = "[outputs, inputs, kernel, kernel], no extent 0";
+                return Err(OpError::shape(OP, "weight", expected, weight.shape()));
+            }
         };
-        if kernel != width || kernel == 0 {
-            return Err(OpError::shape(OP, "weight", "[outputs, inputs, kernel, kernel]", weight.shape()));
-        }
-        if stride == 0 {
-            return Err(OpError::value(OP, "stride", "at least 1", stride));
-        }
+        let values = host::<f32>(OP, "weight", weight)?;
         if let Some(bias) = bias
             && bias.shape() != [outputs]
         {
             return Err(OpError::shape(OP, "bias", format!("[{outputs}]"), bias.shape()));
         }
-        let geometry = Geometry { inputs, outputs, kernel, stride, padding };
-        let values = host::<f32>(OP, "weight", weight)?;
         let bias = bias.map(|b| host::<f32>(OP, "bias", b)).transpose()?;
+        if stride == 0 {
+            return Err(OpError::value(OP, "stride", "at least 1", stride));
+        }
+        if padding >= kernel {
+            let expected = format!("below the kernel's side {kernel}");
+            return Err(OpError::value(OP, "padding", expected, padding));
+        }
+        let geometry = Geometry { inputs, outputs, kernel, stride, padding };
         Ok(Self { geometry, packed: std::sync::Arc::new(cpu::Packed::new(values, bias, geometry)) })
     }
 
@@ -80,18 +94,28 @@ impl Conv2dWeights {
     }
 }
 
-/// Cross-correlation of an image with a kernel, `y[o] = b[o] + Σ w[o, i, r, c] x[s row + r - p, s col + c - p, i]`.
+/// Cross-correlation of an image with a kernel.
+///
+/// `y[row, col, o] = b[o] + Σ w[o, i, r, c] x[s row + r - p, s col + c - p, i]` over inputs `i` and taps `r, c`, with
+/// zeros outside the image. `options` adds `max(x, 0)` before, `max(y, 0)` after and a residual last.
 ///
 /// # Shapes
-/// - `x`: `[batch, height, width, inputs]`, f32
+/// - `x`: `[batch, height, width, inputs]`, f32, padded sides not below the kernel's
+/// - `options.residual`: the shape of the result, f32
 /// - returns: `[batch, (height + 2p - k) / s + 1, (width + 2p - k) / s + 1, outputs]`
 ///
+/// # Numerics
+/// f32. 3x3 kernels with stride 1, padding 1 and at least 16 inputs run as Winograd's F(4x4, 3x3) with the points 0, ±3/4,
+/// ±3/2: `Tolerance::OfLargest(3e-6)` holds (measured: see the table in `winograd.rs`), a NaN or an infinity spreads to
+/// the 4x4 results of its tile. Everything else is one sum of products in f32: `Tolerance::Sum` of its depth holds.
+/// The result does not depend on the number of threads.
+///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if `x` or the residual does not fit, or the padded image is smaller
-/// than the kernel.
+/// [`OpError::Shape`] or [`OpError::DType`] if `x` or the residual is not as above.
 ///
 /// # Source
-/// Written from the formula; 3x3 kernels by Winograd's F(4x4, 3x3), arXiv:1509.09308.
+/// Written from the formula; Winograd's form from Lavin and Gray, arXiv:1509.09308, with transforms derived from the
+/// Toom-Cook interpolation for other points.
 pub fn conv2d(x: &Tensor, weights: &Conv2dWeights, options: ConvOptions<'_>) -> Result<Tensor, OpError> {
     let g = weights.geometry;
     let extents = match *x.shape() {

@@ -1,6 +1,7 @@
 //! Transposed convolution whose kernel equals its stride.
 
 pub(crate) mod bench;
+mod reference;
 pub(crate) mod tests;
 
 use crate::error::{OpError, host, on_cpu};
@@ -24,16 +25,19 @@ impl ConvTranspose2dWeights {
     /// # Errors
     /// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above.
     pub fn pack(weight: &Tensor, bias: &Tensor) -> Result<Self, OpError> {
-        let &[inputs, outputs, kernel, width] = weight.shape() else {
-            return Err(OpError::shape(OP, "weight", "[inputs, outputs, kernel, kernel]", weight.shape()));
+        let (inputs, outputs, kernel) = match *weight.shape() {
+            [inputs, outputs, kernel, width] if kernel == width && !weight.is_empty() => {
+                (inputs, outputs, kernel)
+            }
+            _ => {
+                let expected = "[inputs, outputs, kernel, kernel], no extent 0";
+                return Err(OpError::shape(OP, "weight", expected, weight.shape()));
+            }
         };
-        if kernel != width || kernel == 0 {
-            return Err(OpError::shape(OP, "weight", "[inputs, outputs, kernel, kernel]", weight.shape()));
-        }
+        let values = host::<f32>(OP, "weight", weight)?;
         if bias.shape() != [outputs] {
             return Err(OpError::shape(OP, "bias", format!("[{outputs}]"), bias.shape()));
         }
-        let values = host::<f32>(OP, "weight", weight)?;
         let bias = host::<f32>(OP, "bias", bias)?;
         // Row (tap, output) of the product: one pixel in gives kernel x kernel pixels out.
         let taps = kernel * kernel;
@@ -65,9 +69,15 @@ impl ConvTranspose2dWeights {
 /// # Source
 /// Written from the formula: a matrix product followed by a rearrangement.
 pub fn conv_transpose2d(x: &Tensor, weights: &ConvTranspose2dWeights) -> Result<Tensor, OpError> {
-    let &[batch, height, width, _] = x.shape() else {
-        return Err(OpError::shape(OP, "x", "[batch, height, width, inputs]", x.shape()));
+    let inputs = weights.product.inputs();
+    let (batch, height, width) = match *x.shape() {
+        [batch, height, width, channels] if channels == inputs => (batch, height, width),
+        _ => {
+            let expected = format!("[batch, height, width, {inputs}]");
+            return Err(OpError::shape(OP, "x", expected, x.shape()));
+        }
     };
+    host::<f32>(OP, "x", x)?;
     let taps = linear(x, &weights.product, Activation::Identity)?; // [batch, height, width, k k outputs]
     let (k, outputs) = (weights.kernel, weights.outputs);
     let shape = [batch, k * height, k * width, outputs];

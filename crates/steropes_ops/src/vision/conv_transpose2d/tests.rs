@@ -1,5 +1,125 @@
-use steropes_testkit::Case;
+use super::super::{bytes, normal};
+use super::{ConvTranspose2dWeights, conv_transpose2d, reference};
+use crate::vision::conv2d::{Conv2dWeights, ConvOptions, conv2d};
+use steropes_tensor::{Device, Tensor};
+use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
 
 pub(crate) fn cases() -> Vec<Case> {
-    Vec::new()
+    let mut cases = vec![
+        case("conv_transpose2d/property/adjoint_of_conv2d", adjoint_of_conv2d),
+        case("conv_transpose2d/property/images_of_a_batch_are_independent", images_are_independent),
+    ];
+    cases.extend(
+        [
+            ("conv_transpose2d/oracle/one_value", [1, 1, 1, 1], 1, 1),
+            ("conv_transpose2d/oracle/odd_sizes", [2, 5, 7, 13], 11, 3),
+            ("conv_transpose2d/oracle/kernel_1", [2, 5, 7, 13], 37, 1),
+            ("conv_transpose2d/oracle/wide", [3, 4, 9, 40], 71, 2),
+            ("conv_transpose2d/oracle/small_layer1", [1, 18, 24, 32], 32, 4),
+            ("conv_transpose2d/oracle/small_layer2", [1, 18, 24, 64], 64, 2),
+            ("conv_transpose2d/oracle/mast3r_layer1", [1, 12, 16, 96], 96, 4),
+        ]
+        .into_iter()
+        .map(|(name, shape, outputs, k)| case(name, move |d| against_oracle(d, shape, outputs, k))),
+    );
+    cases.extend(error_cases());
+    cases
+}
+
+fn against_oracle(device: &Device, shape: [usize; 4], outputs: usize, k: usize) -> Verdict {
+    let [batch, height, width, inputs] = shape;
+    let x = normal(device, "conv_transpose2d/x", &shape);
+    let weight = normal(device, "conv_transpose2d/weight", &[inputs, outputs, k, k]);
+    let bias = normal(device, "conv_transpose2d/bias", &[outputs]);
+    let read = |t: &Tensor| t.read::<f32>().unwrap();
+    let want = reference::conv_transpose2d(&read(&x), shape, &read(&weight), &read(&bias), k);
+    let weights = ConvTranspose2dWeights::pack(&weight, &bias).map_err(|e| e.to_string())?;
+    let y = conv_transpose2d(&x, &weights).map_err(|e| e.to_string())?;
+    check_equal(y.shape(), &[batch, k * height, k * width, outputs])?;
+    check_close(&read(&y), &want, Tolerance::Sum { depth: inputs + 1 })
+}
+
+/// `<conv2d(y), x> = <y, conv_transpose2d(x)>` for the same kernel, without biases.
+fn adjoint_of_conv2d(device: &Device) -> Verdict {
+    let (inputs, outputs, k) = (6, 5, 3);
+    let weight = normal(device, "adjoint/weight", &[inputs, outputs, k, k]);
+    let up = ConvTranspose2dWeights::pack(&weight, &Tensor::zeros::<f32>(device, &[outputs]))
+        .map_err(|e| e.to_string())?;
+    let down = Conv2dWeights::pack(&weight, None, k, 0).map_err(|e| e.to_string())?;
+    let x = normal(device, "adjoint/x", &[2, 4, 7, inputs]);
+    let y = normal(device, "adjoint/y", &[2, 4 * k, 7 * k, outputs]);
+    let up_x = conv_transpose2d(&x, &up).map_err(|e| e.to_string())?;
+    let down_y = conv2d(&y, &down, ConvOptions::default()).map_err(|e| e.to_string())?;
+    let dot = |a: &Tensor, b: &Tensor| {
+        let (a, b) = (a.read::<f32>().unwrap(), b.read::<f32>().unwrap());
+        a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
+    };
+    check_close(&[dot(&down_y, &x) as f32], &[dot(&y, &up_x)], Tolerance::OfLargest(1e-4))
+}
+
+fn images_are_independent(device: &Device) -> Verdict {
+    let weight = normal(device, "independent/weight", &[9, 10, 2, 2]);
+    let weights = ConvTranspose2dWeights::pack(&weight, &normal(device, "independent/bias", &[10]))
+        .map_err(|e| e.to_string())?;
+    let x = normal(device, "independent/x", &[3, 11, 7, 9]);
+    let all = conv_transpose2d(&x, &weights).map_err(|e| e.to_string())?.read::<f32>().unwrap();
+    let values = x.read::<f32>().unwrap();
+    for (image, all) in values.chunks(values.len() / 3).zip(all.chunks(all.len() / 3)) {
+        let x = Tensor::new(device, &[1, 11, 7, 9], image.to_vec()).unwrap();
+        let alone = conv_transpose2d(&x, &weights).map_err(|e| e.to_string())?;
+        check_equal(&alone.read::<f32>().unwrap(), all)?;
+    }
+    Ok(())
+}
+
+fn error_cases() -> Vec<Case> {
+    fn refused(
+        name: &'static str,
+        part: &'static str,
+        tensors: impl Fn(&Device) -> (Tensor, Tensor) + Send + Sync + 'static,
+    ) -> Case {
+        case(name, move |d| {
+            let (weight, bias) = tensors(d);
+            expect_error(ConvTranspose2dWeights::pack(&weight, &bias), part)
+        })
+    }
+    fn refused_x(
+        name: &'static str,
+        part: &'static str,
+        x: impl Fn(&Device) -> Tensor + Send + Sync + 'static,
+    ) -> Case {
+        case(name, move |d| {
+            let weights = ConvTranspose2dWeights::pack(&normal(d, "w", &[3, 4, 2, 2]), &normal(d, "b", &[4]));
+            expect_error(conv_transpose2d(&x(d), &weights.unwrap()), part)
+        })
+    }
+    vec![
+        refused("conv_transpose2d/error/weight_rank", "`weight` must be [inputs", |d| {
+            (normal(d, "w", &[3, 4, 2]), normal(d, "b", &[4]))
+        }),
+        refused("conv_transpose2d/error/weight_not_square", "`weight` must be [inputs", |d| {
+            (normal(d, "w", &[3, 4, 2, 3]), normal(d, "b", &[4]))
+        }),
+        refused("conv_transpose2d/error/weight_empty", "no extent 0", |d| {
+            (normal(d, "w", &[3, 4, 0, 0]), normal(d, "b", &[4]))
+        }),
+        refused("conv_transpose2d/error/weight_dtype", "`weight` must hold f32", |d| {
+            (bytes(d, &[3, 4, 2, 2]), normal(d, "b", &[4]))
+        }),
+        refused("conv_transpose2d/error/bias_shape", "`bias` must be [4]", |d| {
+            (normal(d, "w", &[3, 4, 2, 2]), normal(d, "b", &[3]))
+        }),
+        refused("conv_transpose2d/error/bias_dtype", "`bias` must hold f32", |d| {
+            (normal(d, "w", &[3, 4, 2, 2]), bytes(d, &[4]))
+        }),
+        refused_x("conv_transpose2d/error/x_rank", "vision::conv_transpose2d: `x` must be [batch", |d| {
+            normal(d, "x", &[5, 5, 3])
+        }),
+        refused_x("conv_transpose2d/error/x_channels", "vision::conv_transpose2d: `x` must be [batch", |d| {
+            normal(d, "x", &[1, 5, 5, 4])
+        }),
+        refused_x("conv_transpose2d/error/x_dtype", "vision::conv_transpose2d: `x` must hold f32", |d| {
+            bytes(d, &[1, 5, 5, 3])
+        }),
+    ]
 }

@@ -1,19 +1,26 @@
 //! Cropping to the top left corner.
 
 pub(crate) mod bench;
+mod cpu;
+mod reference;
 pub(crate) mod tests;
 
 use crate::error::{OpError, host, on_cpu};
-use rayon::prelude::*;
 use steropes_tensor::Tensor;
 
 const OP: &str = "vision::crop";
 
 /// The top left `height x width` pixels of every image.
 ///
+/// `y[b, row, col, channel] = x[b, row, col, channel]`. Where nothing is cut off, the result shares the memory
+/// of `x`.
+///
 /// # Shapes
 /// - `x`: `[batch, at least height, at least width, channels]`, f32
 /// - returns: `[batch, height, width, channels]`
+///
+/// # Numerics
+/// Values are copied, so `Tolerance::Exact` holds.
 ///
 /// # Errors
 /// [`OpError::Shape`] or [`OpError::DType`] if `x` is not as above.
@@ -28,15 +35,10 @@ pub fn crop(x: &Tensor, height: usize, width: usize) -> Result<Tensor, OpError> 
             return Err(OpError::shape(OP, "x", expected, x.shape()));
         }
     };
+    let values = host::<f32>(OP, "x", x)?;
     if (h, w) == (height, width) {
         return Ok(x.clone());
     }
-    let values = host::<f32>(OP, "x", x)?;
     let shape = [batch, height, width, channels];
-    let mut y = vec![0.0f32; shape.iter().product()];
-    y.par_chunks_mut((width * channels).max(1)).enumerate().for_each(|(row, y)| {
-        let source = (row / height * h + row % height) * w * channels;
-        y.copy_from_slice(&values[source..][..width * channels]);
-    });
-    Ok(on_cpu(&shape, y))
+    Ok(on_cpu(&shape, cpu::crop(values, [h, w], shape)))
 }

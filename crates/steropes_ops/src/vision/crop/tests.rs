@@ -1,5 +1,45 @@
-use steropes_testkit::Case;
+use super::super::{bytes, normal};
+use super::{crop, reference};
+use steropes_tensor::Device;
+use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
 
 pub(crate) fn cases() -> Vec<Case> {
-    Vec::new()
+    vec![
+        case("crop/oracle/one_pixel", |d| against_oracle(d, [1, 1, 1, 1], 1, 1)),
+        case("crop/oracle/odd_sizes", |d| against_oracle(d, [3, 7, 11, 5], 4, 9)),
+        case("crop/oracle/rows_only", |d| against_oracle(d, [2, 7, 5, 3], 6, 5)),
+        case("crop/oracle/small_dpt_p4", |d| against_oracle(d, [1, 20, 26, 64], 18, 24)),
+        case("crop/property/in_two_steps", in_two_steps),
+        case("crop/property/nothing_left", nothing_left),
+        case("crop/error/rank", |d| {
+            expect_error(crop(&normal(d, "x", &[4, 4, 1]), 2, 2), "`x` must be [batch")
+        }),
+        case("crop/error/too_low", |d| {
+            expect_error(crop(&normal(d, "x", &[1, 4, 4, 1]), 5, 4), "at least 5, at least 4")
+        }),
+        case("crop/error/too_narrow", |d| {
+            expect_error(crop(&normal(d, "x", &[1, 4, 4, 1]), 4, 5), "at least 4, at least 5")
+        }),
+        case("crop/error/dtype", |d| expect_error(crop(&bytes(d, &[1, 4, 4, 1]), 4, 4), "`x` must hold f32")),
+    ]
+}
+
+fn against_oracle(device: &Device, shape: [usize; 4], height: usize, width: usize) -> Verdict {
+    let x = normal(device, "crop/x", &shape);
+    let y = crop(&x, height, width).map_err(|e| e.to_string())?;
+    check_equal(y.shape(), &[shape[0], height, width, shape[3]])?;
+    let want = reference::crop(&x.read().map_err(|e| e.to_string())?, shape, height, width);
+    check_close(&y.read::<f32>().map_err(|e| e.to_string())?, &want, Tolerance::Exact)
+}
+
+fn in_two_steps(device: &Device) -> Verdict {
+    let x = normal(device, "crop/steps", &[2, 9, 8, 3]);
+    let once = crop(&x, 5, 4).map_err(|e| e.to_string())?;
+    let twice = crop(&x, 7, 6).and_then(|y| crop(&y, 5, 4)).map_err(|e| e.to_string())?;
+    check_equal(&once.read::<f32>().unwrap(), &twice.read::<f32>().unwrap())
+}
+
+fn nothing_left(device: &Device) -> Verdict {
+    let y = crop(&normal(device, "crop/nothing", &[2, 3, 4, 5]), 0, 4).map_err(|e| e.to_string())?;
+    check_equal(y.shape(), &[2, 0, 4, 5])
 }

@@ -1,5 +1,19 @@
-use steropes_testkit::Bench;
+use super::super::normal;
+use super::descriptors;
+use steropes_testkit::{Bench, bench};
 
 pub(crate) fn benches() -> Vec<Bench> {
-    Vec::new()
+    vec![
+        benched("descriptors/mast3r_512x384", [1, 384, 512, 25]),
+        benched("descriptors/small_384x288", [1, 288, 384, 25]),
+    ]
+}
+
+fn benched(name: &'static str, shape: [usize; 4]) -> Bench {
+    let pixels = (shape[1] * shape[2]) as f64;
+    // 24 squares and sums, a root, 24 divisions; every channel is read once and written once.
+    bench(name, 73.0 * pixels, 2.0 * 4.0 * 25.0 * pixels, move |device| {
+        let raw = normal(device, "raw", &shape);
+        Box::new(move || drop(std::hint::black_box(descriptors(&raw, 24).expect("the shape fits"))))
+    })
 }

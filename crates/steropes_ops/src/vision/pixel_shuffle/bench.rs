@@ -1,5 +1,18 @@
-use steropes_testkit::Bench;
+use super::super::normal;
+use super::pixel_shuffle;
+use steropes_testkit::{Bench, bench};
 
 pub(crate) fn benches() -> Vec<Bench> {
-    Vec::new()
+    vec![
+        benched("pixel_shuffle/mast3r_512x384", [1, 24, 32, 6400]),
+        benched("pixel_shuffle/small_384x288", [1, 18, 24, 6400]),
+    ]
+}
+
+fn benched(name: &'static str, shape: [usize; 4]) -> Bench {
+    let bytes = 2.0 * 4.0 * shape.iter().product::<usize>() as f64;
+    bench(name, 0.0, bytes, move |device| {
+        let x = normal(device, "x", &shape);
+        Box::new(move || drop(std::hint::black_box(pixel_shuffle(&x, 16).expect("the shape fits"))))
+    })
 }

@@ -1,29 +1,39 @@
 //! From many channels per patch to few channels per pixel.
 
 pub(crate) mod bench;
+mod cpu;
+mod reference;
 pub(crate) mod tests;
 
 use crate::error::{OpError, host, on_cpu};
-use rayon::prelude::*;
 use steropes_tensor::Tensor;
 
 const OP: &str = "vision::pixel_shuffle";
 
-/// Spreads the components of each patch over its pixels:
-/// `y[p row + r, p col + c, channel] = x[row, col, channel p² + r p + c]`.
+/// The largest patch side taken: far beyond any network, and its square cannot overflow.
+const MAX_PATCH: usize = 1 << 15;
+
+/// Spreads the components of each patch over its pixels.
+///
+/// `y[p row + r, p col + c, channel] = x[row, col, channel p² + r p + c]`, `p` short for `patch`: channel-major,
+/// then row in the patch, then column.
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, channels p²]`, f32
 /// - returns: `[batch, p height, p width, channels]`
 ///
+/// # Numerics
+/// Values are copied, so `Tolerance::Exact` holds.
+///
 /// # Errors
-/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Value`] if an argument is not as above or `patch` is 0.
+/// [`OpError::Value`] if `patch` is 0 or above 32768, [`OpError::Shape`] or [`OpError::DType`] if `x` is not as
+/// above.
 ///
 /// # Source
 /// arXiv:1609.05158; channel-major order.
 pub fn pixel_shuffle(x: &Tensor, patch: usize) -> Result<Tensor, OpError> {
-    if patch == 0 {
-        return Err(OpError::value(OP, "patch", "at least 1", patch));
+    if patch == 0 || patch > MAX_PATCH {
+        return Err(OpError::value(OP, "patch", format!("between 1 and {MAX_PATCH}"), patch));
     }
     let taps = patch * patch;
     let (batch, height, width, channels) = match *x.shape() {
@@ -35,17 +45,5 @@ pub fn pixel_shuffle(x: &Tensor, patch: usize) -> Result<Tensor, OpError> {
     };
     let values = host::<f32>(OP, "x", x)?;
     let shape = [batch, patch * height, patch * width, channels];
-    let mut y = vec![0.0f32; shape.iter().product()];
-    y.par_chunks_mut((patch * width * channels).max(1)).enumerate().for_each(|(row, y)| {
-        let (source_row, r) = (row / patch, row % patch);
-        for (col, y) in y.chunks_exact_mut(patch * channels).enumerate() {
-            let token = &values[(source_row * width + col) * channels * taps..][..channels * taps];
-            for (c, y) in y.chunks_exact_mut(channels).enumerate() {
-                for (channel, y) in y.iter_mut().enumerate() {
-                    *y = token[channel * taps + r * patch + c];
-                }
-            }
-        }
-    });
-    Ok(on_cpu(&shape, y))
+    Ok(on_cpu(&shape, cpu::pixel_shuffle(values, width, patch, shape)))
 }

@@ -1,5 +1,22 @@
-use steropes_testkit::Bench;
+use super::super::normal;
+use super::{ConfidenceMode, DepthMode, pointmap};
+use steropes_testkit::{Bench, bench};
 
 pub(crate) fn benches() -> Vec<Bench> {
-    Vec::new()
+    vec![
+        benched("pointmap/mast3r_512x384", [1, 384, 512, 4]),
+        benched("pointmap/small_384x288", [1, 288, 384, 4]),
+    ]
+}
+
+fn benched(name: &'static str, shape: [usize; 4]) -> Bench {
+    let pixels = (shape[1] * shape[2]) as f64;
+    // Norm 6, two exponentials of 16, scaling 4; four values in, four out.
+    bench(name, 42.0 * pixels, 32.0 * pixels, move |device| {
+        let raw = normal(device, "raw", &shape);
+        let mode = ConfidenceMode::Exp { min: 1.0, max: f32::INFINITY };
+        Box::new(move || {
+            drop(std::hint::black_box(pointmap(&raw, DepthMode::Exp, mode).expect("the shape fits")));
+        })
+    })
 }

@@ -1,10 +1,11 @@
 //! From raw head outputs to 3D points and their confidence.
 
 pub(crate) mod bench;
+mod cpu;
+mod reference;
 pub(crate) mod tests;
 
 use crate::error::{OpError, host, on_cpu};
-use rayon::prelude::*;
 use steropes_tensor::Tensor;
 
 const OP: &str = "vision::pointmap";
@@ -40,26 +41,44 @@ pub enum ConfidenceMode {
 }
 
 impl ConfidenceMode {
-    /// The confidence of the raw value `x`.
+    /// The confidence of the raw value `x`; NaN for NaN.
     pub fn apply(self, x: f32) -> f32 {
-        match self {
-            Self::Exp { min, max } => min + x.exp().min(max - min),
-            Self::Sigmoid { min, max } => (max - min) / (1.0 + (-x).exp()) + min,
+        cpu::confidence(self, x)
+    }
+
+    fn check(self) -> Result<(), OpError> {
+        let (min, max, infinite) = match self {
+            Self::Exp { min, max } => (min, max, true),
+            Self::Sigmoid { min, max } => (min, max, false),
+        };
+        if min.is_finite() && max > min && (infinite || max.is_finite()) {
+            return Ok(());
         }
+        let expected = if infinite { "min < max, min finite" } else { "min < max, both finite" };
+        Err(OpError::value(OP, "confidence", expected, format!("min {min}, max {max}")))
     }
 }
 
 /// Points and confidences from the four raw channels x, y, z, confidence.
 ///
+/// Every vector keeps its direction and gets the length that `depth` says; the fourth channel becomes a confidence
+/// as `confidence` says.
+///
 /// # Shapes
 /// - `raw`: `[batch, height, width, 4]`, f32
 /// - returns: points `[batch, height, width, 3]` and confidences `[batch, height, width]`
 ///
+/// # Units
+/// Those that the network was trained in: metres for a metric model, otherwise up to scale.
+///
 /// # Numerics
-/// f32; the exponential makes an error of the raw vector relative to the point.
+/// f32; exponentials within 2 ulp, infinite above 88.72. An absolute error of the raw vector becomes a relative
+/// one of the point. `Tolerance::Ulps(8 + |xyz|)` holds for points, `Tolerance::Ulps(4)` for confidences with `min >= 0`. NaN comes
+/// through.
 ///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if `raw` is not as above.
+/// [`OpError::Shape`] or [`OpError::DType`] if `raw` is not as above, [`OpError::Value`] if the bounds of
+/// `confidence` are not increasing or not as finite as its mode says.
 ///
 /// # Source
 /// DUSt3R, arXiv:2312.14132, section 3; written from the formulas.
@@ -72,24 +91,7 @@ pub fn pointmap(
         return Err(OpError::shape(OP, "raw", "[batch, height, width, 4]", raw.shape()));
     };
     let values = host::<f32>(OP, "raw", raw)?;
-    let pixels = batch * height * width;
-    let mut points = vec![0.0f32; 3 * pixels];
-    let mut confidences = vec![0.0f32; pixels];
-    points
-        .par_chunks_mut(3 * 1024)
-        .zip(confidences.par_chunks_mut(1024))
-        .zip(values.par_chunks(4 * 1024))
-        .for_each(|((points, confidences), raw)| {
-            for ((p, c), raw) in points.chunks_exact_mut(3).zip(confidences).zip(raw.chunks_exact(4)) {
-                let d = (raw[0] * raw[0] + raw[1] * raw[1] + raw[2] * raw[2]).sqrt();
-                let scale = match depth {
-                    DepthMode::Linear => 1.0,
-                    DepthMode::Square => d,
-                    DepthMode::Exp => d.exp_m1() / d.max(1e-8),
-                };
-                (p[0], p[1], p[2]) = (raw[0] * scale, raw[1] * scale, raw[2] * scale);
-                *c = confidence.apply(raw[3]);
-            }
-        });
+    confidence.check()?;
+    let (points, confidences) = cpu::pointmap(values, depth, confidence);
     Ok((on_cpu(&[batch, height, width, 3], points), on_cpu(&[batch, height, width], confidences)))
 }

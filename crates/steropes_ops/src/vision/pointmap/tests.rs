@@ -1,5 +1,132 @@
-use steropes_testkit::Case;
+use super::super::{bytes, normal};
+use super::{ConfidenceMode, DepthMode, pointmap, reference};
+use steropes_tensor::{Device, Tensor};
+use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+
+const OPEN: ConfidenceMode = ConfidenceMode::Exp { min: 1.0, max: f32::INFINITY };
+const CAPPED: ConfidenceMode = ConfidenceMode::Exp { min: 0.5, max: 2.0 };
+const SIGMOID: ConfidenceMode = ConfidenceMode::Sigmoid { min: 0.5, max: 3.0 };
 
 pub(crate) fn cases() -> Vec<Case> {
-    Vec::new()
+    let mut cases = vec![
+        case("pointmap/oracle/one_pixel", |d| against_oracle(d, [1, 1, 1, 4], DepthMode::Exp, OPEN)),
+        case("pointmap/oracle/odd_sizes", |d| against_oracle(d, [3, 7, 11, 4], DepthMode::Exp, OPEN)),
+        case("pointmap/oracle/square_capped", |d| {
+            against_oracle(d, [2, 5, 13, 4], DepthMode::Square, CAPPED)
+        }),
+        case("pointmap/oracle/linear_sigmoid", |d| {
+            against_oracle(d, [2, 5, 13, 4], DepthMode::Linear, SIGMOID)
+        }),
+        case("pointmap/oracle/mast3r", |d| against_oracle(d, [1, 96, 128, 4], DepthMode::Exp, OPEN)),
+        case("pointmap/oracle/all_magnitudes", all_magnitudes),
+        case("pointmap/property/direction_is_kept", direction_is_kept),
+        case("pointmap/property/nan_comes_through", nan_comes_through),
+        case("pointmap/property/apply_agrees", apply_agrees),
+        case("pointmap/error/rank", |d| {
+            expect_error(
+                pointmap(&normal(d, "raw", &[4, 4, 4]), DepthMode::Exp, OPEN),
+                "`raw` must be [batch",
+            )
+        }),
+        case("pointmap/error/channels", |d| {
+            expect_error(pointmap(&normal(d, "raw", &[1, 4, 4, 3]), DepthMode::Exp, OPEN), "width, 4]")
+        }),
+        case("pointmap/error/dtype", |d| {
+            expect_error(pointmap(&bytes(d, &[1, 4, 4, 4]), DepthMode::Exp, OPEN), "`raw` must hold f32")
+        }),
+    ];
+    for (name, mode, part) in [
+        (
+            "pointmap/error/sigmoid_infinite",
+            ConfidenceMode::Sigmoid { min: 0.0, max: f32::INFINITY },
+            "min < max, both finite",
+        ),
+        (
+            "pointmap/error/sigmoid_nan",
+            ConfidenceMode::Sigmoid { min: f32::NAN, max: 1.0 },
+            "min < max, both finite",
+        ),
+        (
+            "pointmap/error/exp_min_infinite",
+            ConfidenceMode::Exp { min: f32::NEG_INFINITY, max: 1.0 },
+            "min < max, min finite",
+        ),
+        (
+            "pointmap/error/exp_not_increasing",
+            ConfidenceMode::Exp { min: 1.0, max: 1.0 },
+            "min < max, min finite",
+        ),
+        ("pointmap/error/exp_nan", ConfidenceMode::Exp { min: 1.0, max: f32::NAN }, "min < max, min finite"),
+    ] {
+        cases.push(case(name, move |d| {
+            expect_error(pointmap(&normal(d, "raw", &[1, 4, 4, 4]), DepthMode::Exp, mode), part)
+        }));
+    }
+    cases
+}
+
+fn against_oracle(device: &Device, shape: [usize; 4], depth: DepthMode, mode: ConfidenceMode) -> Verdict {
+    check(&normal(device, "pointmap/raw", &shape), depth, mode)
+}
+
+fn check(raw: &Tensor, depth: DepthMode, mode: ConfidenceMode) -> Verdict {
+    let (points, confidences) = pointmap(raw, depth, mode).map_err(|e| e.to_string())?;
+    let &[batch, height, width, _] = raw.shape() else { return Err("four extents".into()) };
+    check_equal(points.shape(), &[batch, height, width, 3])?;
+    check_equal(confidences.shape(), &[batch, height, width])?;
+    let values = raw.read::<f32>().unwrap();
+    let want = reference::pointmap(&values, depth, mode);
+    let longest = values.chunks(4).map(|v| v[0].hypot(v[1]).hypot(v[2])).fold(0.0, f32::max);
+    check_close(&points.read::<f32>().unwrap(), &want.0, Tolerance::Ulps(8 + longest as u32))?;
+    check_close(&confidences.read::<f32>().unwrap(), &want.1, Tolerance::Ulps(4))
+}
+
+/// Vectors of length 1e-12 to 88 and raw confidences of either sign up to where the exponential ends.
+fn all_magnitudes(device: &Device) -> Verdict {
+    let mut values = normal(device, "pointmap/magnitudes", &[1, 60, 50, 4]).read::<f32>().unwrap();
+    for (i, v) in values.chunks_mut(4).enumerate() {
+        let length = v[0].hypot(v[1]).hypot(v[2]);
+        let wanted = 88.0 * 10f32.powf(-14.0 * (i % 100) as f32 / 99.0);
+        v[..3].iter_mut().for_each(|x| *x *= wanted / length);
+        v[3] = (i as f32 / 3000.0 - 0.5) * 174.0;
+    }
+    let raw = Tensor::new(device, &[1, 60, 50, 4], values).unwrap();
+    check(&raw, DepthMode::Exp, ConfidenceMode::Exp { min: 0.0, max: f32::INFINITY })
+}
+
+fn direction_is_kept(device: &Device) -> Verdict {
+    let raw = normal(device, "pointmap/direction", &[1, 9, 11, 4]);
+    let (points, _) = pointmap(&raw, DepthMode::Exp, OPEN).map_err(|e| e.to_string())?;
+    let lengths = |v: &[f32]| v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let cosines: Vec<f32> = raw
+        .read::<f32>()
+        .unwrap()
+        .chunks(4)
+        .zip(points.read::<f32>().unwrap().chunks(3))
+        .map(|(raw, point)| {
+            let dot: f64 = raw.iter().zip(point).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            (dot / lengths(&raw[..3]) / lengths(point)) as f32
+        })
+        .collect();
+    check_close(&cosines, &[1.0; 99], Tolerance::Ulps(1))
+}
+
+fn nan_comes_through(device: &Device) -> Verdict {
+    let raw = vec![f32::NAN, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, f32::NAN, 0.0, 0.0, 0.0, f32::INFINITY];
+    let raw = Tensor::new(device, &[1, 1, 3, 4], raw).unwrap();
+    let (points, confidences) = pointmap(&raw, DepthMode::Exp, CAPPED).map_err(|e| e.to_string())?;
+    let nan = f64::NAN;
+    let want = [nan, nan, nan, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    check_close(&points.read::<f32>().unwrap(), &want, Tolerance::Exact)?;
+    check_close(&confidences.read::<f32>().unwrap(), &[1.5, nan, 2.0], Tolerance::Exact)
+}
+
+fn apply_agrees(device: &Device) -> Verdict {
+    let raw = normal(device, "pointmap/apply", &[1, 7, 13, 4]);
+    for mode in [OPEN, CAPPED, SIGMOID] {
+        let (_, confidences) = pointmap(&raw, DepthMode::Linear, mode).map_err(|e| e.to_string())?;
+        let single: Vec<f32> = raw.read::<f32>().unwrap().chunks(4).map(|v| mode.apply(v[3])).collect();
+        check_equal(&confidences.read::<f32>().unwrap(), &single)?;
+    }
+    Ok(())
 }

@@ -1,5 +1,25 @@
-use steropes_testkit::Bench;
+use super::super::normal;
+use super::resize_bilinear;
+use steropes_testkit::{Bench, bench};
 
 pub(crate) fn benches() -> Vec<Bench> {
-    Vec::new()
+    vec![
+        benched("resize_bilinear/mast3r_p2", [1, 96, 128, 256]),
+        benched("resize_bilinear/mast3r_head", [1, 192, 256, 128]),
+        benched("resize_bilinear/small_p2", [1, 72, 96, 64]),
+        benched("resize_bilinear/small_head", [1, 144, 192, 32]),
+    ]
+}
+
+/// Twice as high and wide.
+fn benched(name: &'static str, shape: [usize; 4]) -> Bench {
+    let [_, height, width, channels] = shape;
+    let values = (height * width * channels) as f64;
+    // Three operations to mix two values: twice as many lines, then four times as many pixels.
+    bench(name, 3.0 * 6.0 * values, 4.0 * 5.0 * values, move |device| {
+        let x = normal(device, "x", &shape);
+        Box::new(move || {
+            drop(std::hint::black_box(resize_bilinear(&x, 2 * height, 2 * width).expect("the shape fits")));
+        })
+    })
 }

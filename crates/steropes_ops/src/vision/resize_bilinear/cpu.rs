@@ -1,33 +1,91 @@
-//! One task per output row; the weights of a row and of a column are shared by all channels.
+//! One task per band of output rows. A row is made in two steps that both run over contiguous channels: the two
+//! source rows are mixed into one line, then neighbouring pixels of that line. The line stays in the inner caches, so
+//! the image is read about once and the time is that of writing the result.
 
+use crate::cpu::Isa;
+use crate::cpu::simd::{Kernel, Simd};
 use rayon::prelude::*;
+
+/// Rows of a task.
+const BAND: usize = 4;
+
+/// The two source samples of an output and the weight of the second.
+#[derive(Clone, Copy)]
+struct Tap {
+    first: usize,
+    second: usize,
+    weight: f32,
+}
 
 pub(super) fn resize_bilinear(x: &[f32], [height, width]: [usize; 2], shape: [usize; 4]) -> Vec<f32> {
     let [_, out_h, out_w, channels] = shape;
-    let rows: Vec<_> = (0..out_h).map(|i| taps(i, height, out_h)).collect();
-    let cols: Vec<_> = (0..out_w).map(|i| taps(i, width, out_w)).collect();
+    let grid = Grid {
+        rows: (0..out_h).map(|i| tap(i, height, out_h)).collect(),
+        cols: (0..out_w).map(|i| tap(i, width, out_w)).collect(),
+        channels,
+        line_len: width * channels,
+        image_len: height * width * channels,
+    };
+    let isa = Isa::current();
     let mut y = vec![0.0; shape.iter().product()];
-    y.par_chunks_mut(out_w * channels).enumerate().for_each(|(row, y)| {
-        let image = &x[row / out_h * height * width * channels..][..height * width * channels];
-        let (r0, r1, fr) = rows[row % out_h];
-        for (y, &(c0, c1, fc)) in y.chunks_exact_mut(channels).zip(&cols) {
-            let at = |r: usize, c: usize| &image[(r * width + c) * channels..][..channels];
-            let (a, b, c, d) = (at(r0, c0), at(r0, c1), at(r1, c0), at(r1, c1));
-            let (wa, wb, wc, wd) = ((1.0 - fr) * (1.0 - fc), (1.0 - fr) * fc, fr * (1.0 - fc), fr * fc);
-            for i in 0..channels {
-                y[i] = wa * a[i] + wb * b[i] + wc * c[i] + wd * d[i];
-            }
-        }
-    });
+    y.par_chunks_mut(BAND * out_w * channels).enumerate().for_each_init(
+        || vec![0.0; grid.line_len],
+        |line, (band, y)| isa.run(Band { x, grid: &grid, first: band * BAND, line, y }),
+    );
     y
 }
 
-/// The two source samples of output `i` and the weight of the second.
-fn taps(i: usize, n_in: usize, n_out: usize) -> (usize, usize, f32) {
-    if n_out == 1 {
-        return (0, 0, 0.0);
+/// What all bands share.
+struct Grid {
+    rows: Vec<Tap>,
+    cols: Vec<Tap>,
+    channels: usize,
+    /// Values of a source row and of a source image.
+    line_len: usize,
+    image_len: usize,
+}
+
+/// The rows from `first` on, counted through all images of the batch.
+struct Band<'a> {
+    x: &'a [f32],
+    grid: &'a Grid,
+    first: usize,
+    line: &'a mut [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for Band<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let g = self.grid;
+        for (i, y) in self.y.chunks_exact_mut(g.cols.len() * g.channels).enumerate() {
+            let (image, row) = ((self.first + i) / g.rows.len(), (self.first + i) % g.rows.len());
+            let (image, tap) = (&self.x[image * g.image_len..][..g.image_len], g.rows[row]);
+            let (above, below) = (&image[tap.first * g.line_len..], &image[tap.second * g.line_len..]);
+            mix(&above[..g.line_len], &below[..g.line_len], tap.weight, self.line);
+            for (y, tap) in y.chunks_exact_mut(g.channels).zip(&g.cols) {
+                let (left, right) =
+                    (&self.line[tap.first * g.channels..], &self.line[tap.second * g.channels..]);
+                mix(&left[..g.channels], &right[..g.channels], tap.weight, y);
+            }
+        }
     }
-    // Exact in integers, so that samples which coincide get weight 0 or 1.
+}
+
+/// `y = a + weight (b - a)`: exactly `a` where both are equal or the weight is 0.
+#[inline(always)]
+fn mix(a: &[f32], b: &[f32], weight: f32, y: &mut [f32]) {
+    for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+        *y = a + weight * (b - a);
+    }
+}
+
+fn tap(i: usize, n_in: usize, n_out: usize) -> Tap {
+    if n_out == 1 {
+        return Tap { first: 0, second: 0, weight: 0.0 };
+    }
+    // Exact in integers, so that samples which coincide get weight 0.
     let (whole, rest) = (i * (n_in - 1) / (n_out - 1), i * (n_in - 1) % (n_out - 1));
-    (whole, (whole + 1).min(n_in - 1), rest as f32 / (n_out - 1) as f32)
+    Tap { first: whole, second: (whole + 1).min(n_in - 1), weight: rest as f32 / (n_out - 1) as f32 }
 }

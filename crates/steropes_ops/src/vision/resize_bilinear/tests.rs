@@ -1,5 +1,66 @@
-use steropes_testkit::Case;
+use super::super::{bytes, normal};
+use super::{reference, resize_bilinear};
+use steropes_tensor::{Device, Tensor};
+use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
 
 pub(crate) fn cases() -> Vec<Case> {
-    Vec::new()
+    vec![
+        case("resize_bilinear/oracle/one_pixel", |d| against_oracle(d, [1, 1, 1, 1], [3, 2])),
+        case("resize_bilinear/oracle/to_one_pixel", |d| against_oracle(d, [2, 5, 7, 3], [1, 1])),
+        case("resize_bilinear/oracle/odd_sizes", |d| against_oracle(d, [3, 7, 5, 19], [13, 11])),
+        case("resize_bilinear/oracle/smaller", |d| against_oracle(d, [2, 13, 11, 6], [5, 7])),
+        case("resize_bilinear/oracle/dune", |d| against_oracle(d, [1, 8, 16, 33], [14, 28])),
+        case("resize_bilinear/oracle/mast3r_up2", |d| against_oracle(d, [1, 24, 32, 256], [48, 64])),
+        case("resize_bilinear/property/constant_stays", constant_stays),
+        case("resize_bilinear/property/samples_coincide", samples_coincide),
+        case("resize_bilinear/property/same_size_is_identity", same_size_is_identity),
+        case("resize_bilinear/error/rank", |d| {
+            expect_error(resize_bilinear(&normal(d, "x", &[4, 4, 1]), 8, 8), "`x` must be [batch")
+        }),
+        case("resize_bilinear/error/empty", |d| {
+            expect_error(resize_bilinear(&normal(d, "x", &[1, 0, 4, 1]), 8, 8), "no extent 0")
+        }),
+        case("resize_bilinear/error/dtype", |d| {
+            expect_error(resize_bilinear(&bytes(d, &[1, 4, 4, 1]), 8, 8), "`x` must hold f32")
+        }),
+        case("resize_bilinear/error/out_height_0", |d| {
+            expect_error(
+                resize_bilinear(&normal(d, "x", &[1, 4, 4, 1]), 0, 8),
+                "`out_height` must be at least 1",
+            )
+        }),
+        case("resize_bilinear/error/out_width_0", |d| {
+            expect_error(
+                resize_bilinear(&normal(d, "x", &[1, 4, 4, 1]), 8, 0),
+                "`out_width` must be at least 1",
+            )
+        }),
+    ]
+}
+
+fn against_oracle(device: &Device, shape: [usize; 4], out: [usize; 2]) -> Verdict {
+    let x = normal(device, "resize_bilinear/x", &shape);
+    let y = resize_bilinear(&x, out[0], out[1]).map_err(|e| e.to_string())?;
+    check_equal(y.shape(), &[shape[0], out[0], out[1], shape[3]])?;
+    let want = reference::resize_bilinear(&x.read().unwrap(), shape, out);
+    check_close(&y.read::<f32>().unwrap(), &want, Tolerance::Sum { depth: 4 })
+}
+
+fn constant_stays(device: &Device) -> Verdict {
+    let x = Tensor::new(device, &[1, 6, 7, 3], [0.1f32, -2.3, 1e8].repeat(42)).unwrap();
+    let y = resize_bilinear(&x, 17, 23).map_err(|e| e.to_string())?;
+    check_equal(&y.read::<f32>().unwrap(), &[0.1f32, -2.3, 1e8].repeat(17 * 23))
+}
+
+/// From 4 x 5 to 10 x 13 every third sample lies on a source sample.
+fn samples_coincide(device: &Device) -> Verdict {
+    let x = normal(device, "resize_bilinear/coincide", &[1, 4, 5, 2]);
+    let y = resize_bilinear(&x, 10, 13).and_then(|y| resize_bilinear(&y, 4, 5)).map_err(|e| e.to_string())?;
+    check_equal(&y.read::<f32>().unwrap(), &x.read::<f32>().unwrap())
+}
+
+fn same_size_is_identity(device: &Device) -> Verdict {
+    let x = normal(device, "resize_bilinear/identity", &[2, 7, 9, 5]);
+    let y = resize_bilinear(&x, 7, 9).map_err(|e| e.to_string())?;
+    check_equal(&y.read::<f32>().unwrap(), &x.read::<f32>().unwrap())
 }

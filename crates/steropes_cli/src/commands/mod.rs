@@ -1,0 +1,7 @@
+//! One file per command, each with its `Args` and `run`.
+
+pub(crate) mod bench;
+pub(crate) mod completions;
+pub(crate) mod infer;
+pub(crate) mod match_pair;
+pub(crate) mod reconstruct;

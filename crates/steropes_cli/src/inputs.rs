@@ -1,0 +1,83 @@
+//! What all commands that run the network take: a model, a device, photos at a size.
+
+use crate::progress::Progress;
+use anyhow::{Context as _, bail};
+use std::path::PathBuf;
+use steropes_models::Model;
+use steropes_scene::photo::{InputFormat, Photo, collect_photos, load_photos};
+use steropes_scene::reconstruct::Monitor as _;
+use steropes_tensor::Device;
+
+/// The network and how it sees the photos.
+#[derive(clap::Args)]
+pub(crate) struct NetworkArgs {
+    /// `steropes-tiny` (built in), a folder with config.json and model.safetensors, or a .safetensors file
+    #[arg(long, value_name = "NAME|PATH", default_value = "steropes-tiny")]
+    pub(crate) model: String,
+    /// Long side of the photos for the network, in pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = DEFAULT_SIZE)]
+    pub(crate) size: u32,
+    /// Where to run
+    #[arg(long, env = "STEROPES_DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+}
+
+/// Large enough for the detail that matching needs, small enough for a laptop.
+const DEFAULT_SIZE: u32 = 384;
+/// Beyond this the network's attention needs more memory than a computer has.
+const LARGEST_SIZE: u32 = 4096;
+
+impl NetworkArgs {
+    /// The model on its device.
+    ///
+    /// # Errors
+    /// No such device or model, or the model's files are damaged.
+    pub(crate) fn load(&self) -> anyhow::Result<Model> {
+        let device = Device::select(&self.device)?;
+        if self.model == steropes_models::EMBEDDED_NAME {
+            return Ok(Model::embedded(&device)?);
+        }
+        let path = PathBuf::from(&self.model);
+        if !path.exists() {
+            bail!("no model `{}`: give the built-in name `steropes-tiny`, a folder or a .safetensors file", self.model);
+        }
+        Ok(Model::open(&path, &device)?)
+    }
+
+    /// How photos are brought to the network.
+    ///
+    /// # Errors
+    /// The size is out of range.
+    pub(crate) fn format(&self, model: &Model) -> anyhow::Result<InputFormat> {
+        let patch = u32::try_from(model.info().patch_size).context("the patch size is a small number")?;
+        let smallest = 4 * patch;
+        if !(smallest..=LARGEST_SIZE).contains(&self.size) {
+            bail!("--size must be between {smallest} and {LARGEST_SIZE} pixels, got {}", self.size);
+        }
+        Ok(InputFormat { preset: self.size, patch, square_ok: model.info().square_ok })
+    }
+}
+
+/// Reads the photos that the arguments name; says which were left out.
+///
+/// # Errors
+/// There are none, or one cannot be used.
+pub(crate) fn read_photos(paths: &[PathBuf], format: &InputFormat, progress: &Progress) -> anyhow::Result<Vec<Photo>> {
+    let files = collect_photos(paths)?;
+    for left_out in &files.left_out {
+        log::warn!("{left_out}");
+    }
+    progress.begin("read", files.paths.len());
+    let photos = load_photos(&files.paths, format, &|| progress.step());
+    progress.end();
+    Ok(photos?)
+}
+
+/// Reads exactly two photos, in the order given; they may be the same.
+///
+/// # Errors
+/// One cannot be used.
+pub(crate) fn read_pair(paths: [&PathBuf; 2], format: &InputFormat) -> anyhow::Result<[Photo; 2]> {
+    let photos = load_photos(&paths.map(Clone::clone), format, &|| {})?;
+    Ok(<[Photo; 2]>::try_from(photos).expect("two paths give two photos"))
+}

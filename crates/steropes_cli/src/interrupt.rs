@@ -1,0 +1,56 @@
+//! Ctrl-C and termination: unfinished results are removed, finished ones are left alone.
+
+use anyhow::Context as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Files and folders that are being written beside their final place.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Exit code of a program that was interrupted, as shells count it: 128 + SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// From now on an interrupt removes what is unfinished and ends the program.
+///
+/// # Errors
+/// The signal handler cannot be installed.
+pub(crate) fn install() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        // The lock is held until the process is gone, so that no result can be moved into place meanwhile.
+        let mut unfinished = lock();
+        remove_all(&mut unfinished);
+        std::process::exit(INTERRUPTED);
+    })
+    .context("watching for Ctrl-C")
+}
+
+/// Remembers a path that an interrupt has to remove.
+pub(crate) fn watch(path: &Path) {
+    lock().push(path.to_owned());
+}
+
+/// Runs `finish`, which moves `path` to its final place, safe from interrupts; then forgets the path.
+pub(crate) fn finish<T>(path: &Path, finish: impl FnOnce() -> T) -> T {
+    let mut unfinished = lock();
+    let result = finish();
+    unfinished.retain(|p| p != path);
+    result
+}
+
+/// Removes everything unfinished, after an error.
+pub(crate) fn discard_unfinished() {
+    remove_all(&mut lock());
+}
+
+fn remove_all(paths: &mut Vec<PathBuf>) {
+    for path in paths.drain(..) {
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        if let Err(error) = removed {
+            log::debug!("removing `{}`: {error}", path.display());
+        }
+    }
+}
+
+fn lock() -> MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}

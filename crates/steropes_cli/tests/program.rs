@@ -1,0 +1,304 @@
+//! The built program on good and bad input: what it says, what it exits with, and what it leaves behind.
+
+use image::{Rgb, RgbImage};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// A folder for one test.
+struct Desk {
+    folder: TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A photo of a made-up pattern, shifted sideways by `shift` pixels.
+    fn photo(&self, name: &str, width: u32, height: u32, shift: u32) -> PathBuf {
+        let wave = |x: u32, y: u32, k: f32| {
+            (((x as f32 * k).sin() + (y as f32 * k * 1.3).cos()) * 60.0 + 128.0) as u8
+        };
+        let picture = RgbImage::from_fn(width, height, |x, y| {
+            let x = x + shift;
+            Rgb([wave(x, y, 0.21), wave(x, y, 0.047), wave(y, x, 0.11)])
+        });
+        let path = self.path(name);
+        picture.save(&path).unwrap();
+        path
+    }
+
+    fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_steropes"))
+            .current_dir(self.folder.path())
+            .args(args)
+            .output()
+            .unwrap()
+    }
+
+    /// Everything in the folder, hidden files included.
+    fn entries(&self) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Runs and expects one line on standard error that holds `text`, exit code 2 and no new files.
+    #[track_caller]
+    fn refuses<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>, text: &str) {
+        let before = self.entries();
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(text), "`{stderr}` does not say `{text}`");
+        assert_eq!(stderr.trim_end().lines().count(), 1, "more than one line: {stderr}");
+        assert!(output.stdout.is_empty());
+        assert_eq!(self.entries(), before, "something was left behind");
+    }
+}
+
+fn castle(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/photos/castle").join(name)
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    path.as_ref().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn no_photos() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("empty")).unwrap();
+    desk.refuses(["reconstruct", "empty", "-o", "scene"], "no photos");
+    desk.refuses(["reconstruct", "missing", "-o", "scene"], "missing");
+}
+
+#[test]
+fn unreadable_photos() {
+    let desk = Desk::new();
+    let good = text(desk.photo("good.png", 160, 120, 0));
+    std::fs::write(desk.path("zero.jpg"), b"").unwrap();
+    desk.refuses(["reconstruct", &good, "zero.jpg", "-o", "scene"], "zero.jpg");
+    let bytes = std::fs::read(castle("photo_01.jpg")).unwrap();
+    std::fs::write(desk.path("cut.jpg"), &bytes[..bytes.len() / 3]).unwrap();
+    desk.refuses(["reconstruct", &good, "cut.jpg", "-o", "scene"], "cut.jpg");
+    std::fs::write(desk.path("text.png"), b"this is no picture").unwrap();
+    desk.refuses(["match", &good, "text.png", "-o", "m.png"], "text.png");
+    desk.photo("dot.png", 1, 1, 0);
+    desk.refuses(["reconstruct", &good, "dot.png", "-o", "scene"], "dot.png");
+    std::fs::write(desk.path("phone.heic"), b"\0\0\0\x18ftypheic").unwrap();
+    desk.refuses(["reconstruct", &good, "phone.heic", "-o", "scene"], "convert");
+}
+
+#[test]
+fn a_huge_header_is_refused_before_memory_is_taken() {
+    let desk = Desk::new();
+    let good = text(desk.photo("good.png", 160, 120, 0));
+    let mut png = std::fs::read(&good).unwrap();
+    png[16..20].copy_from_slice(&30_000u32.to_be_bytes());
+    png[20..24].copy_from_slice(&30_000u32.to_be_bytes());
+    let crc = crc32fast::hash(&png[12..29]);
+    png[29..33].copy_from_slice(&crc.to_be_bytes());
+    std::fs::write(desk.path("huge.png"), png).unwrap();
+    desk.refuses(["reconstruct", &good, "huge.png", "-o", "scene"], "huge.png");
+}
+
+#[test]
+fn an_existing_result_is_kept_unless_forced() {
+    let desk = Desk::new();
+    let (a, b) = (text(castle("photo_01.jpg")), text(castle("photo_02.jpg")));
+    std::fs::create_dir(desk.path("scene")).unwrap();
+    std::fs::write(desk.path("scene/precious.txt"), "keep").unwrap();
+    desk.refuses(["reconstruct", &a, &b, "-o", "scene"], "--force");
+    assert_eq!(std::fs::read_to_string(desk.path("scene/precious.txt")).unwrap(), "keep");
+    std::fs::write(desk.path("file"), "a file").unwrap();
+    desk.refuses(["reconstruct", &a, &b, "-o", "file"], "file");
+    desk.refuses(["reconstruct", &a, &b, "-o", "file/below"], "file");
+    desk.refuses(["match", &a, &b, "-o", "file"], "--force");
+    let output = desk.run(["reconstruct", &a, &b, "-o", "scene", "--force", "--size", "128", "-q"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!desk.path("scene/precious.txt").exists() && desk.path("scene/report.json").exists());
+}
+
+#[test]
+fn a_scene_has_all_its_files() {
+    let desk = Desk::new();
+    let folder = text(castle(""));
+    let output = desk.run(["reconstruct", &folder, "-o", "my scene ü", "--size", "192", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["images"].as_array().unwrap().len(), 4);
+    let scene = desk.path("my scene ü");
+    for file in ["scene.glb", "scene.ply", "cameras.json", "preview.png", "report.json"] {
+        assert!(scene.join(file).metadata().unwrap().len() > 100, "{file}");
+    }
+    for stem in ["cameras", "images", "points3D"] {
+        assert!(
+            scene.join(format!("colmap/{stem}.bin")).exists()
+                && scene.join(format!("colmap/{stem}.txt")).exists()
+        );
+    }
+    assert_eq!(desk.entries(), ["my scene ü"]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let desk = Desk::new();
+    let (a, b) = (text(castle("photo_02.jpg")), text(castle("photo_03.jpg")));
+    for (name, threads) in [("one", "1"), ("two", "2")] {
+        let output = desk.run([
+            "reconstruct",
+            &a,
+            &b,
+            "-o",
+            name,
+            "--size",
+            "160",
+            "--seed",
+            "7",
+            "--threads",
+            threads,
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    for file in ["scene.ply", "cameras.json", "colmap/points3D.bin"] {
+        let read = |name: &str| std::fs::read(desk.path(name).join(file)).unwrap();
+        assert!(read("one") == read("two"), "{file} differs between runs");
+    }
+}
+
+#[test]
+fn one_photo_gives_a_scene_of_its_own() {
+    let desk = Desk::new();
+    let output = desk.run(["reconstruct", &text(castle("photo_02.jpg")), "-o", "scene", "--size", "128"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("one photo"), "{stderr}");
+    assert!(desk.path("scene/scene.ply").exists());
+}
+
+#[test]
+fn names_sizes_and_duplicates() {
+    let desk = Desk::new();
+    for (from, to) in [("photo_02.jpg", "première vue.jpg"), ("photo_03.jpg", "zweite Ansicht.JPG")] {
+        std::fs::copy(castle(from), desk.path(to)).unwrap();
+    }
+    std::fs::copy(castle("photo_02.jpg"), desk.path("again.jpg")).unwrap();
+    let small = image::open(castle("photo_04.jpg")).unwrap().thumbnail(400, 300).crop_imm(0, 0, 300, 300);
+    small.save(desk.path("small.png")).unwrap();
+    let output = desk.run(["reconstruct", ".", "-o", "scene", "--size", "160", "--json"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("again.jpg"), "the duplicate is named: {stderr}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names: Vec<_> =
+        report["images"].as_array().unwrap().iter().map(|i| i["name"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert!(names.contains(&"première vue.jpg") || names.contains(&"again.jpg"), "{names:?}");
+}
+
+#[test]
+fn a_model_that_cannot_be_used() {
+    let desk = Desk::new();
+    let (a, b) = (text(castle("photo_01.jpg")), text(castle("photo_02.jpg")));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/steropes-tiny");
+    let weights = std::fs::read(source.join("model.safetensors")).unwrap();
+    let config = std::fs::read_to_string(source.join("config.json")).unwrap();
+    let try_model = |weights: &[u8], config: &str, text: &str| {
+        std::fs::create_dir_all(desk.path("model")).unwrap();
+        std::fs::write(desk.path("model/model.safetensors"), weights).unwrap();
+        std::fs::write(desk.path("model/config.json"), config).unwrap();
+        desk.refuses(["match", &a, &b, "--model", "model", "-o", "m.png"], text);
+    };
+    try_model(&weights[..weights.len() / 2], &config, "model.safetensors");
+    try_model(&weights, "{\"architecture\": 3}", "config.json");
+    try_model(&weights, &config.replace("enc_depth=10", "enc_depth=11"), "enc_blocks.10");
+    try_model(&weights, &config.replace("enc_depth=10", "enc_depth=9"), "enc_blocks.9");
+    try_model(&weights, &config.replace("enc_embed_dim=256", "enc_embed_dim=128"), "patch_embed");
+    // The data begins behind the header; a NaN in the first tensor must be found before anything runs.
+    let header = u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+    let mut broken = weights.clone();
+    broken[8 + header..8 + header + 2].copy_from_slice(&0x7e00u16.to_le_bytes());
+    try_model(&broken, &config, "NaN");
+    desk.refuses(["match", &a, &b, "--model", "nowhere", "-o", "m.png"], "nowhere");
+}
+
+#[test]
+fn options_that_make_no_sense() {
+    let desk = Desk::new();
+    let (a, b) = (text(castle("photo_01.jpg")), text(castle("photo_02.jpg")));
+    desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--device", "gpu"], "cpu");
+    desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--graph", "star"], "swin");
+    desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--graph", "oneref-7"], "oneref");
+    desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--size", "8"], "size");
+}
+
+#[test]
+fn matches_and_raw_outputs_of_a_pair() {
+    let desk = Desk::new();
+    let (a, b) = (text(castle("photo_02.jpg")), text(castle("photo_03.jpg")));
+    let output = desk.run(["match", &a, &b, "-o", "m.png", "--size", "192", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let matches: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let list = matches["matches"].as_array().unwrap();
+    assert!(list.len() > 50);
+    let xy = list[0]["xy_a"].as_array().unwrap();
+    assert!(xy.iter().all(|v| (0.0..=800.0).contains(&v.as_f64().unwrap())));
+    assert!(image::open(desk.path("m.png")).unwrap().width() > 300);
+    let output = desk.run(["infer", &a, &b, "-o", "pair.safetensors", "--size", "128", "--pictures"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let bytes = std::fs::read(desk.path("pair.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(tensors.tensor("view1.pts3d").unwrap().shape(), [1, 96, 128, 3]);
+    assert!(tensors.tensor("view2.desc_conf").is_ok());
+    assert!(desk.path("pair_view1_depth.png").exists() && desk.path("pair_view2_confidence.png").exists());
+}
+
+/// A write that the system refuses in the middle ends like a full disk: one line, nothing left.
+#[cfg(unix)]
+#[test]
+fn a_disk_without_room() {
+    let desk = Desk::new();
+    let (a, b) = (text(castle("photo_02.jpg")), text(castle("photo_03.jpg")));
+    let program = env!("CARGO_BIN_EXE_steropes");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 16; exec '{program}' reconstruct '{a}' '{b}' -o scene --size 128 -q"
+    );
+    let output = Command::new("sh").arg("-c").arg(script).current_dir(desk.folder.path()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
+    assert!(desk.entries().is_empty(), "{:?}", desk.entries());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_the_old_result() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("scene")).unwrap();
+    std::fs::write(desk.path("scene/old.txt"), "old").unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_steropes"))
+        .current_dir(desk.folder.path())
+        .args(["reconstruct", &text(castle("")), "-o", "scene", "--force", "-q"])
+        .spawn()
+        .unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while desk.entries().len() < 2 {
+        assert!(std::time::Instant::now() < deadline, "the program never began to write");
+        assert!(child.try_wait().unwrap().is_none(), "the program ended before it could be interrupted");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(desk.entries(), ["scene"]);
+    assert_eq!(std::fs::read_to_string(desk.path("scene/old.txt")).unwrap(), "old");
+}

@@ -1,0 +1,26 @@
+//! MASt3R and DUSt3R, two-view networks that predict a point map per view in the frame of the first camera.
+//!
+//! A transformer encodes each image by itself; two streams of decoder blocks, one per view, look at each other; a
+//! head per view turns their tokens into points, confidences and (MASt3R) descriptors.
+//!
+//! Sources: DUSt3R, arXiv:2312.14132; MASt3R, arXiv:2406.09756; CroCo v2, arXiv:2211.10408; DPT, arXiv:2103.13413.
+
+mod config;
+mod decoder;
+mod dpt;
+mod encoder;
+mod head;
+mod model;
+
+pub use config::{Config, HeadKind, Trunk};
+pub use encoder::Encoded;
+pub use head::ViewOutput;
+pub use model::{BothOrders, Model, ModelInfo};
+
+use steropes_tensor::Tensor;
+
+/// What is shown the intermediate results of a forward pass, by name; images are channels last.
+///
+/// Names: `patch_embed`, `enc_blocks.{i}`, `enc_norm`, `dec_blocks.{i}` (view 1), `dec_blocks2.{i}` (view 2),
+/// `head{1,2}.scratch.refinenet{4..1}`, `head{1,2}.dpt_raw`.
+pub type Observer<'a> = dyn FnMut(&str, &Tensor) + 'a;

@@ -1,0 +1,258 @@
+//! A loaded network.
+
+use super::decoder::Decoder;
+use super::encoder::{Encoded, Encoder};
+use super::head::{Head, ViewOutput};
+use super::{Config, HeadKind, Observer};
+use crate::ModelError;
+use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use steropes_nn::{Checkpoint, LoadError, Weights};
+use steropes_ops::OpError;
+use steropes_tensor::{Device, Tensor};
+
+const EMBEDDED_NAME: &str = "steropes-tiny";
+const EMBEDDED_CONFIG: &str = include_str!("../../../../models/steropes-tiny/config.json");
+const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../../../models/steropes-tiny/model.safetensors");
+
+/// What is known about a loaded network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Name of the model: the embedded one's, or that of its folder or file.
+    pub name: String,
+    /// Licence of the weights, if the configuration states it.
+    pub licence: Option<String>,
+    /// SHA-256 of the weight file, as 64 hexadecimal digits.
+    pub sha256: String,
+    /// Number of weights that inference uses; weights used in two places count once.
+    pub parameters: u64,
+    /// Side of a patch in pixels; the sides of images must be multiples of it.
+    pub patch_size: usize,
+    /// Whether square images may be used as they are.
+    pub square_ok: bool,
+    /// Whether the outputs have descriptors.
+    pub has_descriptors: bool,
+    /// Long sides in pixels that the network was trained with, ascending; empty if unknown.
+    pub training_sizes: Vec<usize>,
+}
+
+/// The outputs of both orders of a pair: the first digit is the image, the second the image whose camera is the
+/// frame of the points.
+#[derive(Clone, Debug)]
+pub struct BothOrders {
+    /// The first image as reference.
+    pub out11: ViewOutput,
+    /// The second image in the frame of the first.
+    pub out21: ViewOutput,
+    /// The second image as reference.
+    pub out22: ViewOutput,
+    /// The first image in the frame of the second.
+    pub out12: ViewOutput,
+}
+
+/// A network of the MASt3R and DUSt3R family with its weights on a device.
+#[derive(Debug)]
+pub struct Model {
+    config: Config,
+    info: ModelInfo,
+    encoder: Encoder,
+    decoder: Decoder,
+    heads: [Head; 2],
+}
+
+impl Model {
+    /// The model that is built into the program.
+    ///
+    /// # Errors
+    /// None on a device that this build supports.
+    pub fn embedded(device: &Device) -> Result<Self, ModelError> {
+        Self::from_bytes(EMBEDDED_NAME, EMBEDDED_CONFIG, EMBEDDED_WEIGHTS, device)
+    }
+
+    /// The model in a folder with `config.json` and `model.safetensors`, or in a `.safetensors` file with a
+    /// `config.json` beside it. The weights are mapped, and everything is checked before this returns.
+    ///
+    /// # Errors
+    /// [`ModelError::Load`] or [`ModelError::Config`], each one line that names the file and says what to do.
+    pub fn open(path: &Path, device: &Device) -> Result<Self, ModelError> {
+        let (weights, config, name) = files_of(path)?;
+        let text = std::fs::read_to_string(&config)
+            .map_err(|source| LoadError::Io { file: config.display().to_string(), source })?;
+        let config = Config::from_json(&config.display().to_string(), &text)?;
+        Self::load(name, config, Checkpoint::open(&weights)?, device)
+    }
+
+    /// A model from the text of its `config.json` and the bytes of its safetensors file; `name` stands for both in
+    /// messages.
+    ///
+    /// # Errors
+    /// [`ModelError::Load`] or [`ModelError::Config`].
+    pub fn from_bytes(
+        name: &str,
+        config: &str,
+        weights: impl Into<Cow<'static, [u8]>>,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let config = Config::from_json(name, config)?;
+        Self::load(name.to_owned(), config, Checkpoint::from_bytes(name, weights)?, device)
+    }
+
+    fn load(
+        name: String,
+        config: Config,
+        checkpoint: Checkpoint,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let checkpoint = with_all_ties(checkpoint, &config);
+        // Hashing a large file takes about as long as reading it into layers, so both happen at once.
+        let (sha256, parts) = std::thread::scope(|scope| {
+            let hash = scope.spawn(|| format!("{:x}", Sha256::digest(checkpoint.bytes())));
+            let parts = load_parts(&Weights::new(&checkpoint, device), &config);
+            (hash.join().expect("hashing does not panic"), parts)
+        });
+        let (encoder, decoder, heads) = parts?;
+        checkpoint.check_leftovers(is_known_unused)?;
+        let info = ModelInfo {
+            name,
+            licence: config.licence.clone(),
+            sha256,
+            parameters: checkpoint.values_read(),
+            patch_size: config.patch_size,
+            square_ok: config.square_ok,
+            has_descriptors: matches!(config.head, HeadKind::DptWithFeatures { .. }),
+            training_sizes: config.training_sizes.clone(),
+        };
+        Ok(Self { config, info, encoder, decoder, heads })
+    }
+
+    /// Name, licence, hash and extents.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// The hyper-parameters.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Encodes images of one size by themselves.
+    ///
+    /// # Shapes
+    /// - `image`: `[batch, height, width, 3]`, f32, RGB in [-1, 1]: `(u8 / 255 - 0.5) / 0.5`; sides are multiples of
+    ///   the patch size, in the image's own orientation
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] if `image` is not as above.
+    pub fn encode(&self, image: &Tensor) -> Result<Encoded, ModelError> {
+        self.encode_observed(image, &mut |_, _| {})
+    }
+
+    /// [`Model::encode`] that shows its intermediate results to `observe`.
+    ///
+    /// # Errors
+    /// As [`Model::encode`].
+    pub fn encode_observed(&self, image: &Tensor, observe: &mut Observer<'_>) -> Result<Encoded, ModelError> {
+        self.encoder.forward(image, observe)
+    }
+
+    /// The outputs of a pair, both in the frame of the first camera. The views may differ in size.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] if the views do not hold the same number of images, or come from another model.
+    pub fn decode(&self, view1: &Encoded, view2: &Encoded) -> Result<(ViewOutput, ViewOutput), ModelError> {
+        self.decode_observed(view1, view2, &mut |_, _| {})
+    }
+
+    /// [`Model::decode`] that shows its intermediate results to `observe`.
+    ///
+    /// # Errors
+    /// As [`Model::decode`].
+    pub fn decode_observed(
+        &self,
+        view1: &Encoded,
+        view2: &Encoded,
+        observe: &mut Observer<'_>,
+    ) -> Result<(ViewOutput, ViewOutput), ModelError> {
+        check_pair(view1, view2)?;
+        let (stages1, stages2) = self.decoder.forward(view1, view2, observe)?;
+        let [head1, head2] = &self.heads;
+        let first = head1.forward(&stages1, &mut |name, t| observe(&format!("head1.{name}"), t))?;
+        let second = head2.forward(&stages2, &mut |name, t| observe(&format!("head2.{name}"), t))?;
+        Ok((first, second))
+    }
+
+    /// The outputs of a pair in both orders.
+    ///
+    /// Where both streams of the decoder have the same weights, exchanging the views exchanges the streams and
+    /// changes nothing else, so the pair is decoded once and only the heads run for both orders.
+    ///
+    /// # Errors
+    /// As [`Model::decode`].
+    pub fn decode_both(&self, view1: &Encoded, view2: &Encoded) -> Result<BothOrders, ModelError> {
+        check_pair(view1, view2)?;
+        if self.decoder.is_symmetric() {
+            let (stages1, stages2) = self.decoder.forward(view1, view2, &mut |_, _| {})?;
+            let [out11, out12] = Head::forward_both(&self.heads, &stages1)?;
+            let [out22, out21] = Head::forward_both(&self.heads, &stages2)?;
+            return Ok(BothOrders { out11, out21, out22, out12 });
+        }
+        let (out11, out21) = self.decode(view1, view2)?;
+        let (out22, out12) = self.decode(view2, view1)?;
+        Ok(BothOrders { out11, out21, out22, out12 })
+    }
+}
+
+fn check_pair(view1: &Encoded, view2: &Encoded) -> Result<(), OpError> {
+    if view1.batch() == view2.batch() {
+        return Ok(());
+    }
+    Err(OpError::value("decode", "view2", format!("{} images as view1", view1.batch()), view2.batch()))
+}
+
+fn load_parts(weights: &Weights<'_>, config: &Config) -> Result<(Encoder, Decoder, [Head; 2]), LoadError> {
+    Ok((Encoder::load(weights, config)?, Decoder::load(weights, config)?, Head::load_pair(weights, config)?))
+}
+
+/// The ties of the configuration, and the one of pre-training checkpoints: with a single stack of decoder blocks
+/// both streams use it.
+fn with_all_ties(checkpoint: Checkpoint, config: &Config) -> Checkpoint {
+    let second = "dec_blocks2";
+    let has_second = checkpoint.names().any(|name| name.starts_with(second));
+    let is_tied = config.tied.iter().any(|(from, _)| from.starts_with(second));
+    let checkpoint = checkpoint.with_ties(&config.tied);
+    if has_second || is_tied {
+        return checkpoint;
+    }
+    log::info!("{}: one stack of decoder blocks, used for both views", checkpoint.file());
+    checkpoint.with_ties(&[(second.to_owned(), "dec_blocks".to_owned())])
+}
+
+/// Tensors that files of this family hold although inference never uses them.
+fn is_known_unused(name: &str) -> bool {
+    name == "mask_token"
+        || name.starts_with("prediction_head.")
+        || name.contains(".scratch.refinenet4.resConfUnit1.")
+}
+
+/// The weight file, the configuration and the name of the model at `path`.
+fn files_of(path: &Path) -> Result<(PathBuf, PathBuf, String), ModelError> {
+    let folder_name = |folder: &Path| {
+        // A path such as `.` has no name of its own.
+        let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        whole.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+    };
+    if path.is_dir() {
+        return Ok((path.join("model.safetensors"), path.join("config.json"), folder_name(path)));
+    }
+    let file = path.display().to_string();
+    if path.extension().is_none_or(|extension| extension != "safetensors") && path.exists() {
+        let problem = "a model must be a .safetensors file or a folder that holds one; convert it".to_owned();
+        return Err(ModelError::Config { file, problem });
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let stem =
+        path.file_stem().filter(|stem| *stem != "model").map(|stem| stem.to_string_lossy().into_owned());
+    let name = stem.unwrap_or_else(|| folder_name(folder));
+    Ok((path.to_owned(), folder.join("config.json"), name))
+}

@@ -1,0 +1,111 @@
+//! Convolution layers.
+
+use crate::{LoadError, Weights};
+use steropes_ops::OpError;
+use steropes_ops::vision::conv_transpose2d::{ConvTranspose2dWeights, conv_transpose2d};
+use steropes_ops::vision::conv2d::{Conv2dWeights, ConvOptions, conv2d};
+use steropes_tensor::Tensor;
+
+/// A convolution on images `[batch, height, width, channels]`, from the parameters `weight` and `bias`.
+#[derive(Debug, Clone)]
+pub struct Conv2d {
+    packed: Conv2dWeights,
+}
+
+/// The extents of a convolution layer.
+#[derive(Clone, Copy, Debug)]
+struct Extents {
+    inputs: usize,
+    outputs: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
+
+impl Conv2d {
+    /// A 3x3 convolution with one pixel of padding: `weight` `[outputs, inputs, 3, 3]` and `bias` `[outputs]`.
+    ///
+    /// # Errors
+    /// [`LoadError`] if a tensor is missing or not as above.
+    pub fn load_3x3(
+        weights: &Weights<'_>,
+        inputs: usize,
+        outputs: usize,
+        stride: usize,
+    ) -> Result<Self, LoadError> {
+        let extents = Extents { inputs, outputs, kernel: 3, stride, padding: 1 };
+        Self::load(weights, "weight", Some("bias"), extents)
+    }
+
+    /// A 3x3 convolution with one pixel of padding, stride 1 and no bias, whose weight `[outputs, inputs, 3, 3]` is
+    /// the tensor `name`.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the tensor is missing or not as above.
+    pub fn load_3x3_unbiased(
+        weights: &Weights<'_>,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self, LoadError> {
+        Self::load(weights, name, None, Extents { inputs, outputs, kernel: 3, stride: 1, padding: 1 })
+    }
+
+    /// A convolution that turns each `patch x patch` square into one pixel: `weight` `[outputs, inputs, patch,
+    /// patch]` and `bias` `[outputs]`.
+    ///
+    /// # Errors
+    /// [`LoadError`] if a tensor is missing or not as above.
+    pub fn load_patches(
+        weights: &Weights<'_>,
+        inputs: usize,
+        outputs: usize,
+        patch: usize,
+    ) -> Result<Self, LoadError> {
+        let extents = Extents { inputs, outputs, kernel: patch, stride: patch, padding: 0 };
+        Self::load(weights, "weight", Some("bias"), extents)
+    }
+
+    fn load(weights: &Weights<'_>, name: &str, bias: Option<&str>, e: Extents) -> Result<Self, LoadError> {
+        let weight = weights.tensor(name, &[e.outputs, e.inputs, e.kernel, e.kernel])?;
+        let bias = bias.map(|bias| weights.tensor(bias, &[e.outputs])).transpose()?;
+        let packed = Conv2dWeights::pack(&weight, bias.as_ref(), e.stride, e.padding)
+            .map_err(|error| weights.refused(error))?;
+        Ok(Self { packed })
+    }
+
+    /// The convolved image with the fused steps of `options`.
+    ///
+    /// # Errors
+    /// [`OpError`] if an argument does not fit.
+    pub fn forward(&self, x: &Tensor, options: ConvOptions<'_>) -> Result<Tensor, OpError> {
+        conv2d(x, &self.packed, options)
+    }
+}
+
+/// A transposed convolution whose stride is its kernel, from the parameters `weight` and `bias`.
+#[derive(Debug, Clone)]
+pub struct ConvTranspose2d {
+    packed: ConvTranspose2dWeights,
+}
+
+impl ConvTranspose2d {
+    /// Reads `weight` `[channels, channels, kernel, kernel]` and `bias` `[channels]`.
+    ///
+    /// # Errors
+    /// [`LoadError`] if a tensor is missing or not as above.
+    pub fn load(weights: &Weights<'_>, channels: usize, kernel: usize) -> Result<Self, LoadError> {
+        let weight = weights.tensor("weight", &[channels, channels, kernel, kernel])?;
+        let bias = weights.tensor("bias", &[channels])?;
+        let packed = ConvTranspose2dWeights::pack(&weight, &bias).map_err(|e| weights.refused(e))?;
+        Ok(Self { packed })
+    }
+
+    /// `[batch, height, width, channels]` to `[batch, kernel height, kernel width, channels]`.
+    ///
+    /// # Errors
+    /// [`OpError`] if `x` does not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, OpError> {
+        conv_transpose2d(x, &self.packed)
+    }
+}

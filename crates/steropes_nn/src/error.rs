@@ -1,0 +1,120 @@
+//! What can be wrong with a weight file.
+
+use steropes_ops::OpError;
+
+/// A weight file that cannot be used. Nothing was computed with it.
+///
+/// Every message is one line that names the file, the tensor by its full path, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read `{file}`: {source}")]
+    Io {
+        /// The file.
+        file: String,
+        /// The reason given by the system.
+        source: std::io::Error,
+    },
+    /// The file ends before or after the place where its header says.
+    #[error(
+        "`{file}` is truncated or was appended to: it has {found} bytes, its header speaks of {expected}; \
+         get the file again"
+    )]
+    Truncated {
+        /// The file.
+        file: String,
+        /// Bytes that the header speaks of.
+        expected: u64,
+        /// Bytes that the file has.
+        found: u64,
+    },
+    /// The file is in another format or its header is damaged.
+    #[error(
+        "`{file}` is no valid safetensors file ({reason}); get the file again or convert it to safetensors"
+    )]
+    Format {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor that the network needs is not in the file.
+    #[error("`{file}`: tensor `{tensor}` is missing; check that config.json belongs to this file")]
+    Missing {
+        /// The file.
+        file: String,
+        /// Full path of the tensor.
+        tensor: String,
+    },
+    /// A tensor has another shape than the network needs.
+    #[error(
+        "`{file}`: tensor `{tensor}` must have shape {expected}, got {found:?}; \
+         check that config.json belongs to this file"
+    )]
+    Shape {
+        /// The file.
+        file: String,
+        /// Full path of the tensor.
+        tensor: String,
+        /// The shape it should have.
+        expected: String,
+        /// The shape it has.
+        found: Vec<usize>,
+    },
+    /// A tensor is stored in an element type that is not read.
+    #[error("`{file}`: tensor `{tensor}` must hold f32, f16 or bf16, got {found}; convert the file")]
+    ElementType {
+        /// The file.
+        file: String,
+        /// Full path of the tensor.
+        tensor: String,
+        /// The element type it has.
+        found: String,
+    },
+    /// A tensor holds NaN or an infinity.
+    #[error(
+        "`{file}`: tensor `{tensor}` must hold finite values, element {index} is {value}; get the file again"
+    )]
+    NotFinite {
+        /// The file.
+        file: String,
+        /// Full path of the tensor.
+        tensor: String,
+        /// Row-major index of the first such element.
+        index: usize,
+        /// The element.
+        value: f32,
+    },
+    /// The file holds tensors that the network has no place for.
+    #[error(
+        "`{file}` holds {count} tensors that this network has no place for, the first is `{first}`; \
+         check that config.json belongs to this file"
+    )]
+    Unexpected {
+        /// The file.
+        file: String,
+        /// How many there are.
+        count: usize,
+        /// Full path of the first one.
+        first: String,
+    },
+    /// Two names of one tensor hold different values.
+    #[error("`{file}`: `{name}` and `{alias}` are two names of one tensor but differ; get the file again")]
+    AliasesDiffer {
+        /// The file.
+        file: String,
+        /// One name.
+        name: String,
+        /// The other.
+        alias: String,
+    },
+    /// An op refused the weights.
+    #[error("tensor `{tensor}`: {source}")]
+    Op {
+        /// Full path of the tensor.
+        tensor: String,
+        /// What the op said.
+        source: OpError,
+    },
+}

@@ -1,0 +1,155 @@
+//! A place in the tree of tensor names.
+
+use crate::checkpoint::Entry;
+use crate::{Checkpoint, LoadError};
+use half::slice::HalfFloatSliceExt as _;
+use half::{bf16, f16};
+use safetensors::Dtype;
+use std::fmt::Display;
+use steropes_ops::OpError;
+use steropes_tensor::{Device, Tensor};
+
+/// The tensors of a checkpoint below one path, to be read onto one device.
+///
+/// `weights.at("enc_blocks").at(3).at("attn").tensor("proj.bias", &[256])` reads
+/// `enc_blocks.3.attn.proj.bias`.
+#[derive(Clone)]
+pub struct Weights<'a> {
+    checkpoint: &'a Checkpoint,
+    device: &'a Device,
+    path: String,
+}
+
+impl<'a> Weights<'a> {
+    /// The root of the tree.
+    pub fn new(checkpoint: &'a Checkpoint, device: &'a Device) -> Self {
+        Self { checkpoint, device, path: String::new() }
+    }
+
+    /// The subtree below the component or dotted path `part`.
+    #[must_use]
+    pub fn at(&self, part: impl Display) -> Self {
+        Self { path: self.full(part), ..self.clone() }
+    }
+
+    /// The path of this place as the file holds it: the other path where two subtrees are tied.
+    pub fn stored_path(&self) -> String {
+        self.checkpoint.stored_path(&self.path)
+    }
+
+    /// Whether the file holds the tensor `name` below this place.
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_ok()
+    }
+
+    /// The extents of the tensor `name`, which must have `RANK` of them.
+    ///
+    /// # Errors
+    /// [`LoadError::Missing`] or [`LoadError::Shape`].
+    pub fn shape<const RANK: usize>(&self, name: &str) -> Result<[usize; RANK], LoadError> {
+        let (stored, entry) = self.find(name)?;
+        entry.shape.as_slice().try_into().map_err(|_| LoadError::Shape {
+            file: self.file(),
+            tensor: stored,
+            expected: format!("with {RANK} extents"),
+            found: entry.shape.clone(),
+        })
+    }
+
+    /// The tensor `name` as f32 on the device, whose extents must be `shape`.
+    ///
+    /// # Errors
+    /// [`LoadError::Missing`], [`LoadError::Shape`], [`LoadError::ElementType`] or [`LoadError::NotFinite`].
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
+        let values = self.values(name, shape)?;
+        Ok(Tensor::new(self.device, shape, values).expect("the shape was checked"))
+    }
+
+    /// The values of the tensor `name` in row-major order, for layers that rearrange them.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`].
+    pub fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        let (stored, entry) = self.find(name)?;
+        if entry.shape != shape {
+            let (expected, found) = (format!("{shape:?}"), entry.shape.clone());
+            return Err(LoadError::Shape { file: self.file(), tensor: stored, expected, found });
+        }
+        let Some(values) = floats(entry.dtype, self.checkpoint.data(entry)) else {
+            let found = format!("{:?}", entry.dtype);
+            return Err(LoadError::ElementType { file: self.file(), tensor: stored, found });
+        };
+        if let Some(index) = values.iter().position(|v| !v.is_finite()) {
+            let value = values[index];
+            return Err(LoadError::NotFinite { file: self.file(), tensor: stored, index, value });
+        }
+        self.checkpoint.mark_read(&stored);
+        Ok(values)
+    }
+
+    /// Which of two names of one tensor the file holds; the first if it holds both with the same bytes.
+    ///
+    /// # Errors
+    /// [`LoadError::Missing`] (by the first name) or [`LoadError::AliasesDiffer`].
+    pub fn either<'n>(&self, name: &'n str, alias: &'n str) -> Result<&'n str, LoadError> {
+        match (self.find(name), self.find(alias)) {
+            (Ok((name_stored, one)), Ok((alias_stored, other))) => {
+                if one.dtype != other.dtype || self.checkpoint.data(one) != self.checkpoint.data(other) {
+                    let file = self.file();
+                    return Err(LoadError::AliasesDiffer { file, name: name_stored, alias: alias_stored });
+                }
+                self.checkpoint.mark_read(&alias_stored);
+                Ok(name)
+            }
+            (Err(_), Ok(_)) => Ok(alias),
+            (Ok(_), Err(_)) => Ok(name),
+            (Err(missing), Err(_)) => Err(missing),
+        }
+    }
+
+    /// The device that tensors are read onto.
+    pub fn device(&self) -> &Device {
+        self.device
+    }
+
+    /// What an op says about the weights of this place.
+    pub(crate) fn refused(&self, source: OpError) -> LoadError {
+        LoadError::Op { tensor: self.path.clone(), source }
+    }
+
+    fn find(&self, name: &str) -> Result<(String, &'a Entry), LoadError> {
+        let stored = self.checkpoint.stored_path(&self.full(name));
+        match self.checkpoint.entry(&stored) {
+            Some(entry) => Ok((stored, entry)),
+            None => Err(LoadError::Missing { file: self.file(), tensor: stored }),
+        }
+    }
+
+    fn full(&self, name: impl Display) -> String {
+        if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) }
+    }
+
+    fn file(&self) -> String {
+        self.checkpoint.file().to_owned()
+    }
+}
+
+/// Stored floats as f32; `None` for another element type.
+fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    // The bytes of a file need not be aligned for their type, so they are read one by one.
+    match dtype {
+        Dtype::F32 => Some(words(bytes, f32::from_le_bytes)),
+        Dtype::F16 => {
+            let stored = words(bytes, f16::from_le_bytes);
+            let mut values = vec![0.0; stored.len()];
+            stored.convert_to_f32_slice(&mut values);
+            Some(values)
+        }
+        Dtype::BF16 => Some(words(bytes, |b| bf16::from_le_bytes(b).to_f32())),
+        _ => None,
+    }
+}
+
+fn words<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes.chunks_exact(N).map(|c| read(c.try_into().expect("chunks of N bytes"))).collect()
+}

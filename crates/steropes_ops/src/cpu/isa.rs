@@ -1,0 +1,118 @@
+//! Which instruction set runs.
+
+use super::plain::Plain;
+use super::simd::Kernel;
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+/// An instruction set that this CPU has.
+///
+/// A value exists only for what was detected, so a kernel that holds one may run on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    Plain,
+}
+
+thread_local! {
+    static ASKED: Cell<Option<Isa>> = const { Cell::new(None) };
+}
+
+/// Runs `body` with every kernel that this thread starts on `isa` instead of the best one.
+///
+/// For tests, so that one machine checks the forms for lesser machines too. Packed weights keep the instruction
+/// set that they were packed for.
+pub fn with_isa<T>(isa: Isa, body: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Isa>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ASKED.set(self.0);
+        }
+    }
+    let _restore = Restore(ASKED.replace(Some(isa)));
+    body()
+}
+
+impl Isa {
+    /// All that this CPU has, the best first. The last is always the plain form.
+    pub fn available() -> &'static [Self] {
+        static FOUND: OnceLock<Vec<Isa>> = OnceLock::new();
+        FOUND.get_or_init(|| {
+            let mut found = Vec::new();
+            #[cfg(target_arch = "x86_64")]
+            {
+                let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+                if fma && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+                    found.push(Self(Kind::Avx512));
+                }
+                if fma {
+                    found.push(Self(Kind::Avx2));
+                }
+            }
+            #[cfg(target_arch = "aarch64")]
+            if std::arch::is_aarch64_feature_detected!("neon") {
+                found.push(Self(Kind::Neon));
+            }
+            found.push(Self(Kind::Plain));
+            found
+        })
+    }
+
+    /// What a kernel started on this thread runs on: the best, unless [`with_isa`] asks for another.
+    pub fn current() -> Self {
+        ASKED.get().unwrap_or_else(|| Self::available()[0])
+    }
+
+    /// A name for reports.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => "neon",
+            Kind::Plain => "plain",
+        }
+    }
+
+    /// Runs `kernel`, compiled for this instruction set.
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: an `Isa` exists only if the CPU has it.
+            Kind::Avx512 => unsafe { super::x86::run_avx512(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: an `Isa` exists only if the CPU has it.
+            Kind::Avx2 => unsafe { super::x86::run_avx2(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: an `Isa` exists only if the CPU has it.
+            Kind::Neon => unsafe { super::neon::run_neon(kernel) },
+            Kind::Plain => kernel.run(Plain),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_can_ask_for_each_instruction_set_and_the_best_comes_back() {
+        let best = Isa::current();
+        assert_eq!(best, Isa::available()[0]);
+        for &isa in Isa::available() {
+            assert_eq!(with_isa(isa, Isa::current), isa);
+        }
+        assert_eq!(Isa::current(), best);
+        assert_eq!(Isa::available().last().unwrap().name(), "plain");
+    }
+}

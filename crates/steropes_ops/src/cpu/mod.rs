@@ -1,0 +1,42 @@
+//! The machinery under the CPU kernels: the one place where SIMD lives.
+//!
+//! A kernel is written once, generic over [`simd::Simd`], and [`Isa::run`] instantiates it for the
+//! instruction set that was found when the program started:
+//!
+//! | instruction set | lanes | register tile |
+//! |---|---|---|
+//! | AVX-512 | 16 | 14 x 32 |
+//! | AVX2 and FMA | 8 | 6 x 16 |
+//! | NEON | 4 | 8 x 12 |
+//! | none (plain Rust) | 4 | 4 x 8 |
+//!
+//! Every matrix product goes through one register tile:
+//!
+//! | module | content |
+//! |---|---|
+//! | `isa` | which instruction set runs, and how a test asks for another |
+//! | `simd` | what a kernel may use of a vector, the register tile |
+//! | `x86`, `neon`, `plain` | the instruction sets |
+//! | `pack` | weights packed once, rows packed block by block from any row source |
+//! | `product` | blocking, fused epilogues, threads |
+//! | `math` | exponentials, GELU |
+//! | `peak` | what the machine can do at most, to judge the kernels by |
+//!
+//! The unit of packing is a group of 32 bits, which is one f32 today. Two bf16 or four int8 values take the
+//! same place, so those formats need another multiply instruction and another row packing, not another layout.
+
+mod isa;
+pub(crate) mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+pub(crate) mod pack;
+mod peak;
+mod plain;
+pub(crate) mod product;
+pub(crate) mod simd;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use isa::{Isa, with_isa};
+pub use peak::{Peak, peak};
+pub use product::Activation;

@@ -1,0 +1,233 @@
+//! Operands of the register tile: weights packed once, rows packed block by block.
+//!
+//! Both become panels of groups (32 bits, here one f32): weights `[columns / C][depth][C]` and rows `[rows / R][depth][R]` for
+//! a tile of `R x C`, padded with zeros.
+
+use super::isa::Isa;
+use super::simd::{Kernel, MAX_TILE_ROWS, Simd};
+use rayon::prelude::*;
+
+/// A cache line, so that panels are aligned to 64 bytes.
+#[derive(Clone, Copy, Debug, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// f32 memory that starts on a cache line.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AlignedVec(Vec<Line>);
+
+impl AlignedVec {
+    /// At least `len` zeros.
+    pub(crate) fn zeros(len: usize) -> Self {
+        Self(bytemuck::zeroed_vec(len.div_ceil(16)))
+    }
+
+    /// Makes room for `len` values; what they are is left open.
+    pub(crate) fn reserve_len(&mut self, len: usize) -> &mut [f32] {
+        if self.0.len() * 16 < len {
+            *self = Self::zeros(len);
+        }
+        &mut self.as_mut_slice()[..len]
+    }
+
+    /// All values.
+    pub(crate) fn as_slice(&self) -> &[f32] {
+        bytemuck::cast_slice(&self.0)
+    }
+
+    /// All values, to write.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
+}
+
+/// The right operand of a product, `[columns / C][depth][C]`, aligned to 64 bytes and padded with zeros.
+///
+/// It remembers the instruction set that it was packed for; the product runs on that one.
+#[derive(Clone, Debug)]
+pub(crate) struct PackedWeights {
+    isa: Isa,
+    depth: usize,
+    columns: usize,
+    panel_columns: usize,
+    panels: AlignedVec,
+}
+
+impl PackedWeights {
+    /// Packs `weight(column, depth)` for [`Isa::current`]. A linear layer reads `[column * depth + i]`, a convolution
+    /// whatever its depth (tap, channel) means.
+    pub(crate) fn from_fn(
+        columns: usize,
+        depth: usize,
+        weight: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Self {
+        let isa = Isa::current();
+        let panel_columns = isa.run(TileColumns);
+        let mut panels = AlignedVec::zeros(columns.div_ceil(panel_columns) * depth * panel_columns);
+        let panel_len = (depth * panel_columns).max(1);
+        panels.as_mut_slice().par_chunks_mut(panel_len).enumerate().for_each(|(panel, out)| {
+            let first = panel * panel_columns;
+            for c in 0..panel_columns.min(columns.saturating_sub(first)) {
+                for i in 0..depth {
+                    out[i * panel_columns + c] = weight(first + c, i);
+                }
+            }
+        });
+        Self { isa, depth, columns, panel_columns, panels }
+    }
+
+    /// The instruction set that the panels are made for.
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Rows of the matrix: the length of the sums.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Columns of the matrix.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// How many panels there are.
+    pub(crate) fn panel_count(&self) -> usize {
+        self.columns.div_ceil(self.panel_columns)
+    }
+
+    /// Panel `index`, `[depth][C]`.
+    pub(crate) fn panel(&self, index: usize) -> &[f32] {
+        let len = self.depth * self.panel_columns;
+        &self.panels.as_slice()[index * len..][..len]
+    }
+}
+
+/// Asks an instruction set for the columns of its tile.
+struct TileColumns;
+
+impl Kernel for TileColumns {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        S::TILE_COLUMNS
+    }
+}
+
+/// The left operand of a product: where its rows lie, as runs of contiguous values.
+///
+/// A matrix has one segment in each row. A 3x3 convolution over an image `[height, width, channels]` has nine segments of
+/// `channels` values, so that its patches exist only as the addresses that are read while packing.
+pub(crate) trait RowSource: Sync {
+    /// Number of rows.
+    fn rows(&self) -> usize;
+
+    /// Segments in a row.
+    fn segments(&self) -> usize;
+
+    /// Values in a segment. `segments * segment_len` is the depth of the product.
+    fn segment_len(&self) -> usize;
+
+    /// Segment `segment` of `row`, [`RowSource::segment_len`] values, or `None` for zeros (padding).
+    fn segment(&self, row: usize, segment: usize) -> Option<&[f32]>;
+
+    /// Values below are raised to this as they are read: 0 makes a ReLU of it.
+    fn floor(&self) -> f32 {
+        f32::NEG_INFINITY
+    }
+}
+
+/// A row-major matrix as a [`RowSource`].
+pub(crate) struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// `[rows, columns]` from its values.
+    ///
+    /// # Panics
+    /// If there are not as many values.
+    pub(crate) fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
+        assert_eq!(values.len(), rows * columns, "a matrix has rows times columns values");
+        Self { values, rows, columns }
+    }
+}
+
+impl RowSource for Matrix<'_> {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+    fn segments(&self) -> usize {
+        1
+    }
+    fn segment_len(&self) -> usize {
+        self.columns
+    }
+    fn segment(&self, row: usize, _: usize) -> Option<&[f32]> {
+        Some(&self.values[row * self.columns..][..self.columns])
+    }
+}
+
+/// Values that [`pack_rows`] writes for so many rows, which is a little more than the panels hold.
+#[inline(always)]
+pub(crate) fn packed_len<S: Simd>(rows: usize, depth: usize) -> usize {
+    rows.div_ceil(S::TILE_ROWS) * S::TILE_ROWS * depth + 16
+}
+
+/// Packs `rows` rows from `first` on as `[rows / R][depth][R]`, zeros below the last row.
+#[inline(always)]
+pub(crate) fn pack_rows<S: Simd>(s: S, source: &dyn RowSource, first: usize, rows: usize, out: &mut [f32]) {
+    let (segments, segment_len) = (source.segments(), source.segment_len());
+    let panel_len = segments * segment_len * S::TILE_ROWS;
+    assert!(out.len() >= packed_len::<S>(rows, segments * segment_len), "room for the packed rows");
+    for panel in 0..rows.div_ceil(S::TILE_ROWS) {
+        let first = first + panel * S::TILE_ROWS;
+        let valid = S::TILE_ROWS.min(rows - panel * S::TILE_ROWS);
+        for segment in 0..segments {
+            let at = panel * panel_len + segment * segment_len * S::TILE_ROWS;
+            let mut starts = [std::ptr::null(); MAX_TILE_ROWS];
+            for (r, start) in starts.iter_mut().enumerate().take(valid) {
+                if let Some(values) = source.segment(first + r, segment) {
+                    assert_eq!(values.len(), segment_len, "every segment has the same length");
+                    *start = values.as_ptr();
+                }
+            }
+            // SAFETY: each pointer is null or has `segment_len` values; the room was checked, and each vector that is
+            // stored starts inside its panel and ends less than 16 values behind it.
+            unsafe { interleave(s, &starts, segment_len, source.floor(), out.as_mut_ptr().add(at)) };
+        }
+    }
+}
+
+/// Writes `out[g * TILE_ROWS + r]` = value `g` of row `r`. A vector may be wider than the tile has rows left: what it writes
+/// beyond is overwritten by the next group, or lies behind the last one.
+///
+/// # Safety
+/// `starts` must be null or readable for `len` values; `out` must be writable for `len * TILE_ROWS + 16` values.
+#[inline(always)]
+unsafe fn interleave<S: Simd>(
+    s: S,
+    starts: &[*const f32; MAX_TILE_ROWS],
+    len: usize,
+    floor: f32,
+    out: *mut f32,
+) {
+    let mut at = 0;
+    while at < len {
+        let count = S::LANES.min(len - at);
+        let mut r = 0;
+        while r < S::TILE_ROWS {
+            let mut rows = [std::ptr::null(); MAX_TILE_ROWS];
+            for (row, start) in rows.iter_mut().zip(&starts[r..]).take(S::LANES) {
+                // A null row stays null: it stands for zeros.
+                *row = if start.is_null() { *start } else { start.wrapping_add(at) };
+            }
+            // SAFETY: the caller's promise.
+            unsafe { s.transpose(&rows, count, floor, out.add(at * S::TILE_ROWS + r), S::TILE_ROWS) };
+            r += S::LANES;
+        }
+        at += S::LANES;
+    }
+}

@@ -1,0 +1,303 @@
+//! `out = residual + activation(rows weights + bias)`, the one matrix product.
+//!
+//! Order of the loops: block of rows (packed once) > panel of weights (read once per block) > piece of the depth > panel of
+//! rows > register tile. The sums of one block and one panel stay in the inner caches until the depth is done, then leave
+//! through the epilogue, so that every value of the result is written exactly once.
+//!
+//! The order of the additions depends on the depth alone, so the result does not depend on the number of threads.
+
+use super::isa::Isa;
+use super::math;
+use super::pack::{AlignedVec, PackedWeights, RowSource, pack_rows, packed_len};
+use super::simd::{Kernel, Lane, Place, Simd};
+use rayon::prelude::*;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Rows that are packed together: more would mean fewer passes over the weights, but the block must stay in L2.
+const BLOCK_ROWS: usize = 196;
+/// Depth of a piece: 64 KB of a panel of weights then stay in L2 while all rows of the block use it. Every piece is summed
+/// on its own, which also keeps rounding errors from growing with the whole depth.
+const DEPTH_PIECE: usize = 512;
+/// Tasks for each thread. Equal shares would let one busy core delay all others.
+const TASKS_PER_THREAD: usize = 4;
+/// Rows below which a block would read the weights too often for what it computes.
+const LEAST_BLOCK_ROWS: usize = 48;
+/// Columns below which a task would pack its rows too often for what it computes.
+const LEAST_TASK_COLUMNS: usize = 128;
+/// Multiply-adds below which handing work to other threads costs more than it saves (about 10 µs of one core).
+const LEAST_PARALLEL_WORK: usize = 1 << 19;
+
+/// What is applied to the finished product before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// `x/2 (1 + erf(x / sqrt 2))`, the exact form.
+    Gelu,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+/// What is added last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Residual<'a> {
+    /// Nothing.
+    Nothing,
+    /// What the output holds; only with [`product_into`].
+    Output,
+    /// These values, in the shape of the output.
+    Values(&'a [f32]),
+}
+
+/// What happens to a sum on its way to memory: `residual + activation(sum + bias)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epilogue<'a> {
+    /// One value for each column.
+    pub(crate) bias: Option<&'a [f32]>,
+    /// Applied after the bias.
+    pub(crate) activation: Activation,
+    /// Added after the activation.
+    pub(crate) residual: Residual<'a>,
+}
+
+impl<'a> Epilogue<'a> {
+    /// Only a bias.
+    pub(crate) fn bias(bias: Option<&'a [f32]>) -> Self {
+        Self { bias, activation: Activation::Identity, residual: Residual::Nothing }
+    }
+}
+
+/// The product as a new row-major `[rows, columns]`.
+///
+/// # Panics
+/// If the depth of `source`, the length of the bias or that of the residual does not fit.
+pub(crate) fn product(source: &dyn RowSource, weights: &PackedWeights, epilogue: Epilogue<'_>) -> Vec<f32> {
+    assert!(!matches!(epilogue.residual, Residual::Output), "a new output holds nothing to add");
+    let len = source.rows() * weights.columns();
+    let mut out = Vec::with_capacity(len);
+    Product { source, weights, epilogue, out: Output(out.as_mut_ptr()) }.run();
+    // SAFETY: the capacity was reserved, and `run` writes every value.
+    unsafe { out.set_len(len) };
+    out
+}
+
+/// The product into row-major `[rows, columns]`.
+///
+/// # Panics
+/// As [`product`], and if `out` has another length.
+pub(crate) fn product_into(
+    source: &dyn RowSource,
+    weights: &PackedWeights,
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+) {
+    assert_eq!(out.len(), source.rows() * weights.columns(), "the output has rows times columns values");
+    Product { source, weights, epilogue, out: Output(out.as_mut_ptr()) }.run();
+}
+
+/// The first value of an output that tasks share, each writing its own rows and columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Output(pub(crate) *mut f32);
+
+// SAFETY: tasks write disjoint parts and read only what they write.
+unsafe impl Send for Output {}
+// SAFETY: as above.
+unsafe impl Sync for Output {}
+
+struct Product<'a> {
+    source: &'a dyn RowSource,
+    weights: &'a PackedWeights,
+    epilogue: Epilogue<'a>,
+    out: Output,
+}
+
+/// A part of the output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part {
+    rows: Range<usize>,
+    panels: Range<usize>,
+}
+
+/// Memory that a thread keeps from task to task: a packed block of rows and the sums of one block and panel.
+#[derive(Default)]
+struct Scratch {
+    rows: AlignedVec,
+    sums: AlignedVec,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Product<'_> {
+    fn run(&self) {
+        let (rows, columns, depth) = (self.source.rows(), self.weights.columns(), self.weights.depth());
+        assert_eq!(self.source.segments() * self.source.segment_len(), depth, "rows as long as the depth");
+        assert!(self.epilogue.bias.is_none_or(|b| b.len() == columns), "a bias for every column");
+        if let Residual::Values(values) = self.epilogue.residual {
+            assert_eq!(values.len(), rows * columns, "a residual in the shape of the output");
+        }
+        let isa = self.weights.isa();
+        let work = rows * columns * depth.max(1);
+        let threads = if work < LEAST_PARALLEL_WORK { 1 } else { rayon::current_num_threads() };
+        let parts = parts(rows, self.weights.panel_count(), isa.run(TileSize), threads);
+        if threads == 1 {
+            parts.into_iter().for_each(|part| self.run_part(isa, part));
+        } else {
+            // One part at a time: rayon's queue is what balances cores of unequal speed.
+            parts.into_par_iter().with_max_len(1).for_each(|part| self.run_part(isa, part));
+        }
+    }
+
+    fn run_part(&self, isa: Isa, part: Part) {
+        SCRATCH.with_borrow_mut(|scratch| isa.run(PartKernel { product: self, part, scratch }));
+    }
+}
+
+/// Asks an instruction set for the rows and columns of its tile.
+struct TileSize;
+
+impl Kernel for TileSize {
+    type Output = [usize; 2];
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> [usize; 2] {
+        [S::TILE_ROWS, S::TILE_COLUMNS]
+    }
+}
+
+/// Cuts the output into equal blocks of rows and, where those are too few for the threads, of panels.
+fn parts(rows: usize, panels: usize, [tile_rows, tile_columns]: [usize; 2], threads: usize) -> Vec<Part> {
+    if rows == 0 || panels == 0 {
+        return Vec::new();
+    }
+    let wanted = if threads == 1 { 1 } else { threads * TASKS_PER_THREAD };
+    let most_blocks = (rows / LEAST_BLOCK_ROWS).max(1);
+    let blocks = rows.div_ceil(BLOCK_ROWS).max(wanted.min(most_blocks));
+    let block_rows = rows.div_ceil(blocks).next_multiple_of(tile_rows);
+    let blocks = rows.div_ceil(block_rows);
+    let most_pieces = (panels * tile_columns / LEAST_TASK_COLUMNS).max(1);
+    let pieces = wanted.div_ceil(blocks).min(most_pieces);
+    let piece_panels = panels.div_ceil(pieces);
+    let mut parts = Vec::new();
+    for first_row in (0..rows).step_by(block_rows) {
+        for first_panel in (0..panels).step_by(piece_panels) {
+            parts.push(Part {
+                rows: first_row..rows.min(first_row + block_rows),
+                panels: first_panel..panels.min(first_panel + piece_panels),
+            });
+        }
+    }
+    parts
+}
+
+struct PartKernel<'a> {
+    product: &'a Product<'a>,
+    part: Part,
+    scratch: &'a mut Scratch,
+}
+
+impl Kernel for PartKernel<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Product { source, weights, epilogue, out } = *self.product;
+        let (rows, depth, columns) = (self.part.rows.len(), weights.depth(), weights.columns());
+        let packed = self.scratch.rows.reserve_len(packed_len::<S>(rows, depth));
+        pack_rows(s, source, self.part.rows.start, rows, packed);
+        let row_panels = rows.div_ceil(S::TILE_ROWS);
+        let sums = self.scratch.sums.reserve_len(row_panels * S::TILE_ROWS * S::TILE_COLUMNS);
+        for panel in self.part.panels {
+            block_times_panel(s, depth, packed, row_panels, weights.panel(panel), sums);
+            let column = panel * S::TILE_COLUMNS;
+            let target = Target {
+                out: out.0,
+                width: columns,
+                row: self.part.rows.start,
+                rows,
+                column,
+                columns: S::TILE_COLUMNS.min(columns - column),
+            };
+            finish(s, sums, &epilogue, &target);
+        }
+    }
+}
+
+/// All tiles of a packed block against one panel: `sums` becomes `[row_panels][TILE_ROWS][TILE_COLUMNS]`.
+#[inline(always)]
+pub(crate) fn block_times_panel<S: Simd>(
+    s: S,
+    depth: usize,
+    rows: &[f32],
+    row_panels: usize,
+    panel: &[f32],
+    sums: &mut [f32],
+) {
+    assert!(rows.len() >= row_panels * depth * S::TILE_ROWS, "all packed rows");
+    assert!(panel.len() >= depth * S::TILE_COLUMNS, "a whole panel");
+    assert!(sums.len() >= row_panels * S::TILE_ROWS * S::TILE_COLUMNS, "room for the sums");
+    // Equal pieces. A depth of 0 is one empty piece, which writes zeros.
+    let pieces = depth.div_ceil(DEPTH_PIECE).max(1);
+    let step = depth.div_ceil(pieces);
+    for piece in 0..pieces {
+        let at = (piece * step).min(depth);
+        let len = step.min(depth - at);
+        for p in 0..row_panels {
+            // SAFETY: the lengths were checked above.
+            unsafe {
+                let a = rows.as_ptr().add((p * depth + at) * S::TILE_ROWS);
+                let b = panel.as_ptr().add(at * S::TILE_COLUMNS);
+                let start = sums.as_mut_ptr().add(p * S::TILE_ROWS * S::TILE_COLUMNS);
+                s.tile_packed(len, a, b, Place { start, stride: S::TILE_COLUMNS, accumulate: piece > 0 });
+            }
+        }
+    }
+}
+
+/// The part of the output that a block and a panel make.
+struct Target {
+    out: *mut f32,
+    width: usize,
+    row: usize,
+    rows: usize,
+    column: usize,
+    columns: usize,
+}
+
+/// Sends sums through the epilogue to their place.
+#[inline(always)]
+fn finish<S: Simd>(s: S, sums: &[f32], epilogue: &Epilogue<'_>, target: &Target) {
+    for v in (0..target.columns).step_by(S::LANES) {
+        let count = S::LANES.min(target.columns - v);
+        let whole = count == S::LANES;
+        let column = target.column + v;
+        let bias = match epilogue.bias {
+            // SAFETY: the bias has a value for every column, and `count` does not reach beyond them.
+            Some(bias) => unsafe { s.load_part(bias[column..].as_ptr(), count, 0.0) },
+            None => s.splat(0.0),
+        };
+        for r in 0..target.rows {
+            let offset = (target.row + r) * target.width + column;
+            // SAFETY: the block has `rows` rows of sums; row and column are inside the output and the residual has its
+            // shape, which `Product::run` checked.
+            unsafe {
+                let x = s.load(sums.as_ptr().add(r * S::TILE_COLUMNS + v)) + bias;
+                let mut y = match epilogue.activation {
+                    Activation::Identity => x,
+                    Activation::Gelu => math::gelu(s, x),
+                    Activation::Relu => s.splat(0.0).max(x),
+                };
+                let place = target.out.add(offset);
+                let residual = match epilogue.residual {
+                    Residual::Nothing => std::ptr::null(),
+                    Residual::Output => place.cast_const(),
+                    Residual::Values(values) => values.as_ptr().add(offset),
+                };
+                if !residual.is_null() {
+                    y = y + if whole { s.load(residual) } else { s.load_part(residual, count, 0.0) };
+                }
+                if whole { s.store(place, y) } else { s.store_part(place, count, y) }
+            }
+        }
+    }
+}

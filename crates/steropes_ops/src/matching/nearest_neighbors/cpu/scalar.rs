@@ -1,0 +1,75 @@
+//! One lane, for CPUs without a vector form. `f32::mul_add` rounds once here as well, by software if need be.
+
+use super::exact::{self, Lanes};
+use super::filter::{self, ByteLanes, Rows, State};
+use super::{Best, Pass};
+
+impl Lanes for f32 {
+    const COUNT: usize = 1;
+    unsafe fn splat(x: f32) -> Self {
+        x
+    }
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { *p }
+    }
+    unsafe fn sub(self, other: Self) -> Self {
+        self - other
+    }
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+        f32::mul_add(a, b, self)
+    }
+    unsafe fn mul_sub(self, a: Self, b: Self) -> Self {
+        f32::mul_add(-a, b, self)
+    }
+    unsafe fn max_number(self, other: Self) -> Self {
+        if other > self { other } else { self }
+    }
+    unsafe fn keep_greater(self, best: *mut f32, chunk_of: *mut u32, chunk: u32) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            if self > *best {
+                *best = self;
+                *chunk_of = chunk;
+            }
+        }
+    }
+}
+
+impl ByteLanes for i32 {
+    const COUNT: usize = 1;
+    unsafe fn splat(x: i32) -> Self {
+        x
+    }
+    unsafe fn load(p: *const i32) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { *p }
+    }
+    unsafe fn add_products(self, row: Self, query: Self) -> Self {
+        let products = row.to_le_bytes().into_iter().zip(query.to_le_bytes());
+        products.fold(self, |sum, (k, q)| sum + i32::from(k as i8) * i32::from(q as i8))
+    }
+    unsafe fn max(self, other: Self) -> Self {
+        Ord::max(self, other)
+    }
+    unsafe fn reached(self, limit: *const i32) -> u32 {
+        // SAFETY: the trait's contract.
+        unsafe { u32::from(self >= *limit) }
+    }
+    unsafe fn evaluate(state: &mut State<'_>, i: usize, start: usize, end: usize) {
+        // SAFETY: no special instructions.
+        unsafe { filter::evaluate(state, i, start, end) }
+    }
+}
+
+/// [`exact::best_rows`].
+pub(super) fn best_rows(pass: &Pass<'_>) -> Vec<Best> {
+    // SAFETY: no special instructions.
+    unsafe { exact::best_rows::<f32, 4, 4>(pass) }
+}
+
+/// [`filter::filtered`].
+pub(super) fn filtered<'a>(rows: &Rows, pass: &'a Pass<'a>, may_give_up: bool) -> State<'a> {
+    // SAFETY: no special instructions.
+    unsafe { filter::filtered::<i32, 4, 4>(rows, pass, may_give_up) }
+}

@@ -1,0 +1,290 @@
+use super::bench::smooth_descriptors;
+use super::{Database, Metric, Search, cpu, nearest_neighbors, nearest_neighbors_by, reference};
+use steropes_tensor::{Device, Tensor};
+use steropes_testkit::{Case, Verdict, case, check_equal, expect_error, inputs};
+
+const METRICS: [Metric; 2] = [Metric::Dot, Metric::Euclidean];
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case("nearest_neighbors/oracle/one_row_one_column", |d| against_oracle(d, 1, 1, 1)),
+        case("nearest_neighbors/oracle/odd_sizes", |d| against_oracle(d, 37, 211, 24)),
+        case("nearest_neighbors/oracle/many_panels_and_chunks", |d| against_oracle(d, 611, 1303, 24)),
+        case("nearest_neighbors/oracle/depths", |d| {
+            [2, 3, 4, 5, 9, 16, 23, 25, 32, 67, 256]
+                .into_iter()
+                .try_for_each(|depth| against_oracle(d, 19, 307, depth))
+        }),
+        case("nearest_neighbors/oracle/photo_descriptors", photo_descriptors),
+        case("nearest_neighbors/property/all_forms_agree", |_| all_forms_agree()),
+        case("nearest_neighbors/property/ties_take_the_lowest_index", |_| ties()),
+        case("nearest_neighbors/property/any_split_gives_the_same", |_| any_split_gives_the_same()),
+        case("nearest_neighbors/property/a_row_finds_itself", a_row_finds_itself),
+        case("nearest_neighbors/property/nan_never_wins", |_| nan_never_wins()),
+        case("nearest_neighbors/property/extreme_values", |_| extreme_values()),
+        case("nearest_neighbors/property/the_filter_skips_and_gives_up", |_| the_filter_skips_and_gives_up()),
+        case("nearest_neighbors/property/no_queries", |d| {
+            let nearest = nearest_neighbors(&on(d, &[0, 3], &[]), &database(d, &[1.0; 6], 3, Metric::Dot)?);
+            check_equal(nearest.map_err(text)?.shape(), &[0])
+        }),
+        case("nearest_neighbors/error/rows", |d| {
+            let refused = |shape: &[usize]| {
+                expect_error(Database::new(&Tensor::zeros::<f32>(d, shape), Metric::Dot), "`rows` must be")
+            };
+            refused(&[3])?;
+            refused(&[2, 3, 4])?;
+            refused(&[0, 3])?;
+            refused(&[3, 0])?;
+            let integers = Tensor::zeros::<u32>(d, &[2, 3]);
+            expect_error(Database::new(&integers, Metric::Dot), "`rows` must hold f32")
+        }),
+        case("nearest_neighbors/error/queries", |d| {
+            let database = database(d, &[1.0; 6], 3, Metric::Dot)?;
+            let asked = |queries: Tensor, part| expect_error(nearest_neighbors(&queries, &database), part);
+            asked(Tensor::zeros::<f32>(d, &[2, 4]), "`queries` must be [queries, 3], got [2, 4]")?;
+            asked(Tensor::zeros::<f32>(d, &[3]), "`queries` must be [queries, 3], got [3]")?;
+            asked(Tensor::zeros::<u32>(d, &[2, 3]), "`queries` must hold f32")
+        }),
+    ]
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn on(device: &Device, shape: &[usize], data: &[f32]) -> Tensor {
+    Tensor::new(device, shape, data.to_vec()).expect("the data fills the shape")
+}
+
+fn database(device: &Device, rows: &[f32], depth: usize, metric: Metric) -> Result<Database, String> {
+    Database::new(&on(device, &[rows.len() / depth, depth], rows), metric).map_err(text)
+}
+
+/// Random normal queries and rows; equal to the oracle wherever the oracle's best is clearly ahead of what was found.
+fn against_oracle(device: &Device, queries: usize, rows: usize, depth: usize) -> Verdict {
+    let q = inputs::normal(&format!("nn/q{queries}x{depth}"), queries * depth);
+    let k = inputs::normal(&format!("nn/k{rows}x{depth}"), rows * depth);
+    for metric in METRICS {
+        let database = database(device, &k, depth, metric)?;
+        for search in [Search::Auto, Search::Exact, Search::Filtered] {
+            let queries = on(device, &[queries, depth], &q);
+            let got = nearest_neighbors_by(&queries, &database, search).map_err(text)?;
+            check_scores(metric, &got.indices.read().map_err(text)?, &q, &k, depth)?;
+        }
+    }
+    Ok(())
+}
+
+/// Each index found must be the oracle's, or score as much within the rounding of two f32 sums.
+fn check_scores(metric: Metric, got: &[u32], queries: &[f32], rows: &[f32], depth: usize) -> Verdict {
+    let want = reference::nearest_neighbors(metric, queries, rows, depth);
+    if got.len() != want.len() {
+        return Err(format!("{} indices, expected {}", got.len(), want.len()));
+    }
+    for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
+        let query = &queries[i * depth..(i + 1) * depth];
+        let row = |j: u32| &rows[j as usize * depth..(j as usize + 1) * depth];
+        let score = |j: u32| reference::score(metric, query, row(j));
+        let squares = |x: &[f32]| x.iter().map(|v| f64::from(v * v)).sum::<f64>();
+        let size = squares(query) + squares(row(want)) + squares(row(got));
+        let rounding = 2.0 * (depth + 2) as f64 * 2f64.powi(-24) * size;
+        if got != want && score(want) - score(got) > rounding {
+            return Err(format!("{metric:?}, query {i}: got row {got}, want {want}"));
+        }
+    }
+    Ok(())
+}
+
+fn photo_descriptors(device: &Device) -> Verdict {
+    let (map, other) = (smooth_descriptors(64, 48, 0.0), smooth_descriptors(64, 48, 3.7));
+    let database = database(device, &map, 24, Metric::Dot)?;
+    let nearest = nearest_neighbors(&on(device, &[64 * 48, 24], &other), &database).map_err(text)?;
+    check_scores(Metric::Dot, &nearest.read().map_err(text)?, &other, &map, 24)
+}
+
+/// The definition: the first row with the largest f32 score, one multiply-add at a time.
+fn by_definition(metric: Metric, queries: &[f32], rows: &[f32], depth: usize) -> Vec<u32> {
+    let nearest = |query: &[f32]| {
+        let mut best = (f32::NEG_INFINITY, 0);
+        for (j, row) in rows.chunks_exact(depth).enumerate() {
+            let score = query.iter().zip(row).fold(0f32, |sum, (q, k)| match metric {
+                Metric::Dot => q.mul_add(*k, sum),
+                Metric::Euclidean => (k - q).mul_add(q - k, sum),
+            });
+            if score > best.0 {
+                best = (score, j as u32);
+            }
+        }
+        best.1
+    };
+    queries.chunks_exact(depth).map(nearest).collect()
+}
+
+/// Every form of this CPU and every search against the definition, with exact equality.
+fn check_forms(what: &str, queries: &[f32], rows: &[f32], depth: usize) -> Verdict {
+    for metric in METRICS {
+        let want = by_definition(metric, queries, rows, depth);
+        for forms in cpu::Forms::all() {
+            let prepared = cpu::Prepared::new(rows, depth, metric, forms);
+            for search in [Search::Exact, Search::Filtered, Search::Auto] {
+                let (got, _) = cpu::search(queries, rows, &prepared, search);
+                check_equal(&got, &want)
+                    .map_err(|error| format!("{what}, {metric:?}, {forms:?}, {search:?}: {error}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn all_forms_agree() -> Verdict {
+    for (queries, rows, depth) in
+        [(1, 1, 24), (5, 13, 24), (33, 85, 24), (70, 997, 24), (29, 500, 9), (40, 301, 32)]
+    {
+        let q = inputs::normal("nn/forms/q", queries * depth);
+        let k = inputs::normal("nn/forms/k", rows * depth);
+        check_forms(&format!("{queries} x {rows} x {depth}"), &q, &k, depth)?;
+    }
+    // Neighbouring rows that differ by little more than the rounding to 8 bits.
+    let (map, other) = (smooth_descriptors(48, 31, 0.0), smooth_descriptors(48, 31, 1.3));
+    check_forms("smooth", &other[..24 * 300], &map, 24)?;
+    // Rows that differ in the last bits only, so that any other order of summation would show.
+    let row = inputs::normal("nn/forms/near", 24);
+    let wobble = inputs::uniform("nn/forms/wobble", 24 * 700);
+    let near: Vec<_> = wobble.iter().zip(row.iter().cycle()).map(|(w, v)| v * (1.0 + 2e-7 * w)).collect();
+    check_forms("nearly equal rows", &inputs::normal("nn/forms/nearq", 24 * 50), &near, 24)
+}
+
+/// Small integers, many rows alike: sums are exact, so the oracle must be met exactly too.
+fn ties() -> Verdict {
+    for depth in [3, 9, 24] {
+        let integers = |name: &str, len| -> Vec<f32> {
+            inputs::uniform(name, len).into_iter().map(|v| (v * 2.49).round()).collect()
+        };
+        let mut rows = integers("nn/ties/k", 400 * depth);
+        rows.extend_from_within(..);
+        rows.extend_from_within(100 * depth..250 * depth);
+        let queries = integers("nn/ties/q", 90 * depth);
+        for metric in METRICS {
+            let want = reference::nearest_neighbors(metric, &queries, &rows, depth);
+            check_equal(&by_definition(metric, &queries, &rows, depth), &want)?;
+        }
+        check_forms(&format!("ties, depth {depth}"), &queries, &rows, depth)?;
+    }
+    check_forms("all rows alike", &[1.0; 24 * 5], &[0.5; 24 * 333], 24)?;
+    check_forms("all zero", &[0.0; 24 * 5], &[0.0; 24 * 333], 24)
+}
+
+/// One to seven threads cut the work differently; rows are enough for several ranges.
+fn any_split_gives_the_same() -> Verdict {
+    let depth = 3;
+    let rows: Vec<f32> =
+        inputs::uniform("nn/split/k", 40_001 * depth).iter().map(|v| (v * 9.0).round()).collect();
+    let queries: Vec<f32> =
+        inputs::uniform("nn/split/q", 21 * depth).iter().map(|v| (v * 9.0).round()).collect();
+    for metric in METRICS {
+        let want = reference::nearest_neighbors(metric, &queries, &rows, depth);
+        for threads in [1, 2, 3, 7] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(text)?;
+            for forms in cpu::Forms::all() {
+                let prepared = cpu::Prepared::new(&rows, depth, metric, forms);
+                for search in [Search::Exact, Search::Filtered] {
+                    let (got, _) = pool.install(|| cpu::search(&queries, &rows, &prepared, search));
+                    check_equal(&got, &want).map_err(|e| format!("{threads} threads, {forms:?}: {e}"))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn a_row_finds_itself(device: &Device) -> Verdict {
+    let (count, depth) = (500, 16);
+    let mut rows = inputs::normal("nn/self", count * depth);
+    for row in rows.chunks_exact_mut(depth) {
+        let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt();
+        row.iter_mut().for_each(|v| *v /= norm);
+    }
+    let want: Vec<_> = (0..count as u32).collect();
+    for metric in METRICS {
+        let database = database(device, &rows, depth, metric)?;
+        let nearest = nearest_neighbors(&on(device, &[count, depth], &rows), &database).map_err(text)?;
+        check_equal(&nearest.read::<u32>().map_err(text)?, &want)?;
+    }
+    Ok(())
+}
+
+fn nan_never_wins() -> Verdict {
+    let depth = 24;
+    let (queries, rows) = (inputs::normal("nn/nan/q", 40 * depth), inputs::normal("nn/nan/k", 200 * depth));
+    // Rows spoiled, among them the first, the last and every winner of the first queries.
+    let mut spoiled = rows.clone();
+    let winners = by_definition(Metric::Dot, &queries[..10 * depth], &rows, depth);
+    for row in winners.iter().map(|w| *w as usize).chain([0, 199]) {
+        spoiled[row * depth + row % depth] = f32::NAN;
+    }
+    check_forms("NaN rows", &queries, &spoiled, depth)?;
+    check_forms("only NaN rows", &queries, &vec![f32::NAN; 30 * depth], depth)?;
+    // A query with a NaN gets 0; its neighbours in the panel are not disturbed.
+    let mut asked = queries.clone();
+    asked[7 * depth + 3] = f32::NAN;
+    asked[8 * depth..9 * depth].fill(f32::NAN);
+    let want = by_definition(Metric::Dot, &asked, &rows, depth);
+    if (want[7], want[8]) != (0, 0) {
+        return Err("a query of NaN must get index 0".to_owned());
+    }
+    check_forms("NaN queries", &asked, &rows, depth)
+}
+
+fn extreme_values() -> Verdict {
+    let depth = 24;
+    let (queries, rows) = (inputs::normal("nn/big/q", 20 * depth), inputs::normal("nn/big/k", 150 * depth));
+    let times = |x: &[f32], factor: f32| x.iter().map(|v| v * factor).collect::<Vec<_>>();
+    for (of_queries, of_rows) in [
+        (1e19, 1e19),
+        (1e30, 1e30),
+        (1e-30, 1e-10),
+        (1e-22, 1e-22),
+        (1e-40, 1.0),
+        (1.0, 1e-42),
+        (1e25, 1e-25),
+    ] {
+        let what = format!("queries times {of_queries:e}, rows times {of_rows:e}");
+        check_forms(&what, &times(&queries, of_queries), &times(&rows, of_rows), depth)?;
+    }
+    let mut infinite = rows.clone();
+    infinite[77 * depth + 5] = f32::INFINITY;
+    infinite[99 * depth + 6] = f32::NEG_INFINITY;
+    check_forms("infinite rows", &queries, &infinite, depth)?;
+    let mut infinite = queries.clone();
+    infinite[3 * depth + 5] = f32::INFINITY;
+    check_forms("infinite query", &infinite, &rows, depth)?;
+    // One value of a row far larger than all others leaves no bits for them: all rows must be looked at.
+    let mut lopsided = rows.clone();
+    lopsided[50 * depth] = 3e4;
+    check_forms("lopsided", &queries, &lopsided, depth)
+}
+
+/// The filter must pass few blocks where it can, and the automatic search must stop using it where it cannot.
+fn the_filter_skips_and_gives_up() -> Verdict {
+    let device = Device::cpu();
+    let queries = on(&device, &[100, 24], &inputs::normal("nn/skip/q", 100 * 24));
+    let spread = database(&device, &inputs::normal("nn/skip/k", 20_000 * 24), 24, Metric::Dot)?;
+    let answer = nearest_neighbors_by(&queries, &spread, Search::Filtered).map_err(text)?;
+    match answer.rechecked_share {
+        None => return Err("the filter was not used".to_owned()),
+        Some(share) if share > 0.05 => return Err(format!("{share} of all blocks passed")),
+        Some(_) => {}
+    }
+    if nearest_neighbors_by(&queries, &spread, Search::Exact).map_err(text)?.rechecked_share.is_some() {
+        return Err("the exact search used the filter".to_owned());
+    }
+    let alike = database(&device, &[0.25; 20_000 * 24], 24, Metric::Dot)?;
+    let all = nearest_neighbors_by(&queries, &alike, Search::Filtered).map_err(text)?;
+    let some = nearest_neighbors_by(&queries, &alike, Search::Auto).map_err(text)?;
+    if all.filter_gave_up || !some.filter_gave_up {
+        return Err(
+            "rows that are all alike must make the automatic search, and only that, give up".to_owned()
+        );
+    }
+    Ok(())
+}

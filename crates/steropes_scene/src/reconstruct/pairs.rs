@@ -1,0 +1,239 @@
+//! Pairs of photos: network, matches, two-view test.
+
+use super::{Monitor, Options, PairReport, ReconstructError};
+use crate::Intrinsics;
+use crate::geometry::focal::{FocalRange, weiszfeld};
+use crate::matching::{FrameMaps, Matches, extract_correspondences, extract_point_correspondences};
+use crate::photo::{Photo, normalised_hwc};
+use crate::two_view::{Failure, MatchedPixels, PhotoGuess, TwoView, TwoViewKind, TwoViewOptions, verify};
+use rayon::prelude::*;
+use steropes_models::{BothOrders, Encoded, Model};
+use steropes_ops::geometry::canonical_view::{CanonicalSums, RelativeDepth};
+use steropes_tensor::{Device, Tensor};
+
+/// Distance between the seeds of the matching, and side of the blocks of the canonical views.
+pub(super) const SUBSAMPLE: usize = 8;
+/// Trust in focal lengths: of the network, and of EXIF entries.
+const NETWORK_FOCAL_SIGMA: f64 = 0.2;
+const EXIF_FOCAL_SIGMA: f64 = 0.03;
+/// Pairs that are held at once, so that their tests share the threads.
+const BATCH: usize = 4;
+
+/// A pair that passed the test.
+pub(super) struct VerifiedPair {
+    /// The photos.
+    pub(super) photos: [usize; 2],
+    /// The matches that fit, in network pixels.
+    pub(super) matches: Matches,
+    /// What they show.
+    pub(super) view: TwoView,
+    /// Index of its report.
+    pub(super) report: usize,
+}
+
+/// What the network says about the photos and what their matches show.
+pub(super) struct Comparison {
+    /// Pairs that passed.
+    pub(super) pairs: Vec<VerifiedPair>,
+    /// All pairs.
+    pub(super) reports: Vec<PairReport>,
+    /// Running sums of each photo's own pointmaps over its verified pairs.
+    pub(super) sums: Vec<CanonicalSums>,
+    /// First estimate of each photo's focal length in network pixels, with its trust.
+    pub(super) focal_guess: Vec<Option<(f64, f64)>>,
+}
+
+/// Runs the network on all photos and pairs.
+pub(super) fn compare(
+    photos: &[Photo],
+    model: &Model,
+    pairs: &[[usize; 2]],
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Comparison, ReconstructError> {
+    monitor.begin("encode", photos.len());
+    let mut encoded = Vec::with_capacity(photos.len());
+    for photo in photos {
+        encoded.push(model.encode(&network_image(photo))?);
+        monitor.step();
+    }
+    monitor.end();
+
+    monitor.begin("pairs", pairs.len());
+    let mut comparison = Comparison {
+        pairs: Vec::new(),
+        reports: Vec::new(),
+        sums: photos.iter().map(empty_sums).collect::<Result<_, _>>()?,
+        focal_guess: photos.iter().map(exif_focal).collect(),
+    };
+    for batch in pairs.chunks(BATCH) {
+        comparison.add_batch(photos, model, &encoded, batch, options, monitor)?;
+    }
+    monitor.end();
+    Ok(comparison)
+}
+
+impl Comparison {
+    fn add_batch(
+        &mut self,
+        photos: &[Photo],
+        model: &Model,
+        encoded: &[Encoded],
+        batch: &[[usize; 2]],
+        options: &Options,
+        monitor: &dyn Monitor,
+    ) -> Result<(), ReconstructError> {
+        let mut seen = Vec::with_capacity(batch.len());
+        for &[i, j] in batch {
+            let outputs = model.decode_both(&encoded[i], &encoded[j])?;
+            for (photo, view) in [(i, &outputs.out11), (j, &outputs.out22)] {
+                self.guess_focal(photo, photos, &view.points)?;
+            }
+            seen.push(([i, j], match_pair(&outputs)?, outputs));
+        }
+        let views: Vec<_> = seen
+            .par_iter()
+            .map(|([i, j], matches, _)| {
+                let guesses = [*i, *j].map(|p| self.photo_guess(p, photos));
+                let view = test(matches, &guesses, options);
+                monitor.step();
+                view
+            })
+            .collect::<Result<_, _>>()?;
+        for (([i, j], matches, outputs), view) in seen.into_iter().zip(views) {
+            let why = judge(&view);
+            let kept = why.is_ok();
+            self.reports.push(PairReport {
+                a: photos[i].name.clone(),
+                b: photos[j].name.clone(),
+                matches: matches.len(),
+                inliers: view.inlier_count,
+                kept,
+                why: why.unwrap_or_else(|why| why).to_owned(),
+                log10_false_alarms: view.log10_false_alarms,
+                rms_px: view.rms_px,
+                angle_deg: view.median_angle_rad.to_degrees(),
+                rotation_residual_deg: None,
+            });
+            if !kept {
+                continue;
+            }
+            self.sums[i].add(&outputs.out11.points, &outputs.out11.confidence)?;
+            self.sums[j].add(&outputs.out22.points, &outputs.out22.confidence)?;
+            let report = self.reports.len() - 1;
+            self.pairs.push(VerifiedPair { photos: [i, j], matches: inliers(&matches, &view), view, report });
+        }
+        Ok(())
+    }
+
+    fn guess_focal(&mut self, photo: usize, photos: &[Photo], points: &Tensor) -> Result<(), ReconstructError> {
+        if self.focal_guess[photo].is_none() {
+            let values = points.read::<f32>().expect("pointmaps are f32");
+            let size = photos[photo].map.network_size.map(|s| s as usize);
+            let center = frame_intrinsics(&photos[photo], 1.0).center_px;
+            let focal = weiszfeld(&values, size, center, FocalRange::ALIGNMENT)?;
+            self.focal_guess[photo] = Some((focal, NETWORK_FOCAL_SIGMA));
+        }
+        Ok(())
+    }
+
+    fn photo_guess(&self, photo: usize, photos: &[Photo]) -> PhotoGuess {
+        let (focal_px, focal_sigma) = self.focal_guess[photo].expect("guessed before the pair is tested");
+        PhotoGuess {
+            size_px: photos[photo].map.network_size.map(f64::from),
+            center_px: frame_intrinsics(&photos[photo], focal_px).center_px,
+            focal_px,
+            focal_sigma,
+        }
+    }
+}
+
+/// The network's input `[1, height, width, 3]`.
+pub(super) fn network_image(photo: &Photo) -> Tensor {
+    let [width, height] = photo.map.network_size.map(|s| s as usize);
+    Tensor::new(&Device::cpu(), &[1, height, width, 3], normalised_hwc(&photo.network_rgb)).expect("three values per pixel")
+}
+
+/// The camera of a photo's network image whose principal point is the middle of the upright photo.
+pub(super) fn frame_intrinsics(photo: &Photo, focal_px: f64) -> Intrinsics {
+    let middle = photo.map.upright_size.map(|s| f64::from(s) / 2.0);
+    Intrinsics { focal_px, center_px: photo.map.network_from_upright(middle) }
+}
+
+/// The matches of both orders of a pair.
+pub fn match_pair(outputs: &BothOrders) -> Result<Matches, ReconstructError> {
+    let BothOrders { out11, out21, out22, out12 } = outputs;
+    let frames = [(out11, out21), (out12, out22)];
+    let described: Option<Vec<FrameMaps<'_>>> = frames
+        .iter()
+        .map(|(first, second)| {
+            Some(FrameMaps {
+                descriptors_1: first.descriptors.as_ref()?,
+                confidence_1: first.descriptor_confidence.as_ref()?,
+                descriptors_2: second.descriptors.as_ref()?,
+                confidence_2: second.descriptor_confidence.as_ref()?,
+            })
+        })
+        .collect();
+    Ok(match described {
+        Some(frames) => extract_correspondences(&frames, SUBSAMPLE)?,
+        // A network without descriptors: nearest points in either frame.
+        None => extract_point_correspondences(&frames.map(|(first, second)| FrameMaps {
+            descriptors_1: &first.points,
+            confidence_1: &first.confidence,
+            descriptors_2: &second.points,
+            confidence_2: &second.confidence,
+        }), SUBSAMPLE)?,
+    })
+}
+
+fn test(matches: &Matches, guesses: &[PhotoGuess; 2], options: &Options) -> Result<TwoView, ReconstructError> {
+    let pixels = |xy: &[[u32; 2]]| xy.iter().map(|p| p.map(f64::from)).collect::<Vec<_>>();
+    let confidence: Vec<f64> = matches.confidence.iter().map(|c| f64::from(*c)).collect();
+    let matched = MatchedPixels {
+        pixels_1: &pixels(&matches.xy1),
+        pixels_2: &pixels(&matches.xy2),
+        confidence: &confidence,
+    };
+    let settings = TwoViewOptions {
+        seed: options.seed,
+        shared_focal: options.shared_intrinsics && guesses[0].size_px == guesses[1].size_px,
+        ..TwoViewOptions::default()
+    };
+    Ok(verify(&matched, guesses, &settings)?)
+}
+
+/// Fewest independent inliers of a pair that is used.
+const MIN_INDEPENDENT_INLIERS: f64 = 15.0;
+
+/// What a pair shows, or why it is dropped.
+fn judge(view: &TwoView) -> Result<&'static str, &'static str> {
+    match view.kind {
+        TwoViewKind::Failed(Failure::TooFewMatches) => Err("fewer than 8 matches"),
+        TwoViewKind::Failed(Failure::NoModel) => Err("no motion of the camera explains the matches"),
+        TwoViewKind::Failed(Failure::NotSignificant) => Err("the matches that agree may be chance"),
+        _ if view.independent_inliers < MIN_INDEPENDENT_INLIERS => Err("too few matches agree"),
+        TwoViewKind::General => Ok("a scene from two places"),
+        TwoViewKind::Planar => Ok("a plane from two places"),
+        TwoViewKind::PureRotation => Ok("a camera that turned in place"),
+    }
+}
+
+fn inliers(matches: &Matches, view: &TwoView) -> Matches {
+    let keep: Vec<usize> = (0..matches.len()).filter(|&m| view.inliers[m]).collect();
+    Matches {
+        xy1: keep.iter().map(|&m| matches.xy1[m]).collect(),
+        xy2: keep.iter().map(|&m| matches.xy2[m]).collect(),
+        confidence: keep.iter().map(|&m| matches.confidence[m]).collect(),
+    }
+}
+
+fn empty_sums(photo: &Photo) -> Result<CanonicalSums, ReconstructError> {
+    let [width, height] = photo.map.network_size.map(|s| s as usize);
+    Ok(CanonicalSums::new(width, height, SUBSAMPLE, RelativeDepth::AverageAngle)?)
+}
+
+fn exif_focal(photo: &Photo) -> Option<(f64, f64)> {
+    let prior = photo.focal_prior?;
+    Some((photo.map.network_focal(prior.focal_px), EXIF_FOCAL_SIGMA))
+}

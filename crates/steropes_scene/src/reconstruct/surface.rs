@@ -1,0 +1,63 @@
+//! From cameras to the dense surface.
+
+use super::ReconstructError;
+use super::cameras::{PlacedGroup, SquareFrame};
+use crate::alignment::{Correction, DenseImage, TrackDepth, clean, dense_depth, dense_for_cameras, dense_images};
+use crate::photo::Photo;
+use steropes_ops::geometry::canonical_view::CanonicalView;
+
+/// A point nearer to a camera than another photo's surface by this share of the depth is seen through.
+const SEEN_THROUGH: f64 = 0.03;
+/// Trust in the network's depth between tracks.
+const CORRECTION: Correction = Correction::Smooth(4.0);
+
+/// Depth, points and confidence of every photo that kept its camera, in the order of the group.
+pub(super) fn dense(group: &PlacedGroup, photos: &[Photo]) -> Result<Vec<DenseImage>, ReconstructError> {
+    let views: Vec<&CanonicalView> = group.views.iter().collect();
+    let Some(tracks) = track_depths(group, photos) else {
+        let mut images = dense_images(&group.aligned, &views)?;
+        clean(&mut images, &group.aligned.cameras, SEEN_THROUGH)?;
+        return Ok(images);
+    };
+    let depths = views
+        .iter()
+        .enumerate()
+        .map(|(i, view)| {
+            let anchors = &group.aligned.anchor_depths[i];
+            let focal = group.aligned.cameras[i].intrinsics.focal_px;
+            dense_depth(view, anchors, group.aligned.base_focals_px[i], focal)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut images: Vec<DenseImage> = dense_for_cameras(&group.cameras, &views, depths, &tracks, CORRECTION)?
+        .into_iter()
+        .map(|(image, _)| image)
+        .collect();
+    // A photo without a camera has no say in what is seen through.
+    for (image, lost) in images.iter_mut().zip(&group.lost) {
+        if lost.is_some() {
+            image.confidence.fill(0.0);
+        }
+    }
+    clean(&mut images, &group.cameras, SEEN_THROUGH)?;
+    Ok(images)
+}
+
+/// The depths of the triangulated points in each photo; `None` without bundle adjustment.
+fn track_depths(group: &PlacedGroup, photos: &[Photo]) -> Option<Vec<Vec<TrackDepth>>> {
+    let bundle = group.bundle.as_ref()?;
+    let mut depths = vec![Vec::new(); group.photos.len()];
+    for point in &bundle.points {
+        for seen in &point.observations {
+            let photo = &photos[group.photos[seen.image]];
+            let pixel = SquareFrame::new(photo).network(seen.pixel).map(|v| v as f32);
+            let inside = pixel.iter().zip(photo.map.network_size).all(|(&v, n)| v >= 0.0 && v <= (n - 1) as f32);
+            let (_, depth) = bundle.cameras[seen.image].project(&point.position);
+            if inside && depth > 0.0 {
+                // A wide angle makes a sure depth.
+                let weight = (point.angle_rad * point.angle_rad) as f32;
+                depths[seen.image].push(TrackDepth { pixel, depth: depth as f32, weight });
+            }
+        }
+    }
+    Some(depths)
+}
