@@ -12,12 +12,6 @@ pub mod pair_graph;
 pub mod photo;
 pub mod reconstruct;
 pub mod two_view;
-mod camera;
-pub mod geometry;
-pub mod two_view;
-pub mod photo;
 pub mod write;
-pub mod matching;
-pub mod pair_graph;
 
 pub use camera::{Camera, Intrinsics};

@@ -1,6 +1,5 @@
 //! The tensor itself.
 
-use crate::dtype::sealed::Stored as _;
 use crate::{DType, Device, DeviceError, Element};
 use half::{bf16, f16};
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 //! A manifest of the networks is an object keyed by case; a manifest of the geometry pipeline has a list
 //! `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
 
-mod dense_alignment;
 mod alignment;
+mod dense_alignment;
 mod files;
 mod geometry;
 mod matching;
@@ -76,17 +76,14 @@ fn run_pipeline(
         let file = TensorFile::open(&folder.join(name), entry)?;
         // One arm per section of the pipeline specification.
         match section {
-            "5.2, 5.3, 5.4" => dense_alignment::run(&file, report)?,
-            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
             "3.1" => matching::nearest(&file, report)?,
             "3.2" => matching::fast(&file, report)?,
             "3.3, 3.4" => matching::correspondences(&file, report)?,
-        match entry["checks_spec"].as_str().unwrap_or_default() {
-            section if alignment::covers(section) => alignment::run(&file, section, report),
-            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
+            "5.2, 5.3, 5.4" => dense_alignment::run(&file, report)?,
             "5.4" => registration::poses(&file, report)?,
             "5.5 (and 5.4 for the 4x4 form)" => registration::point_sets(&file, report)?,
             "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
+            section if alignment::covers(section) => alignment::run(&file, section, report),
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }
