@@ -3,12 +3,15 @@
 //! A manifest of the networks is an object keyed by case; a manifest of the geometry pipeline has a list
 //! `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
 
+mod dense_alignment;
+mod alignment;
 mod files;
 mod geometry;
-mod networks;
-mod photos;
 mod matching;
+mod networks;
 mod pairs;
+mod photos;
+mod registration;
 mod report;
 
 pub use files::TensorFile;
@@ -61,21 +64,29 @@ fn run_pipeline(
 ) -> anyhow::Result<()> {
     for entry in files {
         let name = entry["file"].as_str().context("an entry of `files` has a file name")?;
-        if !name.ends_with(".safetensors") {
-            report.not_built(name);
         let section = entry["checks_spec"].as_str().unwrap_or_default();
         if section == "1" {
             pairs::run(&folder.join(name), report)?;
             continue;
         }
+        if !name.ends_with(".safetensors") {
+            report.not_built(name);
+            continue;
+        }
         let file = TensorFile::open(&folder.join(name), entry)?;
         // One arm per section of the pipeline specification.
-        match entry["checks_spec"].as_str().unwrap_or_default() {
-            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
         match section {
+            "5.2, 5.3, 5.4" => dense_alignment::run(&file, report)?,
+            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
             "3.1" => matching::nearest(&file, report)?,
             "3.2" => matching::fast(&file, report)?,
             "3.3, 3.4" => matching::correspondences(&file, report)?,
+        match entry["checks_spec"].as_str().unwrap_or_default() {
+            section if alignment::covers(section) => alignment::run(&file, section, report),
+            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
+            "5.4" => registration::poses(&file, report)?,
+            "5.5 (and 5.4 for the 4x4 form)" => registration::point_sets(&file, report)?,
+            "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
             section => report.not_built(&format!("{}: section {section}", file.stem())),
         }
     }

@@ -449,7 +449,7 @@ fn every(tensor: &Tensor, step: usize) -> anyhow::Result<Vec<f32>> {
     anyhow::ensure!(step > 0, "the manifest says that this output is not kept");
     let (height, width) = (shape[1], shape[2]);
     let pixel: usize = shape[3..].iter().product();
-    let kept = |row: usize| row / width % height % step == 0 && row % width % step == 0;
+    let kept = |row: usize| (row / width % height).is_multiple_of(step) && (row % width).is_multiple_of(step);
     let pixels = values.chunks_exact(pixel).enumerate().filter(|(row, _)| kept(*row));
     Ok(pixels.flat_map(|(_, values)| values.to_vec()).collect())
 }

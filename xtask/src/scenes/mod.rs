@@ -1,7 +1,7 @@
 //! Photo sets with known cameras, reconstructed by the built program and scored.
 
-mod score;
-mod truth;
+pub mod score;
+pub mod truth;
 
 pub use score::{Estimate, Score, score};
 pub use truth::Truth;

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use steropes_ops::vision::pointmap::{ConfidenceMode, DepthMode};
 
 /// The keyword arguments that a constructor call may have.
+///
+/// `freeze`, `mask_ratio`, `landscape_only` and `patch_embed_cls` have no effect on inference: every image is
+/// processed in its own orientation, which gives the same numbers as turning it to landscape and back.
 const ARGUMENTS: [&str; 22] = [
     "output_mode",
     "head_type",

@@ -12,7 +12,6 @@ use steropes_nn::{Checkpoint, LoadError, Weights};
 use steropes_ops::OpError;
 use steropes_tensor::{Device, Tensor};
 
-const EMBEDDED_NAME: &str = "steropes-tiny";
 const EMBEDDED_CONFIG: &str = include_str!("../../../../models/steropes-tiny/config.json");
 const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../../../models/steropes-tiny/model.safetensors");
 
@@ -62,12 +61,15 @@ pub struct Model {
 }
 
 impl Model {
+    /// The name of the model that is built into the program.
+    pub const EMBEDDED: &'static str = "steropes-tiny";
+
     /// The model that is built into the program.
     ///
     /// # Errors
     /// None on a device that this build supports.
     pub fn embedded(device: &Device) -> Result<Self, ModelError> {
-        Self::from_bytes(EMBEDDED_NAME, EMBEDDED_CONFIG, EMBEDDED_WEIGHTS, device)
+        Self::from_bytes(Self::EMBEDDED, EMBEDDED_CONFIG, EMBEDDED_WEIGHTS, device)
     }
 
     /// The model in a folder with `config.json` and `model.safetensors`, or in a `.safetensors` file with a

@@ -11,8 +11,9 @@ use std::sync::OnceLock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Isa(Kind);
 
+/// The instruction sets by name, for kernels with forms of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -69,6 +70,11 @@ impl Isa {
     /// What a kernel started on this thread runs on: the best, unless [`with_isa`] asks for another.
     pub fn current() -> Self {
         ASKED.get().unwrap_or_else(|| Self::available()[0])
+    }
+
+    /// Which one it is.
+    pub(crate) fn kind(self) -> Kind {
+        self.0
     }
 
     /// A name for reports.

@@ -37,6 +37,7 @@ pub(crate) mod simd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(crate) use isa::Kind;
 pub use isa::{Isa, with_isa};
 pub use peak::{Peak, peak};
 pub use product::Activation;

@@ -51,6 +51,10 @@ impl Lane for F32x4 {
         self * factor + addend
     }
     #[inline(always)]
+    fn fused_mul_add(self, factor: Self, addend: Self) -> Self {
+        each!(|i| self.0[i].mul_add(factor.0[i], addend.0[i]))
+    }
+    #[inline(always)]
     fn max(self, other: Self) -> Self {
         each!(|i| if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] })
     }

@@ -13,6 +13,11 @@ pub(crate) const MAX_TILE_ROWS: usize = 16;
 pub(crate) trait Lane: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
     /// `self * factor + addend`, rounded once where the hardware can.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// `self * factor + addend`, rounded once everywhere, for results that must not depend on the instruction set.
+    #[inline(always)]
+    fn fused_mul_add(self, factor: Self, addend: Self) -> Self {
+        self.mul_add(factor, addend)
+    }
     /// The larger of each pair. A NaN in `other` comes through.
     fn max(self, other: Self) -> Self;
     /// The smaller of each pair. A NaN in `other` comes through.

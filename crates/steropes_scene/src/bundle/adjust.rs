@@ -682,3 +682,241 @@ impl Reduced {
         -self.slope.dot(step)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::synthetic::{Random, Scene};
+    use nalgebra::UnitQuaternion;
+
+    const OPTIONS: AdjustOptions = AdjustOptions {
+        noise_px: 0.7,
+        loss: Loss::Cauchy { scale: 1.5 },
+        free: FreeIntrinsics { focal: true, center: true, radial: true },
+        depth_sigma: Some(0.1),
+        max_iterations: 60,
+        tolerance: 1e-10,
+    };
+
+    /// Four photos in two groups, every kind of prior, points seen by two to four of them, `noise_px` of noise.
+    fn problem(noise_px: f64) -> Problem {
+        let scene = Scene::orbit(8);
+        let mut random = Random(21);
+        let cameras: Vec<LensCamera> = (1..5).map(|i| LensCamera::new(&scene.cameras[i])).collect();
+        let mut problem = Problem {
+            fixed_pose: vec![true, false, false, false],
+            group: vec![0, 1, 0, 1],
+            focal_prior: vec![Some(FocalPrior { focal_px: 325.0, sigma: 0.02 }), None, None, None],
+            center_prior_px: cameras.iter().map(|c| c.center_px + Vector2::new(0.5, -0.3)).collect(),
+            points: Vec::new(),
+            starts: vec![0],
+            observations: Vec::new(),
+            rotations: vec![RelativeRotation {
+                images: [1, 3],
+                b_from_a: UnitQuaternion::from_rotation_matrix(
+                    &(cameras[3].rotation * cameras[1].rotation.inverse()),
+                ) * UnitQuaternion::from_scaled_axis(Vector3::new(0.01, -0.02, 0.005)),
+                sigma_rad: 0.01,
+            }],
+            cameras,
+        };
+        while problem.points.len() < 40 {
+            let pixel = [random.uniform() * 383.0, random.uniform() * 287.0];
+            let Some(point) = scene.surface(2, pixel) else { continue };
+            let count = 2 + problem.points.len() % 3;
+            for camera in 0..count {
+                let at = problem.cameras[camera].project(&point).unwrap();
+                let off = Vector2::new(random.normal(), random.normal()) * noise_px;
+                let depth = problem.cameras[camera].to_camera_frame(&point).z;
+                problem.observations.push(ProblemObservation {
+                    camera,
+                    pixel: at + off,
+                    weight: 0.5 + random.uniform(),
+                    depth: (camera == 1).then_some(depth * (1.0 + 0.1 * noise_px * random.normal())),
+                });
+            }
+            problem.points.push(point);
+            problem.starts.push(problem.observations.len());
+        }
+        problem
+    }
+
+    /// The problem after a change of all its variables: cameras and lenses as in [`Columns`], then points.
+    fn changed(problem: &Problem, columns: &Columns, change: &DVector<f64>) -> Problem {
+        let mut out = problem.clone();
+        for (i, camera) in out.cameras.iter_mut().enumerate() {
+            if columns.pose[i] != KEPT {
+                *camera = camera.moved(&Vector6::from(change.fixed_rows::<6>(columns.pose[i])));
+            }
+            let lens = change.fixed_rows::<4>(columns.lens[i]);
+            camera.focal_px *= lens[0].exp();
+            camera.center_px += Vector2::new(lens[1], lens[2]);
+            camera.radial += lens[3];
+        }
+        for (i, point) in out.points.iter_mut().enumerate() {
+            *point += change.fixed_rows::<3>(columns.count + 3 * i);
+        }
+        out
+    }
+
+    /// All residuals over their standard deviations, with the loss that each group of them has.
+    fn residuals(problem: &Problem, options: &AdjustOptions) -> Vec<(Vec<f64>, Loss)> {
+        let mut out = Vec::new();
+        for i in 0..problem.points.len() {
+            for o in problem.observations_of(i) {
+                let camera = &problem.cameras[o.camera];
+                let off = (camera.project(&problem.points[i]).unwrap() - o.pixel) * o.weight.sqrt() / options.noise_px;
+                out.push((vec![off.x, off.y], options.loss));
+                if let (Some(depth), Some(sigma)) = (o.depth, options.depth_sigma) {
+                    let z = camera.to_camera_frame(&problem.points[i]).z;
+                    out.push((vec![(z / depth).ln() / sigma], PRIOR_LOSS));
+                }
+            }
+        }
+        for (i, camera) in problem.cameras.iter().enumerate() {
+            if let Some(prior) = problem.focal_prior[i] {
+                out.push((vec![(camera.focal_px / prior.focal_px).ln() / prior.sigma], Loss::Squared));
+            }
+            // The spread of the principal point follows the focal length, but its step does not.
+            let off = (camera.center_px - problem.center_prior_px[i]) / (CENTER_SIGMA * 330.0);
+            out.push((vec![off.x, off.y], Loss::Squared));
+            out.push((vec![camera.radial / RADIAL_SIGMA], Loss::Squared));
+        }
+        for link in &problem.rotations {
+            let [a, b] = link.images;
+            let off = link.residual(&problem.cameras[a].rotation, &problem.cameras[b].rotation).value;
+            out.push(((off / link.sigma_rad).iter().copied().collect(), PRIOR_LOSS));
+        }
+        out
+    }
+
+    #[test]
+    fn the_step_is_that_of_the_dense_normal_equations() {
+        let problem = problem(1.5);
+        let columns = Columns::new(&problem, OPTIONS.free, &problem.fixed_pose);
+        let (damping, count) = (0.01, columns.count + 3 * problem.points.len());
+        let now = residuals(&problem, &OPTIONS);
+        let cost: f64 = now
+            .iter()
+            .map(|(r, loss)| loss.value_and_weight(r.iter().map(|v| v * v).sum()).0)
+            .sum();
+        assert!((cost - problem.cost(&OPTIONS)).abs() < 1e-9 * cost, "{cost}");
+        let slopes: Vec<Vec<(Vec<f64>, Loss)>> = (0..2 * count)
+            .map(|k| {
+                let mut change = DVector::zeros(count);
+                change[k / 2] = if k % 2 == 0 { 1e-6 } else { -1e-6 };
+                residuals(&changed(&problem, &columns, &change), &OPTIONS)
+            })
+            .collect();
+        let mut square = DMatrix::zeros(count, count);
+        let mut slope = DVector::zeros(count);
+        for (i, (values, loss)) in now.iter().enumerate() {
+            let weight = loss.value_and_weight(values.iter().map(|v| v * v).sum()).1;
+            for (j, value) in values.iter().enumerate() {
+                let by = DVector::from_fn(count, |k, _| {
+                    (slopes[2 * k][i].0[j] - slopes[2 * k + 1][i].0[j]) / 2e-6
+                });
+                square.ger(weight, &by, &by, 1.0);
+                slope.axpy(weight * value, &by, 1.0);
+            }
+        }
+        for k in 0..count {
+            square[(k, k)] *= 1.0 + damping;
+        }
+        let want = -square.cholesky().unwrap().solve(&slope);
+        let step = columns.reduced_system(&problem, &OPTIONS, damping).step(damping).unwrap();
+        let largest = want.amax();
+        for k in 0..columns.count {
+            assert!((step[k] - want[k]).abs() < 1e-5 * largest, "{k}: {} {}", step[k], want[k]);
+        }
+        let mut entries = Vec::new();
+        for i in 0..problem.points.len() {
+            columns.entries_of::<10>(&problem, &OPTIONS, i, &mut entries);
+            let got = point_step(&entries, damping, &step);
+            let want = want.fixed_rows::<3>(columns.count + 3 * i);
+            assert!((got - want).norm() < 1e-5 * largest, "point {i}: {got} {want}");
+        }
+    }
+
+    #[test]
+    fn exact_data_bring_everything_back() {
+        let truth = problem(0.0);
+        let mut random = Random(5);
+        let mut off = truth.clone();
+        off.rotations.clear();
+        off.focal_prior = vec![None; 4];
+        off.center_prior_px = truth.cameras.iter().map(|c| c.center_px).collect();
+        for camera in &mut off.cameras[1..] {
+            let twist = Vector6::from_fn(|_, _| 0.05 * random.normal());
+            *camera = camera.moved(&twist);
+        }
+        for camera in &mut off.cameras {
+            camera.focal_px *= 1.08;
+        }
+        for point in &mut off.points {
+            *point += random.direction() * 0.2;
+        }
+        let kept = off.cameras[0];
+        let free = FreeIntrinsics { focal: true, center: false, radial: false };
+        let options = AdjustOptions { free, loss: Loss::Huber { scale: 50.0 }, ..OPTIONS };
+        let summary = adjust(&mut off, &options).unwrap();
+        assert!(summary.converged && summary.cost_after < 1e-9 * summary.cost_before, "{summary:?}");
+        for (got, want) in off.cameras.iter().zip(&truth.cameras) {
+            let turn = (got.rotation.matrix() - want.rotation.matrix()).norm().to_degrees();
+            assert!(turn < 1e-3 && (got.center() - want.center()).norm() < 1e-3, "{turn}");
+            assert!((got.focal_px - want.focal_px).abs() < 0.01);
+        }
+        assert_eq!((kept.rotation, kept.translation), (off.cameras[0].rotation, off.cameras[0].translation));
+    }
+
+    #[test]
+    fn without_depths_the_size_of_the_scene_stays() {
+        let mut problem = problem(1.0);
+        let about = problem.cameras[0].center();
+        let spread = |p: &Problem| -> f64 {
+            p.cameras.iter().map(|c| (c.center() - about).norm_squared()).sum::<f64>().sqrt()
+        };
+        let before = spread(&problem);
+        let cost = adjust(&mut problem, &AdjustOptions { depth_sigma: None, ..OPTIONS }).unwrap();
+        assert!(cost.cost_after < cost.cost_before);
+        assert!((spread(&problem) / before - 1.0).abs() < 0.02, "{} {before}", spread(&problem));
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let run = |threads: usize| {
+            let mut problem = problem(1.5);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| adjust(&mut problem, &OPTIONS)).unwrap();
+            (problem.cameras, problem.points)
+        };
+        assert_eq!(run(1), run(3));
+    }
+
+    #[test]
+    fn bad_arguments_are_refused() {
+        let refused = |change: &dyn Fn(&mut Problem, &mut AdjustOptions), part: &str| {
+            let (mut problem, mut options) = (problem(1.0), OPTIONS);
+            change(&mut problem, &mut options);
+            let error = adjust(&mut problem, &options).unwrap_err().to_string();
+            assert!(error.starts_with("adjust: `") && error.contains(part), "{error}");
+        };
+        refused(&|p, _| p.fixed_pose.truncate(3), "fixed_pose` must have 4 entries, got 3");
+        refused(&|p, _| p.group.truncate(3), "group");
+        refused(&|p, _| p.group[1] = 4, "group` must be below 4, got 4");
+        refused(&|p, _| p.focal_prior.truncate(3), "focal_prior");
+        refused(&|p, _| p.center_prior_px.truncate(3), "center_prior_px");
+        refused(&|p, _| p.starts.truncate(3), "starts");
+        refused(&|p, _| p.starts[0] = 1, "observations");
+        refused(&|p, _| p.observations.truncate(3), "observations");
+        refused(&|p, _| p.observations[5].camera = 9, "observations.camera` must be below 4, got 9");
+        refused(&|p, _| p.rotations[0].images[1] = 9, "rotations.images");
+        refused(&|p, _| p.rotations[0].sigma_rad = 0.0, "rotations.sigma_rad");
+        refused(&|p, _| p.focal_prior[0] = Some(FocalPrior { focal_px: 0.0, sigma: 1.0 }), "focal_px");
+        refused(&|p, _| p.focal_prior[0] = Some(FocalPrior { focal_px: 1.0, sigma: 0.0 }), "sigma");
+        refused(&|_, o| o.noise_px = f64::NAN, "noise_px");
+        refused(&|_, o| o.loss = Loss::SoftL1 { scale: 0.0 }, "loss.scale");
+        refused(&|_, o| o.depth_sigma = Some(-1.0), "depth_sigma");
+        refused(&|_, o| o.tolerance = -1.0, "tolerance");
+    }
+}

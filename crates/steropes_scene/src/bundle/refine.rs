@@ -480,8 +480,8 @@ impl<'a> Work<'a> {
             loss: Loss::Cauchy { scale: self.options.loss_scale },
             free: self.options.free,
             depth_sigma: self.depth_sigma(),
-            max_iterations: 25,
-            tolerance: 1e-5,
+            max_iterations: 40,
+            tolerance: 1e-6,
         }
     }
 

@@ -152,3 +152,74 @@ fn settled(
     }
     camera
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::synthetic::{Random, Scene};
+
+    fn seen() -> (LensCamera, Vec<Vector3<f64>>, Vec<Vector2<f64>>) {
+        let scene = Scene::orbit(8);
+        let camera = LensCamera::new(&scene.cameras[3]);
+        let mut random = Random(9);
+        let (mut points, mut pixels) = (Vec::new(), Vec::new());
+        for _ in 0..300 {
+            let pixel = [random.uniform() * 383.0, random.uniform() * 287.0];
+            let Some(point) = scene.surface(3, pixel) else { continue };
+            let noisy = pixel.map(|v| v + 0.5 * random.normal());
+            let wrong = [random.uniform() * 383.0, random.uniform() * 287.0];
+            points.push(point);
+            pixels.push(Vector2::from(if random.uniform() < 0.3 { wrong } else { noisy }));
+        }
+        (camera, points, pixels)
+    }
+
+    #[test]
+    fn converges_from_thirty_degrees_with_a_third_of_wrong_pixels() {
+        let (camera, points, pixels) = seen();
+        for seed in 0..5 {
+            let mut random = Random(seed);
+            let mut twist = Vector6::zeros();
+            twist.fixed_rows_mut::<3>(0).copy_from(&(random.direction() * 30.0f64.to_radians()));
+            twist.fixed_rows_mut::<3>(3).copy_from(&(random.direction() * 0.8));
+            let mut start = camera.moved(&twist);
+            start.focal_px *= 1.1;
+            let options = ResectOptions { free_focal: true, ..ResectOptions::default() };
+            let got = resect(&start, &points, &pixels, &options).unwrap();
+            let off = (got.camera.rotation.matrix() - camera.rotation.matrix()).norm().to_degrees();
+            assert!(off < 0.2, "{off} degrees from seed {seed}");
+            assert!((got.camera.focal_px / camera.focal_px - 1.0).abs() < 0.01);
+            assert!(got.median_error_px < 1.5);
+            let agreeing = got.agrees.iter().filter(|&&a| a).count() as f64 / points.len() as f64;
+            assert!((0.6..0.8).contains(&agreeing), "{agreeing}");
+        }
+    }
+
+    #[test]
+    fn the_focal_length_is_held_unless_free() {
+        let (mut camera, points, pixels) = seen();
+        camera.focal_px *= 1.05;
+        let got = resect(&camera, &points, &pixels, &ResectOptions::default()).unwrap();
+        assert_eq!(got.camera.focal_px, camera.focal_px);
+    }
+
+    #[test]
+    fn bad_arguments_are_refused() {
+        let (camera, mut points, pixels) = seen();
+        let standard = ResectOptions::default();
+        let refused = |got: Result<Resection, BundleError>, part: &str| {
+            let error = got.unwrap_err().to_string();
+            assert!(error.starts_with("resect: `") && error.contains(part), "{error}");
+        };
+        refused(resect(&camera, &points, &pixels[1..], &standard), "pixels");
+        refused(resect(&camera, &points[..3], &pixels[..3], &standard), "at least 4 points, got 3");
+        let no_focal = LensCamera { focal_px: 0.0, ..camera };
+        refused(resect(&no_focal, &points, &pixels, &standard), "focal_px");
+        let bad = ResectOptions { noise_px: 0.0, ..standard };
+        refused(resect(&camera, &points, &pixels, &bad), "noise_px");
+        let bad = ResectOptions { agreement: -1.0, ..standard };
+        refused(resect(&camera, &points, &pixels, &bad), "agreement");
+        points[7].y = f64::NAN;
+        refused(resect(&camera, &points, &pixels, &standard), "finite");
+    }
+}

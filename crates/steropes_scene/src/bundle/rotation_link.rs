@@ -30,7 +30,8 @@ impl RelativeRotation {
     /// right by `exp(-w)`, and `log(exp(x) E) = log E + Jl^-1 x`, `log(E exp(x)) = log E + Jr^-1 x`.
     pub(super) fn residual(&self, a: &Rotation3<f64>, b: &Rotation3<f64>) -> RotationResidual {
         let measured = self.b_from_a.to_rotation_matrix();
-        let value = (measured * a * b.inverse()).scaled_axis();
+        // Through a quaternion: the angle from the trace of a matrix is lost near zero.
+        let value = UnitQuaternion::from_rotation_matrix(&(measured * a * b.inverse())).scaled_axis();
         let left = left_jacobian_inverse(&value);
         RotationResidual { value, by_a: left * measured.matrix(), by_b: -left.transpose() }
     }

@@ -590,3 +590,135 @@ fn agreed_pixels(
     let solution = matrix.cholesky()?.solve(&right);
     Some((0..n).map(|i| Vector2::new(solution[2 * i], solution[2 * i + 1])).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::synthetic::Random;
+
+    fn matched(a: [f32; 2], b: [f32; 2], confidence: f32) -> PixelMatch {
+        PixelMatch { pixels: [a, b], confidence }
+    }
+
+    fn all_count() -> TrackOptions {
+        TrackOptions { min_support: 0.0, ..TrackOptions::default() }
+    }
+
+    /// Photo coordinates of a plane point: an affine map per photo.
+    fn seen(photo: usize, point: Vector2<f64>) -> Vector2<f64> {
+        let maps = [
+            (Matrix2::identity(), Vector2::new(10.0, 20.0)),
+            (Matrix2::new(1.3, 0.2, -0.1, 0.8), Vector2::new(15.0, 5.0)),
+            (Matrix2::new(0.7, -0.3, 0.25, 1.2), Vector2::new(60.0, -10.0)),
+        ];
+        maps[photo].0 * point + maps[photo].1
+    }
+
+    /// All three pairs match the same plane, each from its own anchors, 3 pixels around the same nodes.
+    fn plane_matches() -> Vec<PairMatches> {
+        let mut random = Random(3);
+        [[0, 1], [1, 2], [0, 2]]
+            .iter()
+            .map(|&images| {
+                let mut matches = Vec::new();
+                for node in 0..400 {
+                    let near = Vector2::new(f64::from(node % 20), f64::from(node / 20)) * 12.0;
+                    let point = near + Vector2::new(random.uniform(), random.uniform()) * 1.5;
+                    let pixel = |photo: usize| <[f64; 2]>::from(seen(photo, point)).map(|v| v as f32);
+                    matches.push(matched(pixel(images[0]), pixel(images[1]), 1.0));
+                }
+                PairMatches { images, matches }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn merging_pixels_costs_no_accuracy_on_a_slanted_plane() {
+        let options = TrackOptions { merge_radius_px: 3.0, min_length: 3, ..all_count() };
+        let tracks = build_tracks(3, &plane_matches(), &options).unwrap();
+        assert!(tracks.len() > 380, "{:?}", tracks.statistics());
+        let back = |pixel: [f64; 2]| Vector2::from(pixel) - Vector2::new(10.0, 20.0);
+        for track in tracks.iter() {
+            let point = back(track[0].pixel);
+            for o in track {
+                let off = (seen(o.image, point) - Vector2::from(o.pixel)).norm();
+                assert!(off < 0.15, "{off} in {track:?}");
+            }
+        }
+        let exact = TrackOptions { merge_radius_px: 0.0, ..options };
+        assert_eq!(build_tracks(3, &plane_matches(), &exact).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_track_has_one_pixel_per_photo_and_keeps_its_surest_matches() {
+        let pairs = [
+            PairMatches { images: [0, 1], matches: vec![matched([5.0, 5.0], [50.0, 5.0], 3.0)] },
+            PairMatches { images: [1, 2], matches: vec![matched([50.0, 5.0], [90.0, 9.0], 2.0)] },
+            PairMatches { images: [0, 2], matches: vec![matched([30.0, 5.0], [90.0, 9.0], 1.0)] },
+        ];
+        let tracks = build_tracks(3, &pairs, &all_count()).unwrap();
+        assert_eq!(tracks.len(), 1);
+        let pixels: Vec<[f64; 2]> =
+            tracks.track(0).iter().map(|o| o.pixel.map(|v| (v * 1e6).round() / 1e6)).collect();
+        assert_eq!(pixels, [[5.0, 5.0], [50.0, 5.0], [90.0, 9.0]]);
+        assert_eq!((tracks.statistics().conflicts, tracks.statistics().matches), (1, 3));
+        assert_eq!(tracks.statistics().histogram, [0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn matches_that_stand_alone_are_left_out() {
+        let mut pairs = plane_matches();
+        let mut random = Random(4);
+        for m in pairs[0].matches.iter_mut().step_by(5) {
+            m.pixels[1] = [random.uniform() as f32 * 250.0, random.uniform() as f32 * 250.0];
+        }
+        let tracks = build_tracks(3, &pairs, &TrackOptions::default()).unwrap();
+        let lonely = tracks.statistics().lonely;
+        assert!((80..100).contains(&lonely), "{lonely} of 80 wrong ones");
+        let all = build_tracks(3, &pairs, &all_count()).unwrap();
+        assert_eq!(all.statistics().lonely, 0);
+    }
+
+    #[test]
+    fn order_of_pairs_does_not_matter() {
+        let pairs = plane_matches();
+        let turned: Vec<PairMatches> = pairs.iter().rev().cloned().collect();
+        let (a, b) = (
+            build_tracks(3, &pairs, &TrackOptions::default()).unwrap(),
+            build_tracks(3, &turned, &TrackOptions::default()).unwrap(),
+        );
+        assert_eq!(a.statistics().histogram, b.statistics().histogram);
+    }
+
+    #[test]
+    fn confidence_weighs_where_asked() {
+        let pairs = [PairMatches { images: [0, 1], matches: vec![matched([5.0, 5.0], [50.0, 5.0], 4.0)] }];
+        let options = TrackOptions { confidence_power: 0.5, ..all_count() };
+        assert_eq!(build_tracks(2, &pairs, &options).unwrap().track(0)[0].weight, 2.0);
+        assert_eq!(build_tracks(2, &pairs, &all_count()).unwrap().track(0)[0].weight, 1.0);
+    }
+
+    #[test]
+    fn bad_arguments_are_refused() {
+        let pair = |a: usize, b: usize, m: PixelMatch| [PairMatches { images: [a, b], matches: vec![m] }];
+        let good = matched([5.0, 5.0], [50.0, 5.0], 1.0);
+        let refused = |pairs: &[PairMatches], options: TrackOptions, part: &str| {
+            let error = build_tracks(2, pairs, &options).unwrap_err().to_string();
+            assert!(error.starts_with("build_tracks: `") && error.contains(part), "{error}");
+        };
+        let standard = TrackOptions::default();
+        refused(&pair(0, 2, good), standard, "pairs.images` must be below 2, got 2");
+        refused(&pair(1, 1, good), standard, "two different photos, got 1 twice");
+        refused(&pair(0, 1, matched([f32::NAN, 0.0], [0.0; 2], 1.0)), standard, "pixels");
+        refused(&pair(0, 1, matched([0.0; 2], [2e6, 0.0], 1.0)), standard, "pixels");
+        refused(&pair(0, 1, matched([0.0; 2], [0.0; 2], -1.0)), standard, "confidence");
+        refused(&pair(0, 1, matched([0.0; 2], [0.0; 2], f32::INFINITY)), standard, "confidence");
+        let good = pair(0, 1, good);
+        refused(&good, TrackOptions { merge_radius_px: -1.0, ..standard }, "merge_radius_px");
+        refused(&good, TrackOptions { min_length: 1, ..standard }, "min_length");
+        refused(&good, TrackOptions { agreement_px: 0.0, ..standard }, "agreement_px");
+        refused(&good, TrackOptions { min_support: f64::NAN, ..standard }, "min_support");
+        refused(&good, TrackOptions { confidence_power: -0.5, ..standard }, "confidence_power");
+        assert!(build_tracks(2, &[], &standard).unwrap().is_empty());
+    }
+}

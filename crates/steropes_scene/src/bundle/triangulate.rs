@@ -247,3 +247,83 @@ pub(super) fn widest_angle(
     }
     widest
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::synthetic::Scene;
+
+    const OPTIONS: TriangulateOptions = TriangulateOptions { max_error_px: 2.0, min_angle_rad: 0.01 };
+
+    fn cameras() -> Vec<LensCamera> {
+        Scene::orbit(8).cameras.iter().map(LensCamera::new).collect()
+    }
+
+    fn track(cameras: &[LensCamera], images: &[usize], point: &Vector3<f64>) -> Vec<Observation> {
+        images
+            .iter()
+            .map(|&image| {
+                let pixel = cameras[image].project(point).unwrap().into();
+                Observation { image, pixel, weight: 1.0, depth: None }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn exact_rays_meet_and_wrong_ones_are_named() {
+        let (cameras, point) = (cameras(), Vector3::new(0.3, -0.2, 0.5));
+        let mut seen = track(&cameras, &[0, 1, 2, 4, 5], &point);
+        seen[2].pixel[0] += 40.0;
+        seen[4].pixel[1] -= 25.0;
+        let got = triangulate_track(&cameras, &seen, &OPTIONS).unwrap();
+        assert!((got.point - point).norm() < 1e-8, "{}", got.point);
+        assert_eq!(got.agrees, [true, true, false, true, false]);
+        let directions = [0, 1, 4].map(|i| (cameras[i].center() - point).normalize());
+        assert!((got.angle_rad - directions[0].angle(&directions[2])).abs() < 1e-8);
+    }
+
+    #[test]
+    fn the_least_squares_point_is_found() {
+        let (cameras, point) = (cameras(), Vector3::new(0.3, -0.2, 0.5));
+        let mut seen = track(&cameras, &[1, 2, 3], &point);
+        seen[0].pixel[1] += 1.0;
+        seen[2].pixel[0] -= 0.7;
+        let got = triangulate_track(&cameras, &seen, &OPTIONS).unwrap().point;
+        let cost = |p: &Vector3<f64>| cut_off_cost(&cameras, &seen, p, 1e9);
+        for step in [Vector3::x(), Vector3::y(), Vector3::z()] {
+            assert!(cost(&(got + step * 1e-4)) > cost(&got) && cost(&(got - step * 1e-4)) > cost(&got));
+        }
+    }
+
+    #[test]
+    fn points_behind_cameras_and_parallel_rays_are_refused() {
+        let cameras = cameras();
+        let mut seen = track(&cameras, &[0, 1], &Vector3::new(0.0, 0.0, 0.5));
+        // Rays that leave each other meet behind the cameras.
+        seen[0].pixel[0] += 300.0;
+        seen[1].pixel[0] -= 300.0;
+        assert!(triangulate_track(&cameras, &seen, &OPTIONS).is_none());
+        let still = track(&cameras, &[0, 1], &Vector3::new(0.0, 0.0, 0.5));
+        let same_place = [cameras[0], cameras[0]];
+        assert!(triangulate_track(&same_place, &still, &OPTIONS).is_none());
+        let strict = TriangulateOptions { min_angle_rad: 1.5, ..OPTIONS };
+        assert!(triangulate_track(&cameras, &still, &OPTIONS).is_some());
+        assert!(triangulate_track(&cameras, &still, &strict).is_none());
+        assert!(triangulate_track(&cameras, &still[..1], &OPTIONS).is_none());
+    }
+
+    #[test]
+    fn the_sweep_finds_the_depth_and_never_leaves_the_front() {
+        let (cameras, point) = (cameras(), Vector3::new(0.3, -0.2, 0.5));
+        let mut seen = track(&cameras, &[1, 2, 3], &point);
+        let swept = swept_point(&cameras, &seen, 10.0).unwrap();
+        let distance = (cameras[1].center() - point).norm();
+        assert!((swept - point).norm() < 0.01 * distance, "{swept}");
+        seen[0].pixel[0] += 150.0;
+        seen[1].pixel[0] -= 150.0;
+        seen[2].pixel[0] -= 150.0;
+        let swept = swept_point(&cameras, &seen, 10.0).unwrap();
+        let in_front = |i: usize| cameras[i].project(&swept).is_some();
+        assert!((1..4).filter(|&i| in_front(i)).count() >= 2);
+    }
+}

@@ -3,7 +3,7 @@
 use super::loss::Problem;
 use super::parameters::Parameters;
 use super::{AlignError, Edge};
-use crate::geometry::focal::{FocalMode, estimate_focal};
+use crate::geometry::focal::{FocalRange, weiszfeld};
 use crate::geometry::pnp::{PnpOptions, fast_pnp};
 use crate::geometry::procrustes::{ScaleMode, procrustes};
 use nalgebra::{Isometry3, Point3, Similarity3};
@@ -156,8 +156,11 @@ impl<'a> Placement<'a> {
         let edge = &self.edges[e];
         let [width, height] = self.problem.size(edge.first);
         let center = [width as f64 / 2.0, height as f64 / 2.0];
-        self.focals[edge.first]
-            .get_or_insert_with(|| estimate_focal(&edge.points_first, width, center, FocalMode::Weiszfeld));
+        if self.focals[edge.first].is_none() {
+            // A map without a focal length leaves the question to the image's other edges.
+            let found = weiszfeld(edge.points_first.as_flattened(), [width, height], center, FocalRange::ALL);
+            self.focals[edge.first] = found.ok();
+        }
     }
 
     fn fill_focals(&mut self, scores: &[f64]) {

@@ -66,6 +66,12 @@ pub enum AlignError {
         /// An image that cannot be reached.
         image: usize,
     },
+    /// A map has no focal length.
+    #[error("the points of image {image} fit no focal length")]
+    NoFocal {
+        /// The image.
+        image: usize,
+    },
     /// The pair viewer needs the two pairs (0, 1) and (1, 0).
     #[error("two images need exactly the pairs (0, 1) and (1, 0)")]
     NotAPair,

@@ -3,7 +3,7 @@
 use super::initialise::edge_score;
 use super::{AlignError, Edge};
 use crate::Intrinsics;
-use crate::geometry::focal::{FocalMode, estimate_focal};
+use crate::geometry::focal::{FocalRange, weiszfeld};
 use crate::geometry::pnp::{PnpOptions, pnp};
 use nalgebra::{Isometry3, Point3};
 
@@ -31,7 +31,8 @@ const PNP: PnpOptions = PnpOptions { seed: 0, max_iterations: 200, threshold_px:
 /// Focal lengths come from each image's own map, the relative pose from PnP on the other image's prediction.
 ///
 /// # Errors
-/// [`AlignError::NotAPair`] if the edges are not these two, [`AlignError::Pixels`] if a map does not fit its image.
+/// [`AlignError::NotAPair`] if the edges are not these two, [`AlignError::Pixels`] if a map does not fit its image,
+/// [`AlignError::NoFocal`] if a map is no picture of a scene.
 ///
 /// # Source
 /// arXiv:2312.14132, section 3.3; written from the description.
@@ -55,8 +56,11 @@ pub fn view_pair(sizes: [[usize; 2]; 2], edges: &[Edge]) -> Result<PairView, Ali
         }
     }
     let centers = sizes.map(|[w, h]| [w as f64 / 2.0, h as f64 / 2.0]);
-    let focals_px = [0, 1]
-        .map(|i| estimate_focal(&own[i].points_first, sizes[i][0], centers[i], FocalMode::Weiszfeld));
+    let focal = |i: usize| {
+        weiszfeld(own[i].points_first.as_flattened(), sizes[i], centers[i], FocalRange::ALL)
+            .map_err(|_| AlignError::NoFocal { image: i })
+    };
+    let focals_px = [focal(0)?, focal(1)?];
     let edge_confidence = own.map(edge_score);
     let reference = usize::from(edge_confidence[1] > edge_confidence[0]);
     let other = 1 - reference;

@@ -96,9 +96,10 @@ pub(super) fn center_slope() -> f64 {
     CENTER_STEP_PX
 }
 
-/// Derivative of a translation with respect to its signed-log parameter.
+/// Derivative of a translation with respect to its signed-log parameter. A parameter of exactly 0 stays 0: so the
+/// published program holds the first camera at the origin of the world.
 pub(super) fn translation_slope(parameter: f64) -> f64 {
-    parameter.abs().exp()
+    if parameter == 0.0 { 0.0 } else { parameter.abs().exp() }
 }
 
 fn rotation(xyzw: &[f64]) -> UnitQuaternion<f64> {

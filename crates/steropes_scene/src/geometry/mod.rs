@@ -10,3 +10,6 @@ pub mod transform;
 
 pub use error::GeometryError;
 pub(crate) use error::{check_finite, check_length, check_weights};
+//! Estimates of single cameras and poses from points.
+
+pub mod focal;

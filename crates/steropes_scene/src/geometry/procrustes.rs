@@ -1,7 +1,8 @@
 //! The similarity that moves one point set onto another.
 
 use super::error::{GeometryError, check_finite, check_length, check_weights};
-use nalgebra::{Isometry3, Matrix3, Rotation3, Similarity3, Translation3, UnitQuaternion, Vector3};
+use super::transform::median_center_distance;
+use nalgebra::{Isometry3, Matrix3, Point3, Rotation3, Similarity3, Translation3, UnitQuaternion, Vector3};
 
 /// Whether [`procrustes`] may change the size of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,29 @@ pub(crate) fn nearest_rotation(m: &Matrix3<f64>) -> (UnitQuaternion<f64>, f64) {
     (UnitQuaternion::from_rotation_matrix(&rotation), svd.singular_values.dot(&d))
 }
 
+/// The similarity that moves one set of camera poses (world_from_camera) onto another: [`procrustes`] over the camera
+/// centres and, so that centres on a line or in one place do not leave the turn free, the points a little in front of
+/// them: at a hundredth of the set's own median distance between centres along the optical axis.
+///
+/// # Errors
+/// As [`procrustes`]; also for fewer than two poses, and for sets whose centres lie in one place.
+pub fn align_poses(
+    source: &[Isometry3<f64>],
+    target: &[Isometry3<f64>],
+) -> Result<Similarity3<f64>, GeometryError> {
+    const OP: &str = "align_poses";
+    check_length(OP, "target", target.len(), source.len())?;
+    let points = |poses: &[Isometry3<f64>], argument| {
+        let ahead = 0.01 * median_center_distance(poses);
+        if !(ahead > 0.0) {
+            return Err(GeometryError::argument(OP, argument, "at two places or more", "no distance"));
+        }
+        let ahead = poses.iter().map(|p| (p * Point3::new(0.0, 0.0, ahead)).into());
+        Ok(poses.iter().map(|p| p.translation.vector.into()).chain(ahead).collect::<Vec<[f64; 3]>>())
+    };
+    procrustes(&points(source, "source")?, &points(target, "target")?, None, ScaleMode::Free)
+}
+
 /// The weighted mean of `|target - S source|^2`, the quantity that [`procrustes`] minimises.
 pub fn weighted_mean_square(
     similarity: &Similarity3<f64>,
@@ -184,6 +208,29 @@ mod tests {
         let got = procrustes(&x, &y, Some(&weights), ScaleMode::Free).unwrap();
         assert!(difference(&got, &s) < 1e-9);
         assert_eq!(procrustes(&x, &y, None, ScaleMode::Fixed).unwrap().scaling(), 1.0);
+    }
+
+    #[test]
+    fn poses_on_a_line_align_with_their_turn() {
+        let s = truth(11);
+        let poses: Vec<_> = (0..4)
+            .map(|i| {
+                let x = f64::from(i);
+                Isometry3::new(Vector3::new(x, 2.0 * x, -x), Vector3::new(0.1 * x, 0.3, -0.2 * x))
+            })
+            .collect();
+        let moved: Vec<_> = poses
+            .iter()
+            .map(|p| {
+                let center = s.transform_point(&p.translation.vector.into());
+                Isometry3::from_parts(center.coords.into(), s.isometry.rotation * p.rotation)
+            })
+            .collect();
+        assert!(difference(&align_poses(&poses, &moved).unwrap(), &s) < 1e-8);
+        assert!(align_poses(&poses, &moved[..3]).is_err());
+        let still = [Isometry3::identity(); 3];
+        let message = align_poses(&still, &still).unwrap_err().to_string();
+        assert_eq!(message, "align_poses: `source` must be at two places or more, got no distance");
     }
 
     #[test]

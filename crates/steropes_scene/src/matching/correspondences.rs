@@ -88,6 +88,22 @@ pub fn merge_correspondences(pixels_1: &[u32], pixels_2: &[u32]) -> MergedPixels
 /// # Source
 /// Symmetric matching of MASt3R-SfM, arXiv:2409.19152, section 3; written from a specification.
 pub fn extract_correspondences(frames: &[FrameMaps<'_>], subsample: usize) -> Result<Matches, OpError> {
+    symmetric(frames, Metric::Dot, subsample)
+}
+
+/// As [`extract_correspondences`], with points in space in place of descriptors: nearest are those with the least
+/// distance. For networks that have no descriptors.
+///
+/// # Errors
+/// As [`extract_correspondences`].
+///
+/// # Source
+/// DUSt3R, arXiv:2312.14132, section 3.3 (point matching); written from the description.
+pub fn extract_point_correspondences(frames: &[FrameMaps<'_>], subsample: usize) -> Result<Matches, OpError> {
+    symmetric(frames, Metric::Euclidean, subsample)
+}
+
+fn symmetric(frames: &[FrameMaps<'_>], metric: Metric, subsample: usize) -> Result<Matches, OpError> {
     const OP: &str = "matching::extract_correspondences";
     if frames.is_empty() {
         return Err(OpError::value(OP, "frames", "at least one", "none"));
@@ -105,7 +121,7 @@ pub fn extract_correspondences(frames: &[FrameMaps<'_>], subsample: usize) -> Re
         same("descriptors_2", frame.descriptors_2, first.descriptors_2)?;
     }
     let grid = |_: &DescriptorMap| Ok(ReciprocalOptions::grid(subsample));
-    collect(OP, frames, grid, |c1, c2| (c1 * c2).sqrt())
+    collect(OP, frames, metric, grid, |c1, c2| (c1 * c2).sqrt())
 }
 
 /// The matches of a pair of photos from one frame: as [`extract_correspondences`], but with the confidence `min(c1, c2)`,
@@ -133,21 +149,22 @@ pub fn extract_correspondences_nonsym(
         };
         Ok(ReciprocalOptions { seeds, pixel_tol, basin: false })
     };
-    collect(OP, &[frame], options, f32::min)
+    collect(OP, &[frame], Metric::Dot, options, f32::min)
 }
 
 /// Both searches in every frame, merged.
 fn collect(
     op: &'static str,
     frames: &[FrameMaps<'_>],
+    metric: Metric,
     options: impl Fn(&DescriptorMap) -> Result<ReciprocalOptions, OpError>,
     combine: impl Fn(f32, f32) -> f32,
 ) -> Result<Matches, OpError> {
     let (mut pixels_1, mut pixels_2, mut confidence) = (Vec::new(), Vec::new(), Vec::new());
     let mut widths = [0, 0];
     for frame in frames {
-        let map_1 = DescriptorMap::new(frame.descriptors_1, Metric::Dot)?;
-        let map_2 = DescriptorMap::new(frame.descriptors_2, Metric::Dot)?;
+        let map_1 = DescriptorMap::new(frame.descriptors_1, metric)?;
+        let map_2 = DescriptorMap::new(frame.descriptors_2, metric)?;
         let confidence_1 = confidences(op, "confidence_1", frame.confidence_1, &map_1)?;
         let confidence_2 = confidences(op, "confidence_2", frame.confidence_2, &map_2)?;
         widths = [map_1.width() as u32, map_2.width() as u32];

@@ -127,6 +127,9 @@ pub enum ReconstructError {
     /// A geometric fit refused an argument.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
+    /// A pointmap has no focal length.
+    #[error("the network's points of a photo fit no focal length: {0}")]
+    Focal(#[from] crate::geometry::focal::FocalError),
     /// The alignment failed.
     #[error(transparent)]
     Alignment(#[from] AlignmentError),

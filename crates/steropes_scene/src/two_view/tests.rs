@@ -35,7 +35,7 @@ struct Scene {
 
 const BASE: Scene = Scene {
     surface: Surface::Cloud,
-    turn: [0.05, -0.2, 0.03],
+    turn: [0.05, 0.12, 0.03],
     shift: [1.0, 0.1, 0.2],
     matches: 1500,
     outlier_share: 0.3,
@@ -146,13 +146,15 @@ fn shared() -> TwoViewOptions {
 #[test]
 fn general_scene_with_known_focals() {
     for seed in 0..5 {
-        for (outlier_share, noise_px) in [(0.0, 0.5), (0.5, 0.5), (0.7, 1.0)] {
+        for (outlier_share, noise_px, most_turn, most_aim) in
+            [(0.0, 0.5, 0.06, 0.3), (0.5, 0.5, 0.1, 0.5), (0.7, 1.0, 0.3, 1.4)]
+        {
             let made = Scene { outlier_share, noise_px, seed, ..BASE }.made();
             let got = view(&made, [guess(FOCAL, 0.0); 2], &TwoViewOptions::default());
             let pose = got.pose.unwrap();
             assert_eq!(got.kind, TwoViewKind::General, "{seed} {outlier_share}");
             let (turn, aim) = (made.rotation_error_deg(&pose), made.direction_error_deg(&pose));
-            assert!(turn < 0.15 && aim < 0.7, "{seed} {outlier_share} {noise_px}: {turn} {aim}");
+            assert!(turn < most_turn && aim < most_aim, "{seed} {outlier_share} {noise_px}: {turn} {aim}");
             let (precision, recall) = made.precision_and_recall(&got);
             assert!(precision > 0.9 && recall > 0.95, "{seed} {outlier_share} {noise_px}: {precision} {recall}");
             assert!(got.log10_false_alarms < -50.0 && got.rms_px < 1.5 * noise_px.max(0.5));
@@ -179,7 +181,7 @@ fn the_triangulation_angle_and_the_matrices_are_those_of_the_scene() {
 
 #[test]
 fn wide_baseline_and_forward_motion() {
-    let wide = Scene { turn: [0.0, -0.8, 0.1], shift: [4.5, 0.3, 1.5], ..BASE };
+    let wide = Scene { turn: [0.0, 0.7, 0.1], shift: [4.5, 0.3, 1.5], ..BASE };
     let forward = Scene { turn: [0.02, 0.05, 0.0], shift: [0.05, 0.0, 1.2], ..BASE };
     for scene in [wide, forward] {
         let made = scene.made();
@@ -193,7 +195,7 @@ fn wide_baseline_and_forward_motion() {
 
 #[test]
 fn a_wrong_focal_guess_is_corrected() {
-    let truth = Scene { turn: [0.05, -0.45, 0.08], shift: [2.5, 0.4, 0.8], ..BASE };
+    let truth = Scene { turn: [0.05, 0.45, 0.08], shift: [2.5, 0.4, 0.8], ..BASE };
     for (factor, sigma, bound) in [(1.1, 0.08, 0.04), (0.9, 0.08, 0.04), (1.4, 0.15, 0.06), (0.7, 0.15, 0.06)] {
         let made = Scene { outlier_share: 0.5, ..truth }.made();
         let got = view(&made, [guess(FOCAL * factor, sigma); 2], &shared());
@@ -207,7 +209,7 @@ fn a_wrong_focal_guess_is_corrected() {
 
 #[test]
 fn different_focals_per_photo() {
-    let scene = Scene { focal_px: [450.0, 800.0], turn: [0.05, -0.35, 0.08], shift: [2.0, 0.4, 0.8], ..BASE };
+    let scene = Scene { focal_px: [450.0, 800.0], turn: [0.05, 0.35, 0.08], shift: [2.0, 0.4, 0.8], ..BASE };
     let made = scene.made();
     let photos = [guess(450.0 * 1.05, 0.08), guess(800.0 * 0.95, 0.08)];
     let got = view(&made, photos, &TwoViewOptions::default());
@@ -271,7 +273,7 @@ fn a_turn_shows_the_focal_length() {
 #[test]
 fn small_steps_are_seen() {
     // 2 degrees at the middle depth, parallax of about 10 px between near and far.
-    let made = Scene { turn: [0.0, -0.035, 0.0], shift: [0.2, 0.0, 0.0], ..BASE }.made();
+    let made = Scene { turn: [0.0, 0.035, 0.0], shift: [0.2, 0.0, 0.0], ..BASE }.made();
     let got = view(&made, [guess(FOCAL, 0.05); 2], &shared());
     assert_eq!(got.kind, TwoViewKind::General);
     let pose = got.pose.unwrap();
@@ -396,4 +398,21 @@ fn errors_name_the_argument() {
     expect(m, [PhotoGuess { size_px: [0.0, 4.0], ..good[0] }, good[1]], options, "`size_px`");
     expect(m, [PhotoGuess { center_px: [f64::NAN, 4.0], ..good[0] }, good[1]], options, "`center_px`");
     expect(m, good, TwoViewOptions { max_error_px: 0.0, ..options }, "`max_error_px`");
+}
+
+#[test]
+fn tmp_bench() {
+    for (o, noise, sigma) in [(0.2, 0.7, 0.05), (0.5, 0.7, 0.1), (0.7, 0.7, 0.1), (0.7, 1.0, 0.1), (1.0, 1.0, 0.1)] {
+        let (mut turns, mut aims, mut times) = (vec![], vec![], vec![]);
+        for seed in 0..20 {
+            let made = Scene { outlier_share: o, noise_px: noise, matches: 3000, seed, ..BASE }.made();
+            let t = std::time::Instant::now();
+            let got = view(&made, [guess(FOCAL * 1.05, sigma); 2], &shared());
+            times.push(t.elapsed().as_secs_f64() * 1e3);
+            if let Some(pose) = got.pose { turns.push(made.rotation_error_deg(&pose)); if pose.translation.is_some() { aims.push(made.direction_error_deg(&pose)); } }
+        }
+        for v in [&mut turns, &mut aims, &mut times] { v.sort_by(f64::total_cmp); }
+        let q = |v: &Vec<f64>, s: f64| v.get((v.len() as f64 * s) as usize).copied().unwrap_or(-1.0);
+        println!("out {o} noise {noise}: turn {:.3} {:.3} aim {:.3} {:.3} ms {:.1} {:.1} n {}", q(&turns, 0.5), q(&turns, 0.9), q(&aims, 0.5), q(&aims, 0.9), q(&times, 0.5), q(&times, 0.9), turns.len());
+    }
 }

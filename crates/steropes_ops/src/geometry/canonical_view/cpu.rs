@@ -21,7 +21,8 @@ pub(super) fn add(
             let p = &points[3 * i..3 * i + 3];
             let anchor = 3 * anchor_in_row(i % width, width, subsample);
             let q = &points[anchor..anchor + 3];
-            let w = c - 0.999;
+            // In f64: confidences near 1 would lose digits.
+            let w = (f64::from(*c) - 0.999) as f32;
             let z = q[2].max(f32::EPSILON);
             let (dx, dy) = (p[0] - q[0], p[1] - q[1]);
             let r = (dx * dx + dy * dy).sqrt().max(1e-8);
@@ -46,8 +47,10 @@ pub(super) fn finish(
     let mut points = vec![0.0f32; 3 * sums.len()];
     let mut relative = vec![0.0f32; sums.len()];
     let mut confidence = vec![0.0f32; sums.len()];
-    let out =
-        points.par_chunks_mut(3 * rows).zip(relative.par_chunks_mut(rows)).zip(confidence.par_chunks_mut(rows));
+    let out = points
+        .par_chunks_mut(3 * rows)
+        .zip(relative.par_chunks_mut(rows))
+        .zip(confidence.par_chunks_mut(rows));
     out.zip(sums.par_chunks(rows)).for_each(|(((points, relative), confidence), sums)| {
         for (i, s) in sums.iter().enumerate() {
             let [w, w2, x, y, z, a, r] = s.map(f64::from);

@@ -1,4 +1,4 @@
-use super::{PairMatches, PinholeGradient, PinholeView, RigidGradient, RigidView, SparseAlignment, ViewShape};
+use super::{PairMatches, PinholeGradient, PinholeView, Precision, RigidGradient, RigidView, SparseAlignment, ViewShape};
 use steropes_testkit::{Bench, bench, inputs};
 
 const ANCHORS: usize = 64 * 48;
@@ -6,7 +6,7 @@ const ANCHORS: usize = 64 * 48;
 const MATCHES: usize = 6000;
 
 /// Images in a row, each matched with all others.
-fn scene(count: usize) -> (SparseAlignment, Vec<PinholeView>, Vec<f32>) {
+fn scene(count: usize) -> (SparseAlignment, Vec<PinholeView>, Vec<f64>) {
     let u = inputs::uniform("bench", 4 * MATCHES);
     let pixel = |i: usize| [(u[i] * 0.5 + 0.5) * 511.0, (u[i + MATCHES] * 0.5 + 0.5) * 383.0];
     let mut pixels: Vec<[f32; 2]> = (0..MATCHES).map(pixel).collect();
@@ -34,7 +34,7 @@ fn scene(count: usize) -> (SparseAlignment, Vec<PinholeView>, Vec<f32>) {
         principal_px: [256.0, 192.0],
         relief: 1.0,
     };
-    let op = SparseAlignment::new(&shapes, &pairs).expect("the lists fit");
+    let op = SparseAlignment::new(&shapes, &pairs, Precision::Single).expect("the lists fit");
     (op, (0..count).map(view).collect(), vec![3.0; count * ANCHORS])
 }
 

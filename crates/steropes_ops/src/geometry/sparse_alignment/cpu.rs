@@ -6,14 +6,14 @@
 use super::lanes::{Lanes, Sums};
 use super::pack::{End, Packed};
 use super::pullback::{Matrix, Relative, accumulate, pull};
-use super::{PinholeGradient, PinholeView, RigidGradient, RigidView};
+use super::{PinholeGradient, PinholeView, Precision, RigidGradient, RigidView, exact};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Loss, derivatives by the relative centre (3) and rotation (9), and by the scale of the frame's points.
-const COARSE: usize = 14;
+pub(super) const COARSE: usize = 14;
 /// Loss, relative centre (3) and rotation (9), focal, principal point (2), relief.
-const FINE: usize = 17;
+pub(super) const FINE: usize = 17;
 
 /// One chunk seen one way: the points of `owner` in `frame`.
 struct Unit {
@@ -21,13 +21,17 @@ struct Unit {
     /// Which end of the pair owns the points.
     owner: usize,
     sums: [f64; FINE],
-    /// By the depths of the owner's anchors.
+    /// By the depths of the owner's anchors; one of the two is empty.
     histogram: Vec<f32>,
+    exact_histogram: Vec<f64>,
 }
 
 pub(super) struct Workspace {
-    /// Camera-frame points of both ends: x, y and z.
+    precision: Precision,
+    /// What [`freeze`] was given, and the camera-frame points of both ends that follow: x, y and z.
+    frozen: Option<(Vec<PinholeView>, Vec<f64>)>,
     points: [[Vec<f32>; 3]; 2],
+    depths: Vec<f32>,
     coarse: Vec<[f64; COARSE]>,
     units: Vec<Unit>,
     /// Units that own points, per image.
@@ -35,27 +39,43 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    pub(super) fn new(packed: &Packed) -> Self {
+    pub(super) fn new(packed: &Packed, precision: Precision) -> Self {
         let mut units = Vec::new();
         let mut owned = vec![Vec::new(); packed.views()];
         for (chunk, c) in packed.chunks.iter().enumerate() {
             for owner in 0..2 {
                 if packed.shapes[c.views[1 - owner]].observes {
                     owned[c.views[owner]].push(units.len());
-                    let histogram = vec![0.0; packed.shapes[c.views[owner]].anchors];
-                    units.push(Unit { chunk, owner, sums: [0.0; FINE], histogram });
+                    let anchors = packed.shapes[c.views[owner]].anchors;
+                    let (single, double) = match precision {
+                        Precision::Single => (anchors, 0),
+                        Precision::Double => (0, anchors),
+                    };
+                    units.push(Unit {
+                        chunk,
+                        owner,
+                        sums: [0.0; FINE],
+                        histogram: vec![0.0; single],
+                        exact_histogram: vec![0.0; double],
+                    });
                 }
             }
         }
-        Self { points: Default::default(), coarse: vec![[0.0; COARSE]; packed.chunks.len()], units, owned }
+        let coarse = vec![[0.0; COARSE]; packed.chunks.len()];
+        let depths = vec![0.0; packed.anchors()];
+        Self { precision, frozen: None, points: Default::default(), depths, coarse, units, owned }
     }
 
     pub(super) fn frozen(&self) -> bool {
-        self.coarse.is_empty() || !self.points[0][0].is_empty()
+        self.frozen.is_some()
     }
 }
 
-pub(super) fn freeze(packed: &Packed, work: &mut Workspace, views: &[PinholeView], depths: &[f32]) {
+pub(super) fn freeze(packed: &Packed, work: &mut Workspace, views: &[PinholeView], depths: &[f64]) {
+    work.frozen = Some((views.to_vec(), depths.to_vec()));
+    if work.precision == Precision::Double {
+        return;
+    }
     for (side, points) in work.points.iter_mut().enumerate() {
         let end = &packed.ends[side];
         *points = std::array::from_fn(|_| vec![0.0; end.x.len()]);
@@ -64,10 +84,10 @@ pub(super) fn freeze(packed: &Packed, work: &mut Workspace, views: &[PinholeView
             let v = &views[view];
             let depths = &depths[packed.first_anchor[view]..packed.first_anchor[view + 1]];
             for m in chunk.matches.clone() {
-                let z = f64::from(depths[end.anchor[m] as usize]) * (1.0 + f64::from(end.rise[m]) * v.relief);
-                points[0][m] = (z * (f64::from(end.x[m]) - v.principal_px[0]) / v.focal_px) as f32;
-                points[1][m] = (z * (f64::from(end.y[m]) - v.principal_px[1]) / v.focal_px) as f32;
-                points[2][m] = z as f32;
+                let point = exact::camera_point(end, m, v, depths);
+                for (points, value) in points.iter_mut().zip(point) {
+                    points[m] = value as f32;
+                }
             }
         }
     }
@@ -82,10 +102,14 @@ pub(super) fn coarse(
     if packed.coarse_weight == 0.0 {
         return 0.0;
     }
-    let points = &work.points;
+    let (points, frozen, precision) = (&work.points, &work.frozen, work.precision);
     let arch = Arch::new();
     work.coarse.par_iter_mut().zip(&packed.chunks).for_each(|(sums, chunk)| {
         let [a, b] = chunk.views.map(|v| &views[v]);
+        if let (Precision::Double, Some((cameras, depths))) = (precision, frozen) {
+            *sums = exact::coarse(packed, chunk, (cameras, depths), [a, b]);
+            return;
+        }
         let relative = Relative::new((&b.rotation, &b.center), (&a.rotation, &a.center));
         let side = |end: usize| points[end].each_ref().map(|p| &p[chunk.matches.clone()]);
         *sums = arch.dispatch(CoarseKernel {
@@ -187,25 +211,36 @@ impl WithSimd for CoarseKernel<'_> {
 pub(super) fn fine(
     packed: &Packed,
     work: &mut Workspace,
-    (views, depths): (&[PinholeView], &[f32]),
+    (views, depths): (&[PinholeView], &[f64]),
     gradient: &mut [PinholeGradient],
-    depth_gradient: &mut [f32],
+    depth_gradient: &mut [f64],
 ) -> f64 {
     if packed.fine_weight == 0.0 {
         return 0.0;
     }
     let arch = Arch::new();
     let share = 1.0 / packed.fine_weight;
+    for (single, double) in work.depths.iter_mut().zip(depths) {
+        *single = *double as f32;
+    }
+    let (single_depths, precision) = (&work.depths, work.precision);
     work.units.par_iter_mut().for_each(|unit| {
         let chunk = &packed.chunks[unit.chunk];
         let (owner, frame) = (chunk.views[unit.owner], chunk.views[1 - unit.owner]);
+        let anchors = packed.first_anchor[owner]..packed.first_anchor[owner + 1];
+        if precision == Precision::Double {
+            unit.exact_histogram.fill(0.0);
+            let ends = [(unit.owner, &views[owner]), (1 - unit.owner, &views[frame])];
+            unit.sums = exact::fine(packed, chunk, ends, &depths[anchors], &mut unit.exact_histogram);
+            return;
+        }
         unit.histogram.fill(0.0);
         unit.sums = arch.dispatch(FineKernel {
             owner: (&packed.ends[unit.owner], &views[owner]),
             frame: (&packed.ends[1 - unit.owner], &views[frame]),
             matches: chunk.matches.clone(),
             weights: &packed.weights,
-            depths: &depths[packed.first_anchor[owner]..packed.first_anchor[owner + 1]],
+            depths: &single_depths[anchors],
             histogram: &mut unit.histogram,
         });
     });
@@ -220,7 +255,10 @@ pub(super) fn fine(
     per_view.par_iter_mut().zip(&work.owned).for_each(|(out, owned)| {
         for &unit in owned {
             for (out, h) in out.iter_mut().zip(&units[unit].histogram) {
-                *out += share as f32 * h;
+                *out += share * f64::from(*h);
+            }
+            for (out, h) in out.iter_mut().zip(&units[unit].exact_histogram) {
+                *out += share * h;
             }
         }
     });
@@ -244,12 +282,8 @@ fn pull_fine(
     let (o, f) = (&views[owner], &views[frame]);
     let relative = Relative::new((&f.rotation, &f.center), (&o.rotation, &o.center));
     let by_rotation = square(&sums[4..13]);
-    let pulled = pull(
-        (&f.rotation, &f.center),
-        (&o.rotation, &o.center),
-        &by_rotation,
-        &[sums[1], sums[2], sums[3]],
-    );
+    let pulled =
+        pull((&f.rotation, &f.center), (&o.rotation, &o.center), &by_rotation, &[sums[1], sums[2], sums[3]]);
     accumulate((&mut gradient[owner].rotation, &mut gradient[owner].center), &pulled.owner);
     accumulate((&mut gradient[frame].rotation, &mut gradient[frame].center), &pulled.frame);
     add_ray_derivatives(&mut gradient[owner], o, &relative.rotation, &by_rotation);
@@ -302,7 +336,7 @@ impl WithSimd for FineKernel<'_> {
         let (one, zero, half, tiny) = (splat(1.0), splat(0.0), splat(0.5), splat(1e-18));
         let (near, low, high) = (splat(1e-3), splat(-1000.0), splat(2000.0));
         let range = self.matches;
-        let [ox, oy, rise, ux, uy, w] = [&own.x, &own.y, &own.rise, &seen.x, &seen.y, self.weights]
+        let [ox, oy, offset, ux, uy, w] = [&own.x, &own.y, &own.offset, &seen.x, &seen.y, self.weights]
             .map(|v: &[f32]| S::as_simd_f32s(&v[range.clone()]).0);
         let anchors = own.anchor[range].chunks_exact(S::F32_LANES);
         let mut sums = Sums::<S, FINE>::new(simd);
@@ -312,7 +346,7 @@ impl WithSimd for FineKernel<'_> {
                 *value = self.depths[k as usize];
             }
             let depth = Lanes(simd, S::as_simd_f32s(&buffer).0[0]);
-            let rise = Lanes(simd, rise[i]);
+            let rise = Lanes(simd, offset[i]) - one;
             let factor = rise.fma(relief, one);
             let z = depth * factor;
             let rx = (Lanes(simd, ox[i]) - own_px) * inverse_focal;

@@ -40,7 +40,7 @@ pub(super) struct Scene<'a> {
     pub(super) matched: &'a [Vec<MatchedPixel>],
     pub(super) targets: &'a [FrameTargets],
     pub(super) views: &'a [PinholeView],
-    pub(super) depths: &'a [f32],
+    pub(super) depths: &'a [f64],
 }
 
 pub(super) fn check(
@@ -84,7 +84,7 @@ pub(super) fn evaluate(
     scene: &Scene<'_>,
     factor: f64,
     gradient: &mut [PinholeGradient],
-    depth_gradient: &mut [f32],
+    depth_gradient: &mut [f64],
 ) -> f64 {
     let shares: Vec<Share> = scene.targets.par_iter().map(|t| share(scene, t)).collect();
     let total: f64 = shares.iter().map(|s| s.weight).sum();
@@ -106,7 +106,7 @@ pub(super) fn evaluate(
         accumulate((&mut g.rotation, &mut g.center), &pulled.frame);
         let first = scene.packed.first_anchor[t.view];
         for (d, v) in depth_gradient[first..].iter_mut().zip(&s.by_depth) {
-            *d += (v * scale) as f32;
+            *d += v * scale;
         }
     }
     shares.iter().map(|s| s.loss).sum::<f64>() / total
@@ -128,7 +128,7 @@ fn share(scene: &Scene<'_>, target: &FrameTargets) -> Share {
     let shift = (1.0 / EXPONENT).powf(1.0 / (EXPONENT - 1.0));
     for p in &scene.matched[target.view] {
         let k = p.anchor as usize;
-        let (depth, rise) = (f64::from(depths[k]), f64::from(p.offset) - 1.0);
+        let (depth, rise) = (depths[k], f64::from(p.offset) - 1.0);
         let ray = [
             (f64::from(p.pixel[0]) - o.principal_px[0]) / o.focal_px,
             (f64::from(p.pixel[1]) - o.principal_px[1]) / o.focal_px,

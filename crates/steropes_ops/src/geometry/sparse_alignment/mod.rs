@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod exact;
 mod fallback;
 mod lanes;
 mod pack;
@@ -41,6 +42,16 @@ pub struct PinholeView {
     pub principal_px: [f64; 2],
     /// Factor `base focal / focal` of the depth of a pixel relative to its anchor.
     pub relief: f64,
+}
+
+/// Arithmetic of [`SparseAlignment::coarse`] and [`SparseAlignment::fine`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 per match, f64 for sums: fast.
+    Single,
+    /// f64 throughout, about ten times slower. Steps of a long optimisation amplify rounding, so that only this
+    /// follows the path of another f64 program.
+    Double,
 }
 
 /// Derivatives of a loss by the fields of [`RigidView`].
@@ -84,11 +95,11 @@ pub struct PinholeGradient {
 /// 0.001 and is cut to [-1000, 2000] pixels; what is cut has no gradient.
 ///
 /// # Shapes
-/// One [`ViewShape`] per image; depths and their gradients lie image after image, `[sum of anchors]`, f32.
+/// One [`ViewShape`] per image; depths and their gradients lie image after image, `[sum of anchors]`, f64.
 ///
 /// # Numerics
-/// Each pair is evaluated in the frame of one of its cameras in f32, summed in f32 over at most 64 values and then
-/// in f64, in an order that depends on the data alone: the same bits for any number of threads.
+/// Each pair is evaluated in the frame of one of its cameras; with [`Precision::Single`] in f32, summed in f32 over
+/// at most 64 values and then in f64. The order depends on the data alone: the same bits for any number of threads.
 ///
 /// # Errors
 /// [`OpError`] if an argument does not fit; nothing is computed then.
@@ -106,9 +117,13 @@ impl SparseAlignment {
     /// # Errors
     /// [`OpError`] if lists of a pair differ in length, name images or anchors that do not exist, hold values that
     /// are not finite, or if no match has a positive weight.
-    pub fn new(views: &[ViewShape], pairs: &[PairMatches<'_>]) -> Result<Self, OpError> {
+    pub fn new(
+        views: &[ViewShape],
+        pairs: &[PairMatches<'_>],
+        precision: Precision,
+    ) -> Result<Self, OpError> {
         let packed = Packed::new(views, pairs)?;
-        let work = cpu::Workspace::new(&packed);
+        let work = cpu::Workspace::new(&packed, precision);
         Ok(Self { packed, work })
     }
 
@@ -121,7 +136,7 @@ impl SparseAlignment {
     ///
     /// # Errors
     /// [`OpError::Shape`] if a list has the wrong length.
-    pub fn freeze(&mut self, views: &[PinholeView], depths: &[f32]) -> Result<(), OpError> {
+    pub fn freeze(&mut self, views: &[PinholeView], depths: &[f64]) -> Result<(), OpError> {
         self.check_len("views", views.len(), self.packed.views())?;
         self.check_len("depths", depths.len(), self.packed.anchors())?;
         cpu::freeze(&self.packed, &mut self.work, views, depths);
@@ -149,9 +164,9 @@ impl SparseAlignment {
     pub fn fine(
         &mut self,
         views: &[PinholeView],
-        depths: &[f32],
+        depths: &[f64],
         gradient: &mut [PinholeGradient],
-        depth_gradient: &mut [f32],
+        depth_gradient: &mut [f64],
     ) -> Result<f64, OpError> {
         self.check_pinhole(views, depths, gradient, depth_gradient)?;
         Ok(cpu::fine(&self.packed, &mut self.work, (views, depths), gradient, depth_gradient))
@@ -165,10 +180,10 @@ impl SparseAlignment {
     pub fn fallback(
         &self,
         (matched, targets): (&[Vec<MatchedPixel>], &[FrameTargets]),
-        (views, depths): (&[PinholeView], &[f32]),
+        (views, depths): (&[PinholeView], &[f64]),
         factor: f64,
         gradient: &mut [PinholeGradient],
-        depth_gradient: &mut [f32],
+        depth_gradient: &mut [f64],
     ) -> Result<f64, OpError> {
         self.check_pinhole(views, depths, gradient, depth_gradient)?;
         fallback::check(&self.packed, matched, targets)?;
@@ -179,9 +194,9 @@ impl SparseAlignment {
     fn check_pinhole(
         &self,
         views: &[PinholeView],
-        depths: &[f32],
+        depths: &[f64],
         gradient: &[PinholeGradient],
-        depth_gradient: &[f32],
+        depth_gradient: &[f64],
     ) -> Result<(), OpError> {
         self.check_len("views", views.len(), self.packed.views())?;
         self.check_len("depths", depths.len(), self.packed.anchors())?;

@@ -37,8 +37,7 @@ pub struct PairMatches<'a> {
 pub(super) struct End {
     pub(super) x: Vec<f32>,
     pub(super) y: Vec<f32>,
-    /// Offset minus 1.
-    pub(super) rise: Vec<f32>,
+    pub(super) offset: Vec<f32>,
     pub(super) anchor: Vec<u32>,
 }
 
@@ -136,7 +135,7 @@ impl Packed {
                 let [x, y] = pair.pixels[side][source];
                 end.x.push(x);
                 end.y.push(y);
-                end.rise.push(pair.offsets[side][source] - 1.0);
+                end.offset.push(pair.offsets[side][source]);
                 end.anchor.push(pair.anchors[side][source]);
             }
             self.weights.push(if i < n { pair.weights[source] } else { 0.0 });
@@ -147,7 +146,6 @@ impl Packed {
         }
         let total: f64 = pair.weights.iter().map(|&w| f64::from(w)).sum();
         self.coarse_weight += total;
-        self.fine_weight +=
-            total * pair.views.iter().filter(|&&v| self.shapes[v].observes).count() as f64;
+        self.fine_weight += total * pair.views.iter().filter(|&&v| self.shapes[v].observes).count() as f64;
     }
 }

@@ -1,7 +1,7 @@
 use super::reference::{self, Depths};
 use super::{
-    FrameTargets, MatchedPixel, OpError, PairMatches, PinholeGradient, PinholeView, RigidGradient, RigidView,
-    SparseAlignment, ViewShape,
+    FrameTargets, MatchedPixel, OpError, PairMatches, PinholeGradient, PinholeView, Precision,
+    RigidGradient, RigidView, SparseAlignment, ViewShape,
 };
 use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, expect_error, inputs};
 
@@ -108,8 +108,8 @@ impl Scene {
         self.pairs.iter().map(Pair::borrow).collect()
     }
 
-    fn op(&self) -> Result<SparseAlignment, String> {
-        SparseAlignment::new(&self.shapes, &self.pairs()).map_err(|e| e.to_string())
+    fn op(&self, precision: Precision) -> Result<SparseAlignment, String> {
+        SparseAlignment::new(&self.shapes, &self.pairs(), precision).map_err(|e| e.to_string())
     }
 
     fn rigid(&self) -> Vec<RigidView> {
@@ -119,10 +119,6 @@ impl Scene {
             scale,
         };
         self.views.iter().zip(&self.scales).map(view).collect()
-    }
-
-    fn depths(&self) -> Vec<f32> {
-        self.depths.iter().map(|&d| d as f32).collect()
     }
 
     /// The loss of the oracle.
@@ -191,15 +187,20 @@ fn flat_pinhole(scene: &Scene, g: &[PinholeGradient]) -> Vec<f32> {
     out
 }
 
+/// f32 kernels have their own bound; f64 ones are as exact as the differences.
+fn gradient_tolerance(precision: Precision, single: f64) -> Tolerance {
+    Tolerance::OfLargest(if precision == Precision::Double { single.min(1e-6) } else { single })
+}
+
 fn check_loss(got: f64, want: f64) -> Verdict {
     let error = (got - want).abs() / want.abs();
     if error < 1e-6 { Ok(()) } else { Err(format!("loss {got}, want {want}, relative error {error:.1e}")) }
 }
 
-fn coarse(matches: &[usize]) -> Verdict {
+fn coarse(matches: &[usize], precision: Precision) -> Verdict {
     let s = scene("coarse", matches, 0.0);
-    let mut op = s.op()?;
-    op.freeze(&s.views, &s.depths()).map_err(|e| e.to_string())?;
+    let mut op = s.op(precision)?;
+    op.freeze(&s.views, &s.depths).map_err(|e| e.to_string())?;
     let mut gradient = vec![RigidGradient::default(); s.views.len()];
     let loss = op.coarse(&s.rigid(), &mut gradient).map_err(|e| e.to_string())?;
     check_loss(loss, s.loss(Kind::Coarse, &s.views))?;
@@ -215,7 +216,7 @@ fn coarse(matches: &[usize]) -> Verdict {
         got.push(g.scale as f32);
         want.push(s.slope(Kind::Coarse, 1e-5, |s, h| s.scales[i] += h));
     }
-    check_close(&got, &want, Tolerance::OfLargest(2e-6))
+    check_close(&got, &want, gradient_tolerance(precision, 2e-6))
 }
 
 fn pinhole_slopes(s: &Scene, kind: Kind, step: f64) -> Vec<f64> {
@@ -235,16 +236,17 @@ fn depth_slopes(s: &Scene, kind: Kind, step: f64) -> Vec<f64> {
     (0..s.depths.len()).map(|k| s.slope(kind, step, |s, h| s.depths[k] += h)).collect()
 }
 
-fn fine(matches: &[usize], depth_shift: f64) -> Verdict {
+fn fine(matches: &[usize], depth_shift: f64, precision: Precision) -> Verdict {
     let s = scene("fine", matches, depth_shift);
     let mut gradient = vec![PinholeGradient::default(); s.views.len()];
     let mut by_depth = vec![0.0; s.depths.len()];
-    let loss = s.op()?.fine(&s.views, &s.depths(), &mut gradient, &mut by_depth).map_err(|e| e.to_string())?;
+    let loss = s.op(precision)?.fine(&s.views, &s.depths, &mut gradient, &mut by_depth).map_err(|e| e.to_string())?;
     check_loss(loss, s.loss(Kind::Fine, &s.views))?;
     // Points near the plane of a camera bend the loss within small steps.
     let (slopes, by_depths) = (pinhole_slopes(&s, Kind::Fine, 1e-7), depth_slopes(&s, Kind::Fine, 1e-7));
-    check_close(&flat_pinhole(&s, &gradient), &slopes, Tolerance::OfLargest(2e-5))?;
-    check_close(&by_depth, &by_depths, Tolerance::OfLargest(1e-4))
+    check_close(&flat_pinhole(&s, &gradient), &slopes, gradient_tolerance(precision, 2e-5))?;
+    let got: Vec<f32> = by_depth.iter().map(|&v| v as f32).collect();
+    check_close(&got, &by_depths, gradient_tolerance(precision, 1e-4))
 }
 
 fn fallback() -> Verdict {
@@ -252,12 +254,13 @@ fn fallback() -> Verdict {
     let mut gradient = vec![PinholeGradient::default(); s.views.len()];
     let mut by_depth = vec![0.0; s.depths.len()];
     let lists = (s.matched.as_slice(), s.targets.as_slice());
-    let loss = s.op()?.fallback(lists, (&s.views, &s.depths()), 0.25, &mut gradient, &mut by_depth);
+    let loss = s.op(Precision::Single)?.fallback(lists, (&s.views, &s.depths), 0.25, &mut gradient, &mut by_depth);
     check_loss(loss.map_err(|e| e.to_string())?, s.loss(Kind::Fallback, &s.views))?;
     let quarter = |v: Vec<f64>| -> Vec<f64> { v.into_iter().map(|x| 0.25 * x).collect() };
     let want = quarter(pinhole_slopes(&s, Kind::Fallback, 1e-5));
     check_close(&flat_pinhole(&s, &gradient), &want, Tolerance::OfLargest(1e-6))?;
-    check_close(&by_depth, &quarter(depth_slopes(&s, Kind::Fallback, 1e-5)), Tolerance::OfLargest(1e-5))
+    let got: Vec<f32> = by_depth.iter().map(|&v| v as f32).collect();
+    check_close(&got, &quarter(depth_slopes(&s, Kind::Fallback, 1e-5)), Tolerance::OfLargest(1e-5))
 }
 
 /// Equal points have no direction: the loss and all derivatives are exactly 0, not NaN.
@@ -274,8 +277,8 @@ fn zero_distance() -> Verdict {
     }
     let depths = s.depths[..ANCHORS].to_vec();
     s.depths[ANCHORS..2 * ANCHORS].copy_from_slice(&depths);
-    let mut op = s.op()?;
-    op.freeze(&s.views, &s.depths()).map_err(|e| e.to_string())?;
+    let mut op = s.op(Precision::Single)?;
+    op.freeze(&s.views, &s.depths).map_err(|e| e.to_string())?;
     let mut gradient = vec![RigidGradient::default(); 3];
     let loss = op.coarse(&s.rigid(), &mut gradient).map_err(|e| e.to_string())?;
     if loss == 0.0 && gradient == vec![RigidGradient::default(); 3] {
@@ -306,11 +309,11 @@ fn symmetry() -> Verdict {
         let mut op = op.map_err(|e| e.to_string())?;
         let mut gradient = vec![PinholeGradient::default(); s.views.len()];
         let mut by_depth = vec![0.0; s.depths.len()];
-        let loss = op.fine(&s.views, &s.depths(), &mut gradient, &mut by_depth).map_err(|e| e.to_string())?;
+        let loss = op.fine(&s.views, &s.depths, &mut gradient, &mut by_depth).map_err(|e| e.to_string())?;
         Ok((loss, flat_pinhole(&s, &gradient)))
     };
-    let a = run(SparseAlignment::new(&s.shapes, &s.pairs()))?;
-    let b = run(SparseAlignment::new(&s.shapes, &pairs))?;
+    let a = run(SparseAlignment::new(&s.shapes, &s.pairs(), Precision::Single))?;
+    let b = run(SparseAlignment::new(&s.shapes, &pairs, Precision::Single))?;
     check_loss(b.0, a.0)?;
     let want: Vec<f64> = a.1.iter().map(|&v| f64::from(v)).collect();
     check_close(&b.1, &want, Tolerance::OfLargest(1e-6))
@@ -321,7 +324,7 @@ fn pair_refusals() -> Verdict {
     let new = |change: &dyn Fn(&mut Pair)| {
         let mut s = s.clone();
         change(&mut s.pairs[1]);
-        SparseAlignment::new(&s.shapes, &s.pairs())
+        SparseAlignment::new(&s.shapes, &s.pairs(), Precision::Single)
     };
     expect_error(new(&|p| p.views = [1, 1]), "`views` must be two different images below 3, got 1 and 1")?;
     expect_error(new(&|p| p.views = [0, 3]), "`views` must be two different images below 3, got 0 and 3")?;
@@ -336,24 +339,24 @@ fn pair_refusals() -> Verdict {
 
 fn call_refusals() -> Verdict {
     let s = scene("refusals", &[3, 4, 5], 0.0);
-    let mut op = s.op()?;
+    let mut op = s.op(Precision::Single)?;
     let (mut rigid, mut pinhole) = (vec![RigidGradient::default(); 3], vec![PinholeGradient::default(); 3]);
     let mut by_depth = vec![0.0; s.depths.len()];
     expect_error(op.coarse(&s.rigid(), &mut rigid), "`views` must be frozen before `coarse`")?;
-    expect_error(op.freeze(&s.views[1..], &s.depths()), "`views` must be [3], got [2]")?;
-    expect_error(op.freeze(&s.views, &s.depths()[1..]), "`depths` must be [45], got [44]")?;
-    op.freeze(&s.views, &s.depths()).map_err(|e| e.to_string())?;
+    expect_error(op.freeze(&s.views[1..], &s.depths), "`views` must be [3], got [2]")?;
+    expect_error(op.freeze(&s.views, &s.depths[1..]), "`depths` must be [45], got [44]")?;
+    op.freeze(&s.views, &s.depths).map_err(|e| e.to_string())?;
     expect_error(op.coarse(&s.rigid()[1..], &mut rigid), "`views` must be [3], got [2]")?;
     expect_error(op.coarse(&s.rigid(), &mut rigid[1..]), "`gradient` must be [3], got [2]")?;
-    expect_error(op.fine(&s.views, &s.depths(), &mut pinhole[1..], &mut by_depth), "`gradient` must be [3]")?;
+    expect_error(op.fine(&s.views, &s.depths, &mut pinhole[1..], &mut by_depth), "`gradient` must be [3]")?;
     expect_error(
-        op.fine(&s.views, &s.depths(), &mut pinhole, &mut by_depth[1..]),
+        op.fine(&s.views, &s.depths, &mut pinhole, &mut by_depth[1..]),
         "`depth_gradient` must be [45], got [44]",
     )?;
     let mut lists = |matched: &[Vec<MatchedPixel>], change: &dyn Fn(&mut FrameTargets)| {
         let mut targets = s.targets.clone();
         change(&mut targets[0]);
-        op.fallback((matched, &targets), (&s.views, &s.depths()), 1.0, &mut pinhole, &mut by_depth)
+        op.fallback((matched, &targets), (&s.views, &s.depths), 1.0, &mut pinhole, &mut by_depth)
     };
     expect_error(lists(&s.matched[1..], &|_| {}), "`matched` must be [3], got [2]")?;
     let mut wild = s.matched.clone();
@@ -364,14 +367,18 @@ fn call_refusals() -> Verdict {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
+    use Precision::{Double, Single};
     vec![
-        case("sparse_alignment/gradient/coarse_odd_sizes", |_| coarse(&[37, 16, 5])),
-        case("sparse_alignment/gradient/coarse_one_match", |_| coarse(&[1])),
-        case("sparse_alignment/gradient/coarse_many_chunks", |_| coarse(&[2049, 1, 4111])),
-        case("sparse_alignment/gradient/fine_odd_sizes", |_| fine(&[37, 16, 5], 0.0)),
-        case("sparse_alignment/gradient/fine_one_match", |_| fine(&[1], 0.0)),
-        case("sparse_alignment/gradient/fine_many_chunks", |_| fine(&[2049, 1, 4111], 0.0)),
-        case("sparse_alignment/gradient/fine_behind_cameras", |_| fine(&[300, 40, 50], 2.7)),
+        case("sparse_alignment/gradient/coarse_odd_sizes", |_| coarse(&[37, 16, 5], Single)),
+        case("sparse_alignment/gradient/coarse_one_match", |_| coarse(&[1], Single)),
+        case("sparse_alignment/gradient/coarse_many_chunks", |_| coarse(&[2049, 1, 4111], Single)),
+        case("sparse_alignment/gradient/fine_odd_sizes", |_| fine(&[37, 16, 5], 0.0, Single)),
+        case("sparse_alignment/gradient/fine_one_match", |_| fine(&[1], 0.0, Single)),
+        case("sparse_alignment/gradient/fine_many_chunks", |_| fine(&[2049, 1, 4111], 0.0, Single)),
+        case("sparse_alignment/gradient/fine_behind_cameras", |_| fine(&[300, 40, 50], 2.7, Single)),
+        case("sparse_alignment/gradient/coarse_double", |_| coarse(&[37, 16, 2100], Double)),
+        case("sparse_alignment/gradient/fine_double", |_| fine(&[37, 16, 2100], 0.0, Double)),
+        case("sparse_alignment/gradient/fine_double_behind", |_| fine(&[300, 40, 50], 2.7, Double)),
         case("sparse_alignment/gradient/fallback", |_| fallback()),
         case("sparse_alignment/property/zero_distance", |_| zero_distance()),
         case("sparse_alignment/property/symmetry", |_| symmetry()),

@@ -14,65 +14,27 @@ mod neon;
 mod scalar;
 
 use super::{Metric, Search};
+use crate::cpu::Isa;
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// The forms of the two kernels that a CPU can run.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Forms {
-    pub(super) exact: exact::Form,
-    /// `None` where the filter would not be faster than the exact kernel.
-    pub(super) filter: Option<filter::Form>,
-}
-
-impl Forms {
-    /// The fastest forms here.
-    pub(super) fn of_this_cpu() -> Self {
-        Self::all().swap_remove(0)
-    }
-
-    /// All forms that run here, the fastest first, the scalar one last.
-    pub(super) fn all() -> Vec<Self> {
-        let mut forms = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if avx2 && is_x86_feature_detected!("avx512f") {
-                // Without VNNI the 8-bit products of AVX2 are no faster than f32 in 512 bits.
-                let filter = is_x86_feature_detected!("avx512vnni").then_some(filter::Form::Avx512Vnni);
-                forms.push(Self { exact: exact::Form::Avx512, filter });
-            }
-            if avx2 {
-                forms.push(Self { exact: exact::Form::Avx2, filter: Some(filter::Form::Avx2) });
-            }
-        }
-        #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("neon") {
-            let filter =
-                std::arch::is_aarch64_feature_detected!("dotprod").then_some(filter::Form::NeonDotprod);
-            forms.push(Self { exact: exact::Form::Neon, filter });
-        }
-        forms.push(Self { exact: exact::Form::Scalar, filter: Some(filter::Form::Scalar) });
-        forms
-    }
-}
 
 /// What a database keeps for the kernels.
 #[derive(Debug)]
 pub(super) struct Prepared {
     depth: usize,
     metric: Metric,
-    form: exact::Form,
+    isa: Isa,
     filter: Option<filter::Rows>,
 }
 
 impl Prepared {
-    pub(super) fn new(rows: &[f32], depth: usize, metric: Metric, forms: Forms) -> Self {
+    pub(super) fn new(rows: &[f32], depth: usize, metric: Metric) -> Self {
+        let isa = Isa::current();
         let filter = match metric {
-            Metric::Dot => forms.filter.and_then(|form| filter::Rows::new(rows, depth, form)),
+            Metric::Dot => filter::Rows::new(rows, depth, isa),
             Metric::Euclidean => None,
         };
-        Self { depth, metric, form: forms.exact, filter }
+        Self { depth, metric, isa, filter }
     }
 }
 
@@ -131,9 +93,9 @@ struct Pass<'a> {
     end: usize,
 }
 
-/// Queries per task. Some panels, so that a chunk of rows in L1 is used several times, but few enough to
-/// keep all threads busy to the end.
-const GROUP: usize = 256;
+/// Queries per task at most and at least, whole panels of every instruction set but NEON. Many, so that a chunk of rows
+/// in L1 is used several times, but few enough to keep all threads busy to the end.
+const GROUP: [usize; 2] = [32, 256];
 /// Rows per task at least; packing the queries costs as much as about 20 rows.
 const RANGE: usize = 8192;
 
@@ -155,10 +117,9 @@ pub(super) fn search(queries: &[f32], rows: &[f32], prepared: &Prepared, search:
             };
             match &prepared.filter {
                 Some(filter) if search != Search::Exact => {
-                    let give_up = (search == Search::Auto).then_some(prepared.form);
-                    filter.best_rows(&pass, prepared.form, give_up.is_some())
+                    filter.best_rows(&pass, prepared.isa, search == Search::Auto)
                 }
-                _ => (prepared.form.best_rows(&pass), Work::default()),
+                _ => (exact::best_rows(&pass, prepared.isa), Work::default()),
             }
         })
         .collect();
@@ -175,17 +136,20 @@ pub(super) fn search(queries: &[f32], rows: &[f32], prepared: &Prepared, search:
 }
 
 /// Groups of queries times ranges of rows, the ranges of a group in ascending order; about four tasks per
-/// thread, so that a thread that was interrupted does not keep the others waiting.
+/// thread, so that a thread that was interrupted does not keep the others waiting. Rows are cut only if there are too few
+/// queries, because in each range the filter has to find a good score anew.
 fn tasks(queries: usize, rows: usize, threads: usize) -> Vec<(Range<usize>, Range<usize>)> {
-    let groups = queries.div_ceil(GROUP);
-    let wanted = if threads == 1 { 1 } else { (4 * threads).div_ceil(groups.max(1)) };
-    let ranges = wanted.clamp(1, rows.div_ceil(RANGE));
+    let wanted = if threads == 1 { 1 } else { 4 * threads };
+    let [least, most] = GROUP;
+    let group = queries.div_ceil(wanted).next_multiple_of(least).clamp(least, most);
+    let groups = queries.div_ceil(group);
+    let ranges = wanted.div_ceil(groups.max(1)).clamp(1, rows.div_ceil(RANGE));
     let step = rows.div_ceil(ranges);
     (0..groups)
         .flat_map(|g| {
-            let group = g * GROUP..((g + 1) * GROUP).min(queries);
+            let queries = g * group..((g + 1) * group).min(queries);
             (0..ranges)
-                .map(move |r| (group.clone(), (r * step).min(rows)..((r + 1) * step).min(rows)))
+                .map(move |r| (queries.clone(), (r * step).min(rows)..((r + 1) * step).min(rows)))
                 .filter(|(_, range)| !range.is_empty())
         })
         .collect()

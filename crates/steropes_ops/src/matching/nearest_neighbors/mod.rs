@@ -56,7 +56,7 @@ impl Database {
             return Err(OpError::shape(OP, "rows", expected, rows.shape()));
         }
         let values = host::<f32>(OP, "rows", rows)?;
-        let prepared = Arc::new(cpu::Prepared::new(values, depth, metric, cpu::Forms::of_this_cpu()));
+        let prepared = Arc::new(cpu::Prepared::new(values, depth, metric));
         Ok(Self { rows: rows.clone(), metric, prepared })
     }
 

@@ -1,5 +1,6 @@
 use super::bench::smooth_descriptors;
 use super::{Database, Metric, Search, cpu, nearest_neighbors, nearest_neighbors_by, reference};
+use crate::cpu::{Isa, with_isa};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::{Case, Verdict, case, check_equal, expect_error, inputs};
 
@@ -120,16 +121,16 @@ fn by_definition(metric: Metric, queries: &[f32], rows: &[f32], depth: usize) ->
     queries.chunks_exact(depth).map(nearest).collect()
 }
 
-/// Every form of this CPU and every search against the definition, with exact equality.
+/// Every instruction set of this CPU and every search against the definition, with exact equality.
 fn check_forms(what: &str, queries: &[f32], rows: &[f32], depth: usize) -> Verdict {
     for metric in METRICS {
         let want = by_definition(metric, queries, rows, depth);
-        for forms in cpu::Forms::all() {
-            let prepared = cpu::Prepared::new(rows, depth, metric, forms);
+        for &isa in Isa::available() {
+            let prepared = with_isa(isa, || cpu::Prepared::new(rows, depth, metric));
             for search in [Search::Exact, Search::Filtered, Search::Auto] {
                 let (got, _) = cpu::search(queries, rows, &prepared, search);
                 check_equal(&got, &want)
-                    .map_err(|error| format!("{what}, {metric:?}, {forms:?}, {search:?}: {error}"))?;
+                    .map_err(|error| format!("{what}, {metric:?}, {isa:?}, {search:?}: {error}"))?;
             }
         }
     }
@@ -185,11 +186,11 @@ fn any_split_gives_the_same() -> Verdict {
         let want = reference::nearest_neighbors(metric, &queries, &rows, depth);
         for threads in [1, 2, 3, 7] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(text)?;
-            for forms in cpu::Forms::all() {
-                let prepared = cpu::Prepared::new(&rows, depth, metric, forms);
+            for &isa in Isa::available() {
+                let prepared = with_isa(isa, || cpu::Prepared::new(&rows, depth, metric));
                 for search in [Search::Exact, Search::Filtered] {
                     let (got, _) = pool.install(|| cpu::search(&queries, &rows, &prepared, search));
-                    check_equal(&got, &want).map_err(|e| format!("{threads} threads, {forms:?}: {e}"))?;
+                    check_equal(&got, &want).map_err(|e| format!("{threads} threads, {isa:?}: {e}"))?;
                 }
             }
         }

@@ -116,11 +116,11 @@ fn exp_parts(x: f32) -> (f32, f32) {
     let x = if x < -105.0 { -105.0 } else { x };
     let n = round(x * std::f32::consts::LOG2_E);
     // ln 2 in two parts, the first of so few bits that its product with `n` is exact.
-    let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4;
+    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
     // r + r² q(r), q fitted to e^r - 1 with a relative error of 1.4e-8.
     let q = 1.388_250_7e-3;
     let q = q * r + 8.366_58e-3;
-    let q = q * r + 4.166_720_1e-2;
+    let q = q * r + 4.166_72e-2;
     let q = q * r + 1.666_654_3e-1;
     let q = q * r + 0.499_999_97;
     (r * r * q + r, n)

@@ -1,55 +1,8 @@
-//! AVX-512: 16 lanes; 14 x 2 accumulators, 2 vectors of queries and 1 broadcast fill 31 of the 32 registers.
+//! The filter with AVX-512 VNNI: 14 x 2 sums of 16 lanes, 2 vectors of queries and 1 broadcast of 32 registers.
 
-use super::exact::{self, Lanes};
+use super::Pass;
 use super::filter::{self, ByteLanes, Rows, State};
-use super::{Best, Pass};
 use std::arch::x86_64::*;
-
-#[derive(Clone, Copy)]
-struct F32x16(__m512);
-
-impl Lanes for F32x16 {
-    const COUNT: usize = 16;
-    #[inline(always)]
-    unsafe fn splat(x: f32) -> Self {
-        // SAFETY: the trait's contract; so for every method here.
-        Self(unsafe { _mm512_set1_ps(x) })
-    }
-    #[inline(always)]
-    unsafe fn load(p: *const f32) -> Self {
-        // SAFETY: the trait's contract.
-        Self(unsafe { _mm512_loadu_ps(p) })
-    }
-    #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
-        // SAFETY: the trait's contract.
-        Self(unsafe { _mm512_sub_ps(self.0, other.0) })
-    }
-    #[inline(always)]
-    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-        // SAFETY: the trait's contract.
-        Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
-    }
-    #[inline(always)]
-    unsafe fn mul_sub(self, a: Self, b: Self) -> Self {
-        // SAFETY: the trait's contract.
-        Self(unsafe { _mm512_fnmadd_ps(a.0, b.0, self.0) })
-    }
-    #[inline(always)]
-    unsafe fn max_number(self, other: Self) -> Self {
-        // SAFETY: the trait's contract. `vmaxps` returns its second operand if one is NaN.
-        Self(unsafe { _mm512_max_ps(other.0, self.0) })
-    }
-    #[inline(always)]
-    unsafe fn keep_greater(self, best: *mut f32, chunk_of: *mut u32, chunk: u32) {
-        // SAFETY: the trait's contract.
-        unsafe {
-            let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, _mm512_loadu_ps(best));
-            _mm512_mask_storeu_ps(best, greater, self.0);
-            _mm512_mask_storeu_epi32(chunk_of.cast(), greater, _mm512_set1_epi32(chunk as i32));
-        }
-    }
-}
 
 #[derive(Clone, Copy)]
 struct I8x64(__m512i);
@@ -86,16 +39,6 @@ impl ByteLanes for I8x64 {
         // SAFETY: every CPU with AVX-512 has FMA.
         unsafe { super::avx2::evaluate(state, i, start, end) }
     }
-}
-
-/// [`exact::best_rows`].
-///
-/// # Safety
-/// The CPU must have AVX-512F and FMA.
-#[target_feature(enable = "avx512f,fma")]
-pub(super) unsafe fn best_rows(pass: &Pass<'_>) -> Vec<Best> {
-    // SAFETY: this function's contract.
-    unsafe { exact::best_rows::<F32x16, 14, 2>(pass) }
 }
 
 /// [`filter::filtered`].

@@ -7,95 +7,54 @@
 //! comparison between chunks and the first equal score inside give the lowest index.
 
 use super::{Best, Lines, Metric, Pass, score};
+use crate::cpu::Isa;
+use crate::cpu::simd::{Kernel, Lane, Simd};
 
-/// A form of the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Form {
-    /// 14 rows x 32 queries.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    /// 6 rows x 16 queries.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// 8 rows x 12 queries.
-    #[cfg(target_arch = "aarch64")]
-    Neon,
-    /// 4 rows x 4 queries, without vector instructions.
-    Scalar,
-}
-
-impl Form {
-    /// The best row of the range for each query.
-    pub(super) fn best_rows(self, pass: &Pass<'_>) -> Vec<Best> {
-        match self {
-            // SAFETY: a form is made only where its instructions were detected.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { super::avx512::best_rows(pass) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { super::avx2::best_rows(pass) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "aarch64")]
-            Self::Neon => unsafe { super::neon::best_rows(pass) },
-            Self::Scalar => super::scalar::best_rows(pass),
-        }
-    }
-}
-
-/// What the kernel needs from a vector of f32.
-///
-/// # Safety
-/// The methods may only run on a CPU with the instructions of the implementation; pointers must cover
-/// [`Lanes::COUNT`] values.
-pub(super) trait Lanes: Copy {
-    const COUNT: usize;
-    unsafe fn splat(x: f32) -> Self;
-    unsafe fn load(p: *const f32) -> Self;
-    unsafe fn sub(self, other: Self) -> Self;
-    /// `self + a * b`, rounded once.
-    unsafe fn mul_add(self, a: Self, b: Self) -> Self;
-    /// `self - a * b`, rounded once.
-    unsafe fn mul_sub(self, a: Self, b: Self) -> Self;
-    /// The larger value; `self` where `other` is NaN.
-    unsafe fn max_number(self, other: Self) -> Self;
-    /// Where `self` is greater than `best`, stores `self` there and `chunk` in `chunk_of`.
-    unsafe fn keep_greater(self, best: *mut f32, chunk_of: *mut u32, chunk: u32);
-}
+/// No chunk had a score above minus infinity.
+const NO_CHUNK: u32 = u32::MAX;
 
 /// Rows per chunk: about this many bytes stay in L1 while the panels of queries pass by.
 const CHUNK_BYTES: usize = 8192;
 
-/// The best row of the range for each query, by a tile of `ROWS` rows and `VECTORS` vectors of queries.
-/// `DEPTH` is the depth of the pass, or 0 to take it at run time.
-///
-/// # Safety
-/// The CPU must have the instructions of `L`, and the caller must be compiled with them.
-#[inline(always)]
-pub(super) unsafe fn best_rows<L: Lanes, const ROWS: usize, const VECTORS: usize>(
-    pass: &Pass<'_>,
-) -> Vec<Best> {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        match (pass.metric, pass.depth) {
-            (Metric::Dot, 24) => scan::<L, ROWS, VECTORS, 24, false>(pass),
-            (Metric::Dot, _) => scan::<L, ROWS, VECTORS, 0, false>(pass),
-            (Metric::Euclidean, _) => scan::<L, ROWS, VECTORS, 0, true>(pass),
+/// The best row of the range for each query.
+pub(super) fn best_rows(pass: &Pass<'_>, isa: Isa) -> Vec<Best> {
+    isa.run(BestRows(pass))
+}
+
+struct BestRows<'a>(&'a Pass<'a>);
+
+impl Kernel for BestRows<'_> {
+    type Output = Vec<Best>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Vec<Best> {
+        // The depth of MASt3R's descriptors as a constant turns the addresses of the rows into constants too.
+        match (self.0.metric, self.0.depth) {
+            (Metric::Dot, 24) => of_tile::<S, 24, false>(s, self.0),
+            (Metric::Dot, _) => of_tile::<S, 0, false>(s, self.0),
+            (Metric::Euclidean, _) => of_tile::<S, 0, true>(s, self.0),
         }
     }
 }
 
+/// The scan with the register tile of the instruction set; `DEPTH` is the depth of the pass, or 0 to take it at run time.
 #[inline(always)]
-unsafe fn scan<
-    L: Lanes,
-    const ROWS: usize,
-    const VECTORS: usize,
-    const DEPTH: usize,
-    const EUCLIDEAN: bool,
->(
+fn of_tile<S: Simd, const DEPTH: usize, const EUCLIDEAN: bool>(s: S, pass: &Pass<'_>) -> Vec<Best> {
+    match (S::TILE_ROWS, S::TILE_COLUMNS / S::LANES) {
+        (14, 2) => scan::<S, 14, 2, DEPTH, EUCLIDEAN>(s, pass),
+        (6, 2) => scan::<S, 6, 2, DEPTH, EUCLIDEAN>(s, pass),
+        (8, 3) => scan::<S, 8, 3, DEPTH, EUCLIDEAN>(s, pass),
+        _ => scan::<S, 4, 2, DEPTH, EUCLIDEAN>(s, pass),
+    }
+}
+
+#[inline(always)]
+fn scan<S: Simd, const ROWS: usize, const VECTORS: usize, const DEPTH: usize, const EUCLIDEAN: bool>(
+    s: S,
     pass: &Pass<'_>,
 ) -> Vec<Best> {
     let depth = if DEPTH == 0 { pass.depth } else { DEPTH };
-    let width = L::COUNT * VECTORS;
+    let width = S::LANES * VECTORS;
     let count = pass.queries.len() / depth;
     let panels = count.div_ceil(width);
     let mut packed = Lines::<f32>::zeros(panels * depth * width);
@@ -107,7 +66,8 @@ unsafe fn scan<
 
     let chunk_rows = (CHUNK_BYTES / (4 * depth * ROWS)).max(1) * ROWS;
     let mut best = vec![f32::NEG_INFINITY; panels * width];
-    let mut chunk_of = vec![u32::MAX; panels * width];
+    // Chunk numbers as the bits of an f32, which travel through the vectors untouched.
+    let mut chunk_of = vec![f32::from_bits(NO_CHUNK); panels * width];
     let mut padded = Vec::new();
     for (chunk, start) in (pass.start..pass.end).step_by(chunk_rows).enumerate() {
         let end = (start + chunk_rows).min(pass.end);
@@ -127,24 +87,26 @@ unsafe fn scan<
             // SAFETY: `rows` holds `tiles * ROWS` rows, `packed`, `best` and `chunk_of` hold whole panels.
             unsafe {
                 let queries = packed.as_ptr().add(lane * depth);
-                let maxima = tile_maxima::<L, ROWS, VECTORS, EUCLIDEAN>(queries, rows.as_ptr(), depth, tiles);
+                let maxima =
+                    tile_maxima::<S, ROWS, VECTORS, EUCLIDEAN>(s, queries, rows.as_ptr(), depth, tiles);
                 for (v, maximum) in maxima.into_iter().enumerate() {
-                    let at = lane + v * L::COUNT;
-                    maximum.keep_greater(
-                        best.as_mut_ptr().add(at),
-                        chunk_of.as_mut_ptr().add(at),
-                        chunk as u32,
-                    );
+                    let best = best.as_mut_ptr().add(lane + v * S::LANES);
+                    let chunk_of = chunk_of.as_mut_ptr().add(lane + v * S::LANES);
+                    // Strictly less: among equal scores the earliest chunk stays.
+                    let (old, old_chunk) = (s.load(best), s.load(chunk_of));
+                    let this_chunk = s.splat(f32::from_bits(chunk as u32));
+                    s.store(best, old.if_less(maximum, maximum, old));
+                    s.store(chunk_of, old.if_less(maximum, this_chunk, old_chunk));
                 }
             }
         }
     }
 
     let place = |i: usize| {
-        if chunk_of[i] == u32::MAX {
+        if chunk_of[i].to_bits() == NO_CHUNK {
             return Best::NONE;
         }
-        let start = pass.start + chunk_of[i] as usize * chunk_rows;
+        let start = pass.start + chunk_of[i].to_bits() as usize * chunk_rows;
         let end = (start + chunk_rows).min(pass.end);
         let metric = if EUCLIDEAN { Metric::Euclidean } else { Metric::Dot };
         let query = &pass.queries[i * depth..(i + 1) * depth];
@@ -158,42 +120,45 @@ unsafe fn scan<
 }
 
 /// The largest score of `tiles * ROWS` rows for each query of a panel.
+///
+/// # Safety
+/// `queries` must cover a panel and `rows` the tiles.
 #[inline(always)]
-unsafe fn tile_maxima<L: Lanes, const ROWS: usize, const VECTORS: usize, const EUCLIDEAN: bool>(
+#[expect(clippy::needless_range_loop, reason = "index loops with constant bounds are what becomes registers")]
+unsafe fn tile_maxima<S: Simd, const ROWS: usize, const VECTORS: usize, const EUCLIDEAN: bool>(
+    s: S,
     queries: *const f32,
     rows: *const f32,
     depth: usize,
     tiles: usize,
-) -> [L; VECTORS] {
-    // SAFETY: the caller's buffers cover a panel and the rows.
-    unsafe {
-        let mut maxima = [L::splat(f32::NEG_INFINITY); VECTORS];
-        for tile in 0..tiles {
-            let row = rows.add(tile * ROWS * depth);
-            let mut sums = [[L::splat(0.0); VECTORS]; ROWS];
-            for column in 0..depth {
-                let mut query = [L::splat(0.0); VECTORS];
-                for v in 0..VECTORS {
-                    query[v] = L::load(queries.add((column * VECTORS + v) * L::COUNT));
-                }
-                for r in 0..ROWS {
-                    let value = L::splat(*row.add(r * depth + column));
-                    for v in 0..VECTORS {
-                        sums[r][v] = if EUCLIDEAN {
-                            let difference = query[v].sub(value);
-                            sums[r][v].mul_sub(difference, difference)
-                        } else {
-                            sums[r][v].mul_add(value, query[v])
-                        };
-                    }
-                }
+) -> [S::F; VECTORS] {
+    let mut maxima = [s.splat(f32::NEG_INFINITY); VECTORS];
+    for tile in 0..tiles {
+        let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+        for column in 0..depth {
+            let mut query = [s.splat(0.0); VECTORS];
+            for v in 0..VECTORS {
+                // SAFETY: the caller's panel.
+                query[v] = unsafe { s.load(queries.add((column * VECTORS + v) * S::LANES)) };
             }
-            for sums in sums {
+            for r in 0..ROWS {
+                // SAFETY: the caller's tiles.
+                let value = s.splat(unsafe { *rows.add((tile * ROWS + r) * depth + column) });
                 for v in 0..VECTORS {
-                    maxima[v] = maxima[v].max_number(sums[v]);
+                    sums[r][v] = if EUCLIDEAN {
+                        (value - query[v]).fused_mul_add(query[v] - value, sums[r][v])
+                    } else {
+                        value.fused_mul_add(query[v], sums[r][v])
+                    };
                 }
             }
         }
-        maxima
+        for sums in sums {
+            for v in 0..VECTORS {
+                // False for NaN, so that a NaN never gets in.
+                maxima[v] = maxima[v].if_less(sums[v], sums[v], maxima[v]);
+            }
+        }
     }
+    maxima
 }

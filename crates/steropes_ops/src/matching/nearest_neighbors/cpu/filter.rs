@@ -13,11 +13,13 @@
 
 use super::exact;
 use super::{Best, Lines, Metric, Pass, Work, score};
+use crate::cpu::simd::{Kernel, Simd};
+use crate::cpu::{Isa, Kind};
 use rayon::prelude::*;
 
 /// A form of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Form {
+pub(super) enum Form {
     /// 14 rows x 32 queries; rows in 8 bits, stored plus 128 because `vpdpbusd` wants one unsigned side.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
@@ -43,6 +45,20 @@ struct Code {
 }
 
 impl Form {
+    /// The form for an instruction set; `None` where it would be no faster than the exact kernel.
+    pub(super) fn of(isa: Isa) -> Option<Self> {
+        match isa.kind() {
+            // Without VNNI the 8-bit products of AVX2 are no faster than f32 in 512 bits.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => is_x86_feature_detected!("avx512vnni").then_some(Self::Avx512Vnni),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => Some(Self::Avx2),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => std::arch::is_aarch64_feature_detected!("dotprod").then_some(Self::NeonDotprod),
+            Kind::Plain => Some(Self::Scalar),
+        }
+    }
+
     fn code(self) -> Code {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -71,14 +87,16 @@ pub(super) struct Rows {
     norm: f64,
 }
 
+/// Rows rounded by one task.
+const BLOCK: usize = 1024;
 /// Deeper rows would overflow 32-bit sums.
 const DEEPEST: usize = 32768;
 
 impl Rows {
     /// Rounds the rows; `None` where the bound would mean nothing: values that are not finite, or so large that
     /// f32 scores may overflow, or rows that are too deep.
-    pub(super) fn new(rows: &[f32], depth: usize, form: Form) -> Option<Self> {
-        // A NaN is lost in a maximum; the sum of x * 0 keeps it.
+    pub(super) fn new(rows: &[f32], depth: usize, isa: Isa) -> Option<Self> {
+        let form = Form::of(isa)?;
         let largest = rows.par_chunks(4096).map(largest_abs).reduce(|| 0.0, f32::max);
         if depth > DEEPEST || !largest.is_finite() {
             return None;
@@ -87,44 +105,23 @@ impl Rows {
         let step = if largest / code.largest > f32::MIN_POSITIVE { largest / code.largest } else { 1.0 };
         let groups_per_row = depth.div_ceil(4);
         let count = rows.len() / depth;
-        let padded = count.next_multiple_of(code.rows);
-        let mut groups = vec![0; padded * groups_per_row];
-        let block = 1024;
+        let mut groups = vec![0; count * groups_per_row];
         let norms = groups
-            .par_chunks_mut(block * groups_per_row)
-            .enumerate()
-            .map(|(b, out)| {
-                let mut norms = [0.0; 3];
-                for (i, out) in out.chunks_exact_mut(groups_per_row).enumerate() {
-                    let at = (b * block + i).min(count - 1) * depth;
-                    let found = round_row(&rows[at..at + depth], step, code, out);
-                    norms = std::array::from_fn(|n| f64::max(norms[n], found[n]));
-                }
-                norms
-            })
+            .par_chunks_mut(BLOCK * groups_per_row)
+            .zip(rows.par_chunks(BLOCK * depth))
+            .map(|(out, rows)| isa.run(RoundRows { rows, depth, step, code, out }))
             .reduce(|| [0.0; 3], |a, b| std::array::from_fn(|n| f64::max(a[n], b[n])));
+        for _ in count..count.next_multiple_of(code.rows) {
+            groups.extend_from_within(groups.len() - groups_per_row..);
+        }
         let [error, rounded, norm] = norms.map(f64::sqrt);
         Some(Self { form, groups, groups_per_row, step, error, rounded, norm })
     }
 
     /// The best row of the range for each query. With `may_give_up`, the rest of the range goes to the exact
     /// kernel once too many blocks had to be evaluated.
-    pub(super) fn best_rows(
-        &self,
-        pass: &Pass<'_>,
-        exact: exact::Form,
-        may_give_up: bool,
-    ) -> (Vec<Best>, Work) {
-        let rest = |state: State<'_>, next_row: usize| {
-            let work = Work { seen: state.seen, rechecked: state.rechecked, gave_up: next_row < pass.end };
-            let mut best = state.best;
-            if next_row < pass.end {
-                let rest = exact.best_rows(&Pass { start: next_row, ..*pass });
-                best.iter_mut().zip(rest).for_each(|(best, rest)| best.merge(rest));
-            }
-            (best, work)
-        };
-        let mut state = match self.form {
+    pub(super) fn best_rows(&self, pass: &Pass<'_>, isa: Isa, may_give_up: bool) -> (Vec<Best>, Work) {
+        let state = match self.form {
             // SAFETY: a form is made only where its instructions were detected.
             #[cfg(target_arch = "x86_64")]
             Form::Avx512Vnni => unsafe { super::avx512::filtered(self, pass, may_give_up) },
@@ -136,8 +133,13 @@ impl Rows {
             Form::NeonDotprod => unsafe { super::neon::filtered(self, pass, may_give_up) },
             Form::Scalar => super::scalar::filtered(self, pass, may_give_up),
         };
-        let next_row = std::mem::replace(&mut state.next_row, 0);
-        rest(state, next_row)
+        let (mut best, next_row) = (state.best, state.next_row);
+        let work = Work { seen: state.seen, rechecked: state.rechecked, gave_up: next_row < pass.end };
+        if work.gave_up {
+            let rest = exact::best_rows(&Pass { start: next_row, ..*pass }, isa);
+            best.iter_mut().zip(rest).for_each(|(best, rest)| best.merge(rest));
+        }
+        (best, work)
     }
 }
 
@@ -159,25 +161,56 @@ fn round(x: f32, inverse: f32, largest: f32) -> f32 {
     (x * inverse).clamp(-largest, largest) + ROUNDER - ROUNDER
 }
 
+/// Some rows to round, compiled with the vectors that there are; the largest squares of [`round_row`].
+struct RoundRows<'a> {
+    rows: &'a [f32],
+    depth: usize,
+    step: f32,
+    code: Code,
+    out: &'a mut [i32],
+}
+
+impl Kernel for RoundRows<'_> {
+    type Output = [f64; 3];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> [f64; 3] {
+        let mut largest = [0.0f64; 3];
+        let outs = self.out.chunks_exact_mut(self.depth.div_ceil(4));
+        for (row, out) in self.rows.chunks_exact(self.depth).zip(outs) {
+            let squares = round_row(row, self.step, self.code, out);
+            for n in 0..3 {
+                largest[n] = largest[n].max(squares[n]);
+            }
+        }
+        largest
+    }
+}
+
 /// Writes the bytes of a row; the squares of the norms of its rounding error, of the rounded and of the given row.
+#[inline(always)]
 fn round_row(row: &[f32], step: f32, code: Code, out: &mut [i32]) -> [f64; 3] {
     let inverse = 1.0 / step;
-    let mut squares = [0.0; 3];
+    // Four sums of each kind, one per byte of a group: independent, hence vectors.
+    let mut sums = [[0.0f64; 4]; 3];
     for (values, out) in row.chunks(4).zip(out) {
-        let mut bytes = [code.offset as u8; 4];
-        for (value, byte) in values.iter().zip(&mut bytes) {
-            let rounded = round(*value, inverse, code.largest);
-            *byte = (rounded as i32 + code.offset) as u8;
+        let mut four = [0.0; 4];
+        four[..values.len()].copy_from_slice(values);
+        let mut bytes = [0; 4];
+        for e in 0..4 {
+            let rounded = round(four[e], inverse, code.largest);
+            bytes[e] = (rounded as i32 + code.offset) as u8;
             // Exact in f64: 8 bits times 24 bits.
             let back = f64::from(rounded) * f64::from(step);
-            let value = f64::from(*value);
-            for (sum, x) in squares.iter_mut().zip([value - back, back, value]) {
-                *sum += x * x;
-            }
+            let value = f64::from(four[e]);
+            let error = value - back;
+            sums[0][e] += error * error;
+            sums[1][e] += back * back;
+            sums[2][e] += value * value;
         }
         *out = i32::from_le_bytes(bytes);
     }
-    squares
+    sums.map(|sums| sums.iter().sum())
 }
 
 /// The queries of a pass and what has been found for them.

@@ -1,56 +1,8 @@
-//! NEON: 4 lanes; 8 x 3 accumulators, 3 vectors of queries and 1 broadcast of 32 registers.
+//! The filter with NEON's dot product: 8 x 3 sums of 4 lanes, 3 vectors of queries and 1 broadcast of 32 registers.
 
-use super::exact::{self, Lanes};
+use super::Pass;
 use super::filter::{self, ByteLanes, Rows, State};
-use super::{Best, Pass};
 use std::arch::aarch64::*;
-
-#[derive(Clone, Copy)]
-struct F32x4(float32x4_t);
-
-impl Lanes for F32x4 {
-    const COUNT: usize = 4;
-    #[inline(always)]
-    unsafe fn splat(x: f32) -> Self {
-        // SAFETY: the trait's contract; so for every method here.
-        Self(unsafe { vdupq_n_f32(x) })
-    }
-    #[inline(always)]
-    unsafe fn load(p: *const f32) -> Self {
-        // SAFETY: the trait's contract.
-        Self(unsafe { vld1q_f32(p) })
-    }
-    #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
-        // SAFETY: the trait's contract.
-        Self(unsafe { vsubq_f32(self.0, other.0) })
-    }
-    #[inline(always)]
-    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-        // SAFETY: the trait's contract.
-        Self(unsafe { vfmaq_f32(self.0, a.0, b.0) })
-    }
-    #[inline(always)]
-    unsafe fn mul_sub(self, a: Self, b: Self) -> Self {
-        // SAFETY: the trait's contract.
-        Self(unsafe { vfmsq_f32(self.0, a.0, b.0) })
-    }
-    #[inline(always)]
-    unsafe fn max_number(self, other: Self) -> Self {
-        // SAFETY: the trait's contract. `fmaxnm` returns the number if one operand is NaN.
-        Self(unsafe { vmaxnmq_f32(self.0, other.0) })
-    }
-    #[inline(always)]
-    unsafe fn keep_greater(self, best: *mut f32, chunk_of: *mut u32, chunk: u32) {
-        // SAFETY: the trait's contract.
-        unsafe {
-            let old = vld1q_f32(best);
-            let greater = vcgtq_f32(self.0, old);
-            vst1q_f32(best, vbslq_f32(greater, self.0, old));
-            vst1q_u32(chunk_of, vbslq_u32(greater, vdupq_n_u32(chunk), vld1q_u32(chunk_of)));
-        }
-    }
-}
 
 #[derive(Clone, Copy)]
 struct I8x16(int32x4_t);
@@ -118,16 +70,6 @@ unsafe fn dot(sum: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
 unsafe fn evaluate(state: &mut State<'_>, i: usize, start: usize, end: usize) {
     // SAFETY: this function's contract.
     unsafe { filter::evaluate(state, i, start, end) }
-}
-
-/// [`exact::best_rows`].
-///
-/// # Safety
-/// The CPU must have NEON.
-#[target_feature(enable = "neon")]
-pub(super) unsafe fn best_rows(pass: &Pass<'_>) -> Vec<Best> {
-    // SAFETY: this function's contract.
-    unsafe { exact::best_rows::<F32x4, 8, 3>(pass) }
 }
 
 /// [`filter::filtered`].

@@ -1,40 +1,7 @@
-//! One lane, for CPUs without a vector form. `f32::mul_add` rounds once here as well, by software if need be.
+//! One lane, for CPUs without a vector form.
 
-use super::exact::{self, Lanes};
+use super::Pass;
 use super::filter::{self, ByteLanes, Rows, State};
-use super::{Best, Pass};
-
-impl Lanes for f32 {
-    const COUNT: usize = 1;
-    unsafe fn splat(x: f32) -> Self {
-        x
-    }
-    unsafe fn load(p: *const f32) -> Self {
-        // SAFETY: the trait's contract.
-        unsafe { *p }
-    }
-    unsafe fn sub(self, other: Self) -> Self {
-        self - other
-    }
-    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-        f32::mul_add(a, b, self)
-    }
-    unsafe fn mul_sub(self, a: Self, b: Self) -> Self {
-        f32::mul_add(-a, b, self)
-    }
-    unsafe fn max_number(self, other: Self) -> Self {
-        if other > self { other } else { self }
-    }
-    unsafe fn keep_greater(self, best: *mut f32, chunk_of: *mut u32, chunk: u32) {
-        // SAFETY: the trait's contract.
-        unsafe {
-            if self > *best {
-                *best = self;
-                *chunk_of = chunk;
-            }
-        }
-    }
-}
 
 impl ByteLanes for i32 {
     const COUNT: usize = 1;
@@ -60,12 +27,6 @@ impl ByteLanes for i32 {
         // SAFETY: no special instructions.
         unsafe { filter::evaluate(state, i, start, end) }
     }
-}
-
-/// [`exact::best_rows`].
-pub(super) fn best_rows(pass: &Pass<'_>) -> Vec<Best> {
-    // SAFETY: no special instructions.
-    unsafe { exact::best_rows::<f32, 4, 4>(pass) }
 }
 
 /// [`filter::filtered`].

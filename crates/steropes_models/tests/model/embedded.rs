@@ -1,8 +1,6 @@
 //! The embedded model: its stored outputs, and one decode for both orders of a pair.
 
-mod files;
-
-use files::{WeightFile, embedded_folder, picture};
+use crate::files::{WeightFile, embedded_folder, picture};
 use safetensors::SafeTensors;
 use steropes_models::{BothOrders, Model, ViewOutput};
 use steropes_tensor::{Device, Tensor};
@@ -137,6 +135,25 @@ fn a_batch_gives_what_its_images_give_alone() {
             let got = &got.points.cpu_slice::<f32>().unwrap()[b * want.len()..][..want.len()];
             check_close(got, &want, Tolerance::OfLargest(1e-6)).unwrap();
         }
+    }
+}
+
+#[test]
+fn images_of_one_patch_are_taken() {
+    let model = Model::embedded(&Device::cpu()).unwrap();
+    let (one, two) =
+        (model.encode(&picture("dot", 16, 16)).unwrap(), model.encode(&picture("dash", 16, 48)).unwrap());
+    let both = model.decode_both(&one, &two).unwrap();
+    assert_eq!(
+        (both.out11.points.shape(), both.out21.points.shape()),
+        (&[1, 16, 16, 3][..], &[1, 16, 48, 3][..])
+    );
+    for output in [both.out11, both.out21, both.out22, both.out12] {
+        assert!(output.points.read::<f32>().unwrap().iter().all(|v| v.is_finite()));
+        assert!(output.confidence.read::<f32>().unwrap().iter().all(|&v| v >= 1.0));
+        let descriptors = output.descriptors.unwrap().read::<f32>().unwrap();
+        let norms = descriptors.chunks_exact(24).map(|d| d.iter().map(|v| v * v).sum::<f32>());
+        assert!(norms.into_iter().all(|norm| (norm - 1.0).abs() < 1e-5));
     }
 }
 

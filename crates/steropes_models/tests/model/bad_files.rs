@@ -1,8 +1,6 @@
 //! Model files that are damaged, incomplete or of another network: one line each, before anything runs.
 
-mod files;
-
-use files::{Stored, WeightFile, picture};
+use crate::files::{Stored, WeightFile, embedded_folder, picture};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use std::path::Path;
@@ -168,7 +166,7 @@ fn all_stored_float_types_give_the_same_network() {
 
 #[test]
 fn both_names_of_the_fusion_convolutions_are_read() {
-    let config = std::fs::read_to_string(files::embedded_folder().join("config.json")).unwrap();
+    let config = std::fs::read_to_string(embedded_folder().join("config.json")).unwrap();
     let (first, alias) =
         ("downstream_head2.dpt.scratch.layer3_rn.weight", "downstream_head2.dpt.scratch.layer_rn.2.weight");
     let mut renamed = WeightFile::embedded();
@@ -274,7 +272,7 @@ fn a_wrong_config_json_is_refused() {
         assert_contains(&text, part);
         assert!(text.starts_with("`config.json`: "), "{text}");
     }
-    let folder = files::embedded_folder();
+    let folder = embedded_folder();
     let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
     let other = text.replace("enc_depth=10", "enc_depth=11");
     let weights = WeightFile::embedded();

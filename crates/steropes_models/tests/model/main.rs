@@ -1,0 +1,5 @@
+//! The models from outside: stored outputs, both orders of a pair, damaged files.
+
+mod bad_files;
+mod embedded;
+mod files;
