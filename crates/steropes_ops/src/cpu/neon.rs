@@ -75,6 +75,10 @@ impl Lane for F32x4 {
         }))
     }
     #[inline(always)]
+    fn if_less(self, bound: Self, then: Self, otherwise: Self) -> Self {
+        Self(on_registers!(vbslq_f32(vcltq_f32(self.0, bound.0), then.0, otherwise.0)))
+    }
+    #[inline(always)]
     fn sum(self) -> f32 {
         on_registers!(vaddvq_f32(self.0))
     }

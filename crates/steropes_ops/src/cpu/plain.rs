@@ -79,6 +79,10 @@ impl Lane for F32x4 {
         each!(|i| self.0[i] * f32::from_bits(((e.0[i] as i32 + 127) as u32) << 23))
     }
     #[inline(always)]
+    fn if_less(self, bound: Self, then: Self, otherwise: Self) -> Self {
+        each!(|i| if self.0[i] < bound.0[i] { then.0[i] } else { otherwise.0[i] })
+    }
+    #[inline(always)]
     fn sum(self) -> f32 {
         (self.0[0] + self.0[2]) + (self.0[1] + self.0[3])
     }

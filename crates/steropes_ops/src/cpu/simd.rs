@@ -28,6 +28,8 @@ pub(crate) trait Lane: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Outp
     fn round(self) -> Self;
     /// `self * 2^exponent` for whole exponents up to 127; 0 or a denormal below -126.
     fn times_power_of_two(self, exponent: Self) -> Self;
+    /// `then` where `self < bound`, `otherwise` elsewhere and where one is NaN.
+    fn if_less(self, bound: Self, then: Self, otherwise: Self) -> Self;
     /// The sum of the lanes, in a fixed order.
     fn sum(self) -> f32;
     /// The largest lane.

@@ -91,6 +91,13 @@ impl Lane for F32x16 {
         Self(on_registers!(_mm512_scalef_ps(self.0, exponent.0)))
     }
     #[inline(always)]
+    fn if_less(self, bound: Self, then: Self, otherwise: Self) -> Self {
+        Self(on_registers!({
+            let less = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, bound.0);
+            _mm512_mask_blend_ps(less, otherwise.0, then.0)
+        }))
+    }
+    #[inline(always)]
     fn sum(self) -> f32 {
         on_registers!(_mm512_reduce_add_ps(self.0))
     }
@@ -127,6 +134,13 @@ impl Lane for F32x8 {
             let exponent = _mm256_max_ps(_mm256_set1_ps(-127.0), exponent.0);
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(exponent), _mm256_set1_epi32(127));
             _mm256_mul_ps(self.0, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
+        }))
+    }
+    #[inline(always)]
+    fn if_less(self, bound: Self, then: Self, otherwise: Self) -> Self {
+        Self(on_registers!({
+            let less = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, bound.0);
+            _mm256_blendv_ps(otherwise.0, then.0, less)
         }))
     }
     #[inline(always)]
