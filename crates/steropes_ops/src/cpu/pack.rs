@@ -72,6 +72,21 @@ impl PackedWeights {
         Self { isa, depth, columns, panel_columns, panels }
     }
 
+    /// Packs the rows of `source` as columns, as a linear layer stores its weight: `[columns, depth]`.
+    pub(crate) fn from_rows(source: &dyn RowSource) -> Self {
+        let isa = Isa::current();
+        let panel_columns = isa.run(TileColumns);
+        let (columns, depth) = (source.rows(), source.segments() * source.segment_len());
+        let panel_len = depth * panel_columns;
+        let mut panels = AlignedVec::zeros(columns.div_ceil(panel_columns) * panel_len);
+        if panel_len > 0 {
+            panels.as_mut_slice().par_chunks_exact_mut(panel_len).enumerate().for_each(|(panel, out)| {
+                isa.run(ColumnPanel { source, first: panel * panel_columns, out });
+            });
+        }
+        Self { isa, depth, columns, panel_columns, panels }
+    }
+
     /// The instruction set that the panels are made for.
     pub(crate) fn isa(&self) -> Isa {
         self.isa
@@ -107,6 +122,50 @@ impl Kernel for TileColumns {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> usize {
         S::TILE_COLUMNS
+    }
+}
+
+/// Packs one panel of columns.
+struct ColumnPanel<'a> {
+    source: &'a dyn RowSource,
+    first: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for ColumnPanel<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        pack_column_panel(s, self.source, self.first, self.out);
+    }
+}
+
+/// Rows `first ..` of `source` as a panel of columns `[depth][C]`, zeros behind the last row.
+#[inline(always)]
+pub(crate) fn pack_column_panel<S: Simd>(s: S, source: &dyn RowSource, first: usize, out: &mut [f32]) {
+    let (segments, len) = (source.segments(), source.segment_len());
+    assert!(out.len() >= segments * len * S::TILE_COLUMNS, "room for a panel");
+    for segment in 0..segments {
+        for c in (0..S::TILE_COLUMNS).step_by(S::LANES) {
+            let mut starts = [std::ptr::null(); MAX_TILE_ROWS];
+            let valid = source.rows().saturating_sub(first + c).min(S::LANES);
+            for (r, start) in starts.iter_mut().enumerate().take(valid) {
+                if let Some(values) = source.segment(first + c + r, segment) {
+                    assert_eq!(values.len(), len, "every segment has the same length");
+                    *start = values.as_ptr();
+                }
+            }
+            for i in (0..len).step_by(S::LANES) {
+                // SAFETY: each pointer is null or has `len` values, and the room was checked.
+                unsafe {
+                    let place = out.as_mut_ptr().add((segment * len + i) * S::TILE_COLUMNS + c);
+                    s.transpose(&starts, S::LANES.min(len - i), source.floor(), place, S::TILE_COLUMNS);
+                }
+                for start in starts.iter_mut().filter(|start| !start.is_null()) {
+                    *start = start.wrapping_add(S::LANES);
+                }
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::cpu::Isa;
 use crate::cpu::math::{exp, exp2_weight};
-use crate::cpu::pack::{AlignedVec, RowSource, pack_rows, packed_len};
+use crate::cpu::pack::{AlignedVec, RowSource, pack_column_panel, pack_rows, packed_len};
 use crate::cpu::product::Output;
 use crate::cpu::simd::{Kernel, Lane, MAX_TILE_ROWS, Place, Simd};
 use rayon::prelude::*;
@@ -164,8 +164,11 @@ impl Kernel for HeadKernel<'_> {
         let padded_keys = keys.next_multiple_of(S::TILE_COLUMNS);
         let padded_dim = head_dim.next_multiple_of(S::TILE_COLUMNS);
         let scratch = self.scratch;
-        let packed_keys = scratch.keys.reserve_len(padded_keys * head_dim + 16);
-        pack_keys(s, &Head::new(k, keys, &e, self.batch, self.head), packed_keys);
+        let packed_keys = scratch.keys.reserve_len(padded_keys * head_dim);
+        let key_head = Head::new(k, keys, &e, self.batch, self.head);
+        for first in (0..padded_keys).step_by(S::TILE_COLUMNS) {
+            pack_column_panel(s, &key_head, first, &mut packed_keys[first * head_dim..]);
+        }
         let packed_values = scratch.values.reserve_len(padded_keys * padded_dim);
         pack_values(s, &Head::new(v, keys, &e, self.batch, self.head), packed_values);
         let packed_queries = scratch.queries.reserve_len(packed_len::<S>(S::TILE_ROWS, head_dim));
@@ -199,28 +202,6 @@ impl Kernel for HeadKernel<'_> {
                 // SAFETY: as above, `head_dim` values.
                 unsafe { write_row(s, &sums[r * padded_dim..], 1.0 / running.sum[r], out, head_dim) };
             }
-        }
-    }
-}
-
-/// Keys as `[keys / C][head_dim][C]`, zeros for the padding.
-#[inline(always)]
-fn pack_keys<S: Simd>(s: S, keys: &Head<'_>, out: &mut [f32]) {
-    let panel_len = S::TILE_COLUMNS * keys.head_dim;
-    for first in (0..keys.tokens.next_multiple_of(S::TILE_COLUMNS)).step_by(S::LANES) {
-        let mut at = first / S::TILE_COLUMNS * panel_len + first % S::TILE_COLUMNS;
-        for c in (0..keys.head_dim).step_by(S::LANES) {
-            let mut rows = [std::ptr::null(); MAX_TILE_ROWS];
-            for (r, row) in rows.iter_mut().enumerate().take(S::LANES) {
-                if first + r < keys.tokens {
-                    *row = keys.token(first + r)[c..].as_ptr();
-                }
-            }
-            let count = S::LANES.min(keys.head_dim - c);
-            let room = &mut out[at..][..(count - 1) * S::TILE_COLUMNS + S::LANES];
-            // SAFETY: each row has `count` values from `c` on; the room was checked.
-            unsafe { s.transpose(&rows, count, f32::NEG_INFINITY, room.as_mut_ptr(), S::TILE_COLUMNS) };
-            at += S::LANES * S::TILE_COLUMNS;
         }
     }
 }

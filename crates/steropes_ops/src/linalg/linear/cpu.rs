@@ -12,7 +12,7 @@ pub(super) struct Packed {
 
 impl Packed {
     pub(super) fn new(weight: &[f32], bias: Option<&[f32]>, outputs: usize, inputs: usize) -> Self {
-        let weights = PackedWeights::from_fn(outputs, inputs, |column, i| weight[column * inputs + i]);
+        let weights = PackedWeights::from_rows(&Matrix::new(weight, outputs, inputs));
         Self { weights, bias: bias.map(<[f32]>::to_vec) }
     }
 }
