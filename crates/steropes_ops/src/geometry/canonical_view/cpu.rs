@@ -47,8 +47,10 @@ pub(super) fn finish(
     let mut points = vec![0.0f32; 3 * sums.len()];
     let mut relative = vec![0.0f32; sums.len()];
     let mut confidence = vec![0.0f32; sums.len()];
-    let out =
-        points.par_chunks_mut(3 * rows).zip(relative.par_chunks_mut(rows)).zip(confidence.par_chunks_mut(rows));
+    let out = points
+        .par_chunks_mut(3 * rows)
+        .zip(relative.par_chunks_mut(rows))
+        .zip(confidence.par_chunks_mut(rows));
     out.zip(sums.par_chunks(rows)).for_each(|(((points, relative), confidence), sums)| {
         for (i, s) in sums.iter().enumerate() {
             let [w, w2, x, y, z, a, r] = s.map(f64::from);

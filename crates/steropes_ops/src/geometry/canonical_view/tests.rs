@@ -67,8 +67,9 @@ fn refusals(device: &Device) -> Verdict {
     expect_error(CanonicalSums::new(16, 0, 8, mode), "`height` must be a positive multiple of 8, got 0")?;
     let mut sums = CanonicalSums::new(16, 8, 8, mode).map_err(|e| e.to_string())?;
     expect_error(sums.finish(), "`pairs` must be at least 1")?;
-    let filled =
-        |shape: &[usize], v: f32| Tensor::new(device, shape, vec![v; shape.iter().product()]).expect("filled");
+    let filled = |shape: &[usize], v: f32| {
+        Tensor::new(device, shape, vec![v; shape.iter().product()]).expect("filled")
+    };
     let (points, confidence) = (filled(&[8, 16, 3], 1.0), filled(&[8, 16], 2.0));
     expect_error(sums.add(&filled(&[16, 8, 3], 1.0), &confidence), "`pointmap` must be [8, 16, 3]")?;
     expect_error(sums.add(&points, &filled(&[8, 17], 1.0)), "`confidence` must be [8, 16]")?;

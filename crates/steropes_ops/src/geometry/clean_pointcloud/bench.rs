@@ -20,7 +20,11 @@ pub(crate) fn benches() -> Vec<Bench> {
                 width,
                 height,
                 focal_center_px: [350.0, 192.0, 144.0],
-                camera_from_world: [[1.0, 0.0, 0.0, 0.01 * i as f64], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]],
+                camera_from_world: [
+                    [1.0, 0.0, 0.0, 0.01 * i as f64],
+                    [0.0, 1.0, 0.0, 0.0],
+                    [0.0, 0.0, 1.0, 0.0],
+                ],
                 depth: &depth,
                 points: &points,
                 confidence: &confidence,

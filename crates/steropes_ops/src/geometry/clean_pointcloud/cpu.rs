@@ -4,19 +4,25 @@
 use super::DenseView;
 use rayon::prelude::*;
 
-pub(super) fn clean_pointcloud(views: &[DenseView<'_>], tolerance: f64, bad_confidence: f32) -> Vec<Vec<f32>> {
+pub(super) fn clean_pointcloud(
+    views: &[DenseView<'_>],
+    tolerance: f64,
+    bad_confidence: f32,
+) -> Vec<Vec<f32>> {
     let mut confidence: Vec<Vec<f32>> = views.iter().map(|v| v.confidence.to_vec()).collect();
     for (i, view) in views.iter().enumerate() {
         let mut own = std::mem::take(&mut confidence[i]);
         let others = &confidence;
-        own.par_chunks_mut(view.width).zip(view.points.par_chunks(3 * view.width)).for_each(|(own, points)| {
-            for (own, p) in own.iter_mut().zip(points.chunks_exact(3)) {
-                let seen_through = |j: usize| j != i && hides(&views[j], &others[j], p, *own, tolerance);
-                if (0..views.len()).any(seen_through) {
-                    *own = own.min(bad_confidence);
+        own.par_chunks_mut(view.width).zip(view.points.par_chunks(3 * view.width)).for_each(
+            |(own, points)| {
+                for (own, p) in own.iter_mut().zip(points.chunks_exact(3)) {
+                    let seen_through = |j: usize| j != i && hides(&views[j], &others[j], p, *own, tolerance);
+                    if (0..views.len()).any(seen_through) {
+                        *own = own.min(bad_confidence);
+                    }
                 }
-            }
-        });
+            },
+        );
         confidence[i] = own;
     }
     confidence

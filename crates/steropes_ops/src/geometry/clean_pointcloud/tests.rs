@@ -13,8 +13,7 @@ struct Scene {
 const FOCAL: f64 = 20.0;
 
 fn scene(views: usize, width: usize, height: usize) -> Scene {
-    let mut s =
-        Scene { width, height, depth: Vec::new(), points: Vec::new(), confidence: Vec::new() };
+    let mut s = Scene { width, height, depth: Vec::new(), points: Vec::new(), confidence: Vec::new() };
     for i in 0..views {
         let noise = inputs::uniform(&format!("view {i}"), 2 * width * height);
         let (mut depth, mut points) = (Vec::new(), Vec::new());
@@ -53,7 +52,11 @@ fn oracle(count: usize, width: usize, height: usize) -> Verdict {
         check_equal(got, want)?;
     }
     let lowered = want.iter().flatten().filter(|c| **c == 0.5).count();
-    if count > 1 && lowered == 0 { Err("no point was lowered, the case shows nothing".into()) } else { Ok(()) }
+    if count > 1 && lowered == 0 {
+        Err("no point was lowered, the case shows nothing".into())
+    } else {
+        Ok(())
+    }
 }
 
 /// A point in front of a surface of higher confidence is lowered; behind it, or if it is the surer one, it stays.

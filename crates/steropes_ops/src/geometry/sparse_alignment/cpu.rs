@@ -282,12 +282,8 @@ fn pull_fine(
     let (o, f) = (&views[owner], &views[frame]);
     let relative = Relative::new((&f.rotation, &f.center), (&o.rotation, &o.center));
     let by_rotation = square(&sums[4..13]);
-    let pulled = pull(
-        (&f.rotation, &f.center),
-        (&o.rotation, &o.center),
-        &by_rotation,
-        &[sums[1], sums[2], sums[3]],
-    );
+    let pulled =
+        pull((&f.rotation, &f.center), (&o.rotation, &o.center), &by_rotation, &[sums[1], sums[2], sums[3]]);
     accumulate((&mut gradient[owner].rotation, &mut gradient[owner].center), &pulled.owner);
     accumulate((&mut gradient[frame].rotation, &mut gradient[frame].center), &pulled.frame);
     add_ray_derivatives(&mut gradient[owner], o, &relative.rotation, &by_rotation);

@@ -146,7 +146,6 @@ impl Packed {
         }
         let total: f64 = pair.weights.iter().map(|&w| f64::from(w)).sum();
         self.coarse_weight += total;
-        self.fine_weight +=
-            total * pair.views.iter().filter(|&&v| self.shapes[v].observes).count() as f64;
+        self.fine_weight += total * pair.views.iter().filter(|&&v| self.shapes[v].observes).count() as f64;
     }
 }

@@ -48,9 +48,8 @@ pub(super) fn pull(
 ) -> Pulled {
     let offset = minus(owner.1, frame.1);
     let turned = product(owner.0, &transpose(by_rotation));
-    let frame_rotation = std::array::from_fn(|r| {
-        std::array::from_fn(|c| turned[r][c] + offset[r] * by_center[c])
-    });
+    let frame_rotation =
+        std::array::from_fn(|r| std::array::from_fn(|c| turned[r][c] + offset[r] * by_center[c]));
     let center = apply(frame.0, by_center);
     Pulled { owner: (product(frame.0, by_rotation), center), frame: (frame_rotation, center.map(|v| -v)) }
 }
