@@ -12,7 +12,10 @@ use steropes_ops::geometry::sparse_alignment::FrameTargets;
 ///
 /// # Errors
 /// [`AlignmentError::Value`] if an anchor's relative depth is not positive or no focal length can be found.
-pub fn condense_image(view: &CanonicalView, principal_px: [f64; 2]) -> Result<AlignmentImage, AlignmentError> {
+pub fn condense_image(
+    view: &CanonicalView,
+    principal_px: [f64; 2],
+) -> Result<AlignmentImage, AlignmentError> {
     let size = [view.width, view.height];
     let base_focal_px = weiszfeld(&view.points, size, principal_px, FocalRange::ALIGNMENT)
         .map_err(|e| AlignmentError::value("points", "a pointmap with a focal length", e))?;
@@ -23,7 +26,13 @@ pub fn condense_image(view: &CanonicalView, principal_px: [f64; 2]) -> Result<Al
     }
     let pixels = view.confidence.len() as f64;
     let mean_confidence = view.confidence.iter().map(|&c| f64::from(c)).sum::<f64>() / pixels;
-    Ok(AlignmentImage { size, base_focal_px, principal_px, anchor_depths: view.anchor_depths(), mean_confidence })
+    Ok(AlignmentImage {
+        size,
+        base_focal_px,
+        principal_px,
+        anchor_depths: view.anchor_depths(),
+        mean_confidence,
+    })
 }
 
 /// The matches of a pair with their anchors and offsets in both canonical views.
@@ -46,7 +55,11 @@ pub fn condense_pair(
     for side in 0..2 {
         let (view, list) = (views[side], pixels[side]);
         if list.len() != confidence.len() {
-            return Err(AlignmentError::value("pixels", format!("{} per image", confidence.len()), list.len()));
+            return Err(AlignmentError::value(
+                "pixels",
+                format!("{} per image", confidence.len()),
+                list.len(),
+            ));
         }
         for &[x, y] in list {
             let (column, row) = (x as usize, y as usize);

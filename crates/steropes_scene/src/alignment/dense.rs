@@ -38,12 +38,14 @@ impl DenseImage {
             }
         }
         let mut points = vec![0.0f32; 3 * depth.len()];
-        points.par_chunks_mut(3 * width).zip(depth.par_chunks(width)).enumerate().for_each(|(y, (points, depth))| {
-            for (x, (p, &z)) in points.chunks_exact_mut(3).zip(depth).enumerate() {
-                let world = camera.unproject([x as f64, y as f64], f64::from(z));
-                p.copy_from_slice(&[world.x as f32, world.y as f32, world.z as f32]);
-            }
-        });
+        points.par_chunks_mut(3 * width).zip(depth.par_chunks(width)).enumerate().for_each(
+            |(y, (points, depth))| {
+                for (x, (p, &z)) in points.chunks_exact_mut(3).zip(depth).enumerate() {
+                    let world = camera.unproject([x as f64, y as f64], f64::from(z));
+                    p.copy_from_slice(&[world.x as f32, world.y as f32, world.z as f32]);
+                }
+            },
+        );
         Ok(Self { width, height, depth, points, confidence })
     }
 }
@@ -107,7 +109,11 @@ pub fn clean(images: &mut [DenseImage], cameras: &[Camera], tolerance: f64) -> R
     let view = |(image, camera): (&DenseImage, &Camera)| {
         let m = camera.world_from_camera.inverse().to_homogeneous();
         let [cx, cy] = camera.intrinsics.center_px;
-        (image.clone(), [camera.intrinsics.focal_px, cx, cy], std::array::from_fn(|r| std::array::from_fn(|c| m[(r, c)])))
+        (
+            image.clone(),
+            [camera.intrinsics.focal_px, cx, cy],
+            std::array::from_fn(|r| std::array::from_fn(|c| m[(r, c)])),
+        )
     };
     let kept: Vec<(DenseImage, [f64; 3], [[f64; 4]; 3])> = images.iter().zip(cameras).map(view).collect();
     let views: Vec<_> = kept

@@ -42,11 +42,13 @@ pub(super) fn initial_parameters(
     let smallest = sizes.iter().copied().fold(f64::INFINITY, f64::min);
     if !(smallest.is_finite() && smallest > 0.0) {
         let found = format!("a size of {smallest}");
-        return Err(AlignmentError::value("start", "cameras in which all clouds have a positive size", found));
+        return Err(AlignmentError::value(
+            "start",
+            "cameras in which all clouds have a positive size",
+            found,
+        ));
     }
-    let pose = |i: usize| {
-        Isometry3::from_parts(Translation3::from(centers[i] / smallest), rotations[i])
-    };
+    let pose = |i: usize| Isometry3::from_parts(Translation3::from(centers[i] / smallest), rotations[i]);
     let poses: Vec<_> = (0..images).map(pose).collect();
     let sizes: Vec<f64> = sizes.iter().map(|s| s / smallest).collect();
     Ok(model.from_cameras(identity, &poses, &sizes))
@@ -88,7 +90,11 @@ fn turned_points(
 
 /// Minimises `sum w |s_i x_i + c_i - s_j x_j - c_j|^2`. Known centres are right up to one factor, which is held at 1;
 /// unknown ones are solved for with the first image at the origin and the mean size 1.
-fn solve(matches: &[TurnedMatch], images: usize, known: Option<&[Vector3<f64>]>) -> (Vec<f64>, Vec<Vector3<f64>>) {
+fn solve(
+    matches: &[TurnedMatch],
+    images: usize,
+    known: Option<&[Vector3<f64>]>,
+) -> (Vec<f64>, Vec<Vector3<f64>>) {
     let unknowns = if known.is_some() { images } else { 4 * images };
     let mut sizes = vec![1.0; images];
     let mut centers = known.map_or_else(|| vec![Vector3::zeros(); images], <[_]>::to_vec);

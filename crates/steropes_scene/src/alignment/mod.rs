@@ -27,6 +27,8 @@ mod initial;
 mod optimise;
 mod parameters;
 mod rescale;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use condense::{TargetSampling, condense_image, condense_pair, sample_targets};

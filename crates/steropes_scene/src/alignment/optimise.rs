@@ -3,8 +3,8 @@
 use super::initial::initial_parameters;
 use super::parameters::{Backward, Forward, ImageParameters, Model, Parameters, VALUES};
 use super::{
-    AlignedImages, AlignmentError, AlignmentImage, AlignmentOptions, AlignmentPair, AlignmentProblem, KinematicTree,
-    Start, TreeChoice, maximum_spanning, ward,
+    AlignedImages, AlignmentError, AlignmentImage, AlignmentOptions, AlignmentPair, AlignmentProblem,
+    KinematicTree, Start, TreeChoice, maximum_spanning, ward,
 };
 use rayon::prelude::*;
 use steropes_ops::geometry::sparse_alignment::{
@@ -64,7 +64,8 @@ impl Aligner {
         let kernel = SparseAlignment::new(&shapes, &pairs, options.precision)?;
         let weak = |t: &&FrameTargets| {
             let pair = [t.view.min(t.frame), t.view.max(t.frame)];
-            let same = |p: &&AlignmentPair| [p.images[0].min(p.images[1]), p.images[0].max(p.images[1])] == pair;
+            let same =
+                |p: &&AlignmentPair| [p.images[0].min(p.images[1]), p.images[0].max(p.images[1])] == pair;
             problem.pairs.iter().find(same).is_some_and(|p| !strong(&p))
         };
         let targets: Vec<_> = problem.targets.iter().filter(weak).cloned().collect();
@@ -94,7 +95,9 @@ impl Aligner {
     pub fn start(&self, problem: &AlignmentProblem) -> Result<Parameters, AlignmentError> {
         match &self.options.start {
             Start::Identity => Ok(self.identity.clone()),
-            Start::Cameras(cameras) => initial_parameters(problem, cameras, &self.model, self.identity.clone()),
+            Start::Cameras(cameras) => {
+                initial_parameters(problem, cameras, &self.model, self.identity.clone())
+            }
             Start::Parameters(p) => {
                 self.check(p)?;
                 Ok(p.clone())
@@ -103,7 +106,8 @@ impl Aligner {
     }
 
     fn check(&self, p: &Parameters) -> Result<(), AlignmentError> {
-        let (found, expected) = ([p.images.len(), p.depths.len()], [self.identity.images.len(), self.model.anchors()]);
+        let (found, expected) =
+            ([p.images.len(), p.depths.len()], [self.identity.images.len(), self.model.anchors()]);
         if found == expected {
             return Ok(());
         }
@@ -248,7 +252,9 @@ fn tree(problem: &AlignmentProblem, choice: &TreeChoice) -> Result<KinematicTree
     let images = problem.images.len();
     match choice {
         TreeChoice::Given(tree) => KinematicTree::new(tree.root(), tree.edges().to_vec(), images),
-        TreeChoice::MaximumSpanning => KinematicTree::from_center(&maximum_spanning(&problem.counts())?, images),
+        TreeChoice::MaximumSpanning => {
+            KinematicTree::from_center(&maximum_spanning(&problem.counts())?, images)
+        }
         TreeChoice::Ward => {
             let anchors: Vec<_> = problem.images.iter().map(|i| i.anchor_depths.len()).collect();
             KinematicTree::from_center(&ward(&problem.counts(), &anchors)?.edges, images)
@@ -272,8 +278,11 @@ fn matched_pixels(problem: &AlignmentProblem) -> Vec<Vec<MatchedPixel>> {
     for pair in &problem.pairs {
         for side in 0..2 {
             let ends = pair.pixels[side].iter().zip(&pair.anchors[side]).zip(&pair.offsets[side]);
-            matched[pair.images[side]]
-                .extend(ends.map(|((&pixel, &anchor), &offset)| MatchedPixel { pixel, anchor, offset }));
+            matched[pair.images[side]].extend(ends.map(|((&pixel, &anchor), &offset)| MatchedPixel {
+                pixel,
+                anchor,
+                offset,
+            }));
         }
     }
     matched

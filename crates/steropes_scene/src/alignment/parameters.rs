@@ -168,9 +168,10 @@ impl Model {
                 ..ImageParameters::default()
             }
         };
-        let depths = images.iter().zip(&self.images).flat_map(|(i, c)| {
-            i.anchor_depths.iter().map(|&d| f64::from(d) / c.median_depth)
-        });
+        let depths = images
+            .iter()
+            .zip(&self.images)
+            .flat_map(|(i, c)| i.anchor_depths.iter().map(|&d| f64::from(d) / c.median_depth));
         Parameters { images: images.iter().map(image).collect(), depths: depths.collect() }
     }
 
@@ -276,7 +277,8 @@ impl Model {
             by_global += centre.dot(&Vector3::from(view.center)) / g;
             let offset = d.distance * d.direction;
             let by_offset = -g * (d.rotation.transpose() * centre);
-            by_rotation.push(matrix(&pinhole.rotation) + matrix(&rigid.rotation) - g * centre * offset.transpose());
+            by_rotation
+                .push(matrix(&pinhole.rotation) + matrix(&rigid.rotation) - g * centre * offset.transpose());
             by_place.push(g * centre);
             distance += by_offset.dot(&d.direction);
             let by_direction = d.distance * by_offset;
@@ -344,7 +346,11 @@ impl Model {
         };
         AlignedImages {
             cameras: forward.views.iter().zip(&forward.decoded).map(camera).collect(),
-            anchor_depths: self.images.iter().map(|c| forward.depths[c.anchors.clone()].iter().map(|&d| d as f32).collect()).collect(),
+            anchor_depths: self
+                .images
+                .iter()
+                .map(|c| forward.depths[c.anchors.clone()].iter().map(|&d| d as f32).collect())
+                .collect(),
             base_focals_px: self.images.iter().map(|c| c.base_focal).collect(),
         }
     }

@@ -213,11 +213,13 @@ fn weighted_median(mut values: Vec<(f64, f64)>) -> Option<f64> {
     values.sort_by(|a, b| a.0.total_cmp(&b.0));
     let half = values.iter().map(|v| v.1).sum::<f64>() / 2.0;
     let mut sum = 0.0;
-    values.into_iter().find(|v| {
-        sum += v.1;
-        sum >= half
-    })
-    .map(|v| v.0)
+    values
+        .into_iter()
+        .find(|v| {
+            sum += v.1;
+            sum >= half
+        })
+        .map(|v| v.0)
 }
 
 /// Dense points for given cameras, not cleaned.
@@ -304,7 +306,8 @@ mod tests {
     #[test]
     fn a_varying_factor_needs_the_field() {
         let factor = |x: f64, y: f64| 1.2 + 0.002 * x + 0.05 * (y / 16.0).sin();
-        let (constant, smooth) = (worst(Correction::Constant, factor), worst(Correction::Smooth(4.0), factor));
+        let (constant, smooth) =
+            (worst(Correction::Constant, factor), worst(Correction::Smooth(4.0), factor));
         assert!(constant > 0.05 && smooth < 0.5 * constant, "{constant} {smooth}");
     }
 
@@ -319,9 +322,13 @@ mod tests {
         let outside = TrackDepth { pixel: [4.0, 1.0], ..track };
         assert!(text([4, 3], &[outside], Correction::Constant).contains("`tracks` must be inside 4 x 3"));
         let flat = TrackDepth { depth: 0.0, ..track };
-        assert!(text([4, 3], &[flat], Correction::Constant).contains("`track depth` must be positive, got 0"));
+        assert!(
+            text([4, 3], &[flat], Correction::Constant).contains("`track depth` must be positive, got 0")
+        );
         let weightless = TrackDepth { weight: f32::NAN, ..track };
-        assert!(text([4, 3], &[weightless], Correction::Constant).contains("`track weight` must be positive"));
+        assert!(
+            text([4, 3], &[weightless], Correction::Constant).contains("`track weight` must be positive")
+        );
         assert!(text([4, 3], &[track], Correction::Smooth(0.0)).contains("`correction` must be a positive"));
     }
 }

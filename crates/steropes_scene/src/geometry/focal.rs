@@ -140,7 +140,8 @@ mod tests {
     fn exact_maps_give_their_focal_length() {
         let (size, principal) = ([31, 22], [15.2, 10.9]);
         let points = plane(40.0, size, principal);
-        for focal in [weiszfeld, median].map(|f| f(&points, size, principal, FocalRange::ALL).expect("fits")) {
+        for focal in [weiszfeld, median].map(|f| f(&points, size, principal, FocalRange::ALL).expect("fits"))
+        {
             assert!((focal / 40.0 - 1.0).abs() < 1e-6, "{focal}");
         }
     }

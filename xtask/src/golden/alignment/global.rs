@@ -8,7 +8,8 @@ use serde_json::Value;
 use steropes_ops::geometry::canonical_view::CanonicalView;
 use steropes_scene::alignment::{
     AlignedImages, Aligner, AlignmentImage, AlignmentOptions, AlignmentPair, AlignmentProblem, Evaluation,
-    FrameTargets, ImageParameters, KinematicTree, Parameters, Precision, Stage, Start, TreeChoice, clean, dense_images,
+    FrameTargets, ImageParameters, KinematicTree, Parameters, Precision, Stage, Start, TreeChoice, clean,
+    dense_images,
 };
 use steropes_scene::{Camera, Intrinsics};
 use steropes_testkit::Tolerance;
@@ -34,11 +35,15 @@ pub(super) fn run(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<
     }
     let mut aligner = Aligner::new(&problem, &run_options(file, "hclust-ward")?)?;
     let start = aligner.start(&problem)?;
-    let got: Vec<f64> = problem.images.iter().scan(0, |first, image| {
-        let median = f64::from(image.anchor_depths[0]) / start.depths[*first];
-        *first += image.anchor_depths.len();
-        Some(median)
-    }).collect();
+    let got: Vec<f64> = problem
+        .images
+        .iter()
+        .scan(0, |first, image| {
+            let median = f64::from(image.anchor_depths[0]) / start.depths[*first];
+            *first += image.anchor_depths.len();
+            Some(median)
+        })
+        .collect();
     let error = relative_error(&got, &file.f64("median_depth")?);
     report.at_most(&format!("{}/median_depth", file.stem()), error, 2e-6);
     aligner.evaluate(Stage::Coarse, &start)?;
@@ -119,7 +124,8 @@ fn problem(file: &TensorFile) -> anyhow::Result<AlignmentProblem> {
         let (points, weights) = (file.f32("fallback_pts")?, file.f32("fallback_conf")?);
         for (k, [view, frame]) in edges(file, "fallback_pairs")?.into_iter().enumerate() {
             let rows = k * anchors..(k + 1) * anchors;
-            let points = rows.clone().map(|r| [points[3 * r], points[3 * r + 1], points[3 * r + 2]]).collect();
+            let points =
+                rows.clone().map(|r| [points[3 * r], points[3 * r + 1], points[3 * r + 2]]).collect();
             targets.push(FrameTargets { view, frame, points, weights: weights[rows].to_vec() });
         }
     }
@@ -137,7 +143,10 @@ fn parameters(file: &TensorFile, prefix: &str) -> anyhow::Result<Parameters> {
         log_focal: phi[i],
         center: [c[2 * i], c[2 * i + 1]],
     };
-    Ok(Parameters { images: (0..sigma.len()).map(image).collect(), depths: file.f64(&format!("{prefix}.d"))? })
+    Ok(Parameters {
+        images: (0..sigma.len()).map(image).collect(),
+        depths: file.f64(&format!("{prefix}.d"))?,
+    })
 }
 
 /// Values of one block of parameters.
@@ -222,7 +231,8 @@ impl Run<'_> {
                 if !self.file.has(&tensor) || tied {
                     continue;
                 }
-                let noise = info["upstream_gradient_error_relative_to_block_max"][name].as_f64().unwrap_or(0.0);
+                let noise =
+                    info["upstream_gradient_error_relative_to_block_max"][name].as_f64().unwrap_or(0.0);
                 let error = block_error(&block(&got.gradient, name), &self.file.f64(&tensor)?);
                 let bound = match precision {
                     Precision::Single => floor.max(5.0 * noise),
@@ -247,15 +257,18 @@ impl Run<'_> {
         let cameras = &got.images.cameras;
         let want = |name: &str| self.file.f64(&format!("{prefix}.{name}"));
         report.at_most(&check("K"), block_error(&intrinsics(cameras), &want("K")?), bound);
-        let matrices: Vec<f64> =
-            cameras.iter().flat_map(|c| c.world_from_camera.to_homogeneous().transpose().as_slice().to_vec()).collect();
+        let matrices: Vec<f64> = cameras
+            .iter()
+            .flat_map(|c| c.world_from_camera.to_homogeneous().transpose().as_slice().to_vec())
+            .collect();
         report.at_most(&check("cam2w"), block_error(&matrices, &want("cam2w")?), bound);
         let depths: Vec<f64> = got.images.anchor_depths[0].iter().map(|&d| f64::from(d)).collect();
         report.at_most(&check("D0"), block_error(&depths, &want("D0")?), bound);
         let mut points = Vec::new();
         for slice in self.file.i64("match_slices")?.chunks(4).filter(|s| s[0] == 0) {
             let partner = slice[1] as usize;
-            let pair = self.problem.pairs.iter().find(|p| p.images == [0, partner] || p.images == [partner, 0]);
+            let pair =
+                self.problem.pairs.iter().find(|p| p.images == [0, partner] || p.images == [partner, 0]);
             let pair = pair.context("a pair of `match_slices`")?;
             let side = usize::from(pair.images[1] == 0);
             points.push((slice[2], got.images.sparse_points(pair, side)));
@@ -302,7 +315,11 @@ impl Run<'_> {
         compare_cameras(&|w| self.check(w), (&got, &want), text, report)?;
         let focals: Vec<f64> = result.images.cameras.iter().map(|c| c.intrinsics.focal_px).collect();
         let want: Vec<f64> = want_k.chunks(4).map(|k| k[0]).collect();
-        report.at_most(&self.check("final/focal"), relative_error(&focals, &want), number_after(text, "focal ")? / 100.0);
+        report.at_most(
+            &self.check("final/focal"),
+            relative_error(&focals, &want),
+            number_after(text, "focal ")? / 100.0,
+        );
         Ok(())
     }
 
@@ -312,7 +329,8 @@ impl Run<'_> {
             return Ok(());
         }
         let oracle = format!("{plain}_f64");
-        let want = self.file.f64(if self.file.has(&oracle) { &oracle } else { &plain })?;
+        let upstream = self.file.f64(&plain)?;
+        let want = if self.file.has(&oracle) { self.file.f64(&oracle)? } else { upstream.clone() };
         if got.len() != want.len() {
             bail!("{stage} has {} losses, expected {}", got.len(), want.len());
         }
@@ -321,7 +339,12 @@ impl Run<'_> {
         let measured = self.params["measured_rel_difference_of_losses"][stage].as_object();
         for (key, measured) in measured.context("`measured_rel_difference_of_losses`")? {
             let iteration: usize = key.parse()?;
-            let noise = 5.0 * measured.as_f64().context("a number")?;
+            // Curves cross: at one iteration two right programs may agree by chance, so the noise is the largest
+            // difference of the two stored curves around it.
+            let around = iteration / 2..=(2 * iteration + 5).min(want.len() - 1);
+            let difference = |i: usize| (upstream[i] / want[i] - 1.0).abs();
+            let measured = around.map(difference).fold(measured.as_f64().context("a number")?, f64::max);
+            let noise = 5.0 * measured;
             let bound = match iteration {
                 0 | 1 if stage == "stage1" => strict,
                 i if i + 1 == want.len() => noise.max(number_after(text, "2e-3 (100),")?),
@@ -344,7 +367,11 @@ impl Run<'_> {
         let text = self.tolerance("final")?;
         for (loss, key) in losses.iter().zip(["L3 last <", "L2 last <"]) {
             if let Some(&last) = loss.last() {
-                report.at_most(&self.check(key.split(' ').next().unwrap_or(key)), last, number_after(text, key)?);
+                report.at_most(
+                    &self.check(key.split(' ').next().unwrap_or(key)),
+                    last,
+                    number_after(text, key)?,
+                );
             }
         }
         let truth = poses(&self.file.f64("true_cam2w")?);
@@ -362,7 +389,11 @@ impl Run<'_> {
         let focals: Vec<f64> = got.cameras.iter().map(|c| c.intrinsics.focal_px).collect();
         let focal_error = relative_error(&focals, &self.file.f64("true_focal")?);
         if self.options.fine.iterations == 0 {
-            report.at_most(&self.check("baseline"), off, number_after(&text[text.find("coarse:").context("coarse")?..], "+-")?);
+            report.at_most(
+                &self.check("baseline"),
+                off,
+                number_after(&text[text.find("coarse:").context("coarse")?..], "+-")?,
+            );
         } else if !self.options.optimise_depth {
             let text = &text[text.find("nodepth").context("nodepth")?..];
             report.at_most(&self.check("baseline"), off, number_after(text, "+-")?);
@@ -435,7 +466,8 @@ pub(super) fn worst_relative_rotation(a: &[Isometry3<f64>], b: &[Isometry3<f64>]
     let mut worst = 0.0f64;
     for i in 0..a.len() {
         for j in 0..i {
-            let relative = |p: &[Isometry3<f64>]| (p[i].rotation.inverse() * p[j].rotation).to_rotation_matrix();
+            let relative =
+                |p: &[Isometry3<f64>]| (p[i].rotation.inverse() * p[j].rotation).to_rotation_matrix();
             let distance = (relative(a).matrix() - relative(b).matrix()).norm();
             worst = worst.max(2.0 * (distance / 8f64.sqrt()).min(1.0).asin().to_degrees());
         }
@@ -452,7 +484,8 @@ pub(super) fn compare_cameras(
 ) -> anyhow::Result<()> {
     let error = worst_relative_rotation(got, want);
     report.at_most(&check("final/relative_rotation_deg"), error, number_after(text, "relative rotation ")?);
-    let centers = |p: &[Isometry3<f64>]| -> Vec<Vector3<f64>> { p.iter().map(|p| p.translation.vector).collect() };
+    let centers =
+        |p: &[Isometry3<f64>]| -> Vec<Vector3<f64>> { p.iter().map(|p| p.translation.vector).collect() };
     let (from, to) = (centers(got), centers(want));
     let aligned = aligned_centers(&from, &to);
     let worst = aligned.iter().zip(&to).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max);

@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 use nalgebra::Isometry3;
 use steropes_ops::geometry::canonical_view::{CanonicalView, RelativeDepth};
 use steropes_scene::alignment::{
-    AlignedImages, AlignmentOptions, AlignmentProblem, KinematicTree, TargetSampling, TreeChoice, align, clean,
-    condense_image, condense_pair, dense_images, sample_targets, ward,
+    AlignedImages, AlignmentOptions, AlignmentProblem, KinematicTree, TargetSampling, TreeChoice, align,
+    clean, condense_image, condense_pair, dense_images, sample_targets, ward,
 };
 use steropes_scene::{Camera, Intrinsics};
 use steropes_testkit::{Tolerance, check_equal};
@@ -16,7 +16,8 @@ use steropes_testkit::{Tolerance, check_equal};
 pub(super) fn run(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
     let images = file.shape("imsizes")?[0];
     let subsample = file.entry()["params"]["subsample"].as_u64().context("`subsample`")? as usize;
-    let views: Vec<CanonicalView> = (0..images).map(|i| view(file, i, images, subsample)).collect::<Result<_, _>>()?;
+    let views: Vec<CanonicalView> =
+        (0..images).map(|i| view(file, i, images, subsample)).collect::<Result<_, _>>()?;
     let problem = problem(file, &views)?;
     canonical(file, &views, report)?;
     condensed(file, &views, &problem, report)?;
@@ -144,7 +145,11 @@ fn fallback(file: &TensorFile, views: &[CanonicalView], report: &mut Report<'_>)
 /// The stated bounds of files that refer to others: those of noisy scenes.
 const NOISY_FINAL: &str = "centres 1 % of mean baseline, relative rotation 0.4 deg, focal 1 %";
 
-fn optimisation(file: &TensorFile, problem: &AlignmentProblem, report: &mut Report<'_>) -> anyhow::Result<()> {
+fn optimisation(
+    file: &TensorFile,
+    problem: &AlignmentProblem,
+    report: &mut Report<'_>,
+) -> anyhow::Result<()> {
     let root = scalar(file, "tree_root")? as usize;
     let tree = KinematicTree::new(root, edges(file, "tree_edges")?, problem.images.len())?;
     let result = align(problem, &AlignmentOptions::published(TreeChoice::Given(tree)))?;
@@ -190,7 +195,9 @@ fn dense(
     };
     let state = AlignedImages {
         cameras: poses.iter().enumerate().map(camera).collect(),
-        anchor_depths: (0..views.len()).map(|i| file.f32(&format!("final_depth.{i}"))).collect::<Result<_, _>>()?,
+        anchor_depths: (0..views.len())
+            .map(|i| file.f32(&format!("final_depth.{i}")))
+            .collect::<Result<_, _>>()?,
         base_focals_px: problem.images.iter().map(|i| i.base_focal_px).collect(),
     };
     let bound = Tolerance::OfLargest(tolerance(file, "dense")?);
@@ -216,10 +223,17 @@ fn dense(
             points.push((slice[1], state.sparse_points(pair, usize::from(pair.images[1] == i))));
         }
         points.sort_by_key(|p| p.0);
-        let got: Vec<f32> =
-            points.iter().flat_map(|p| p.1.iter().flat_map(|x| [x.x as f32, x.y as f32, x.z as f32])).collect();
+        let got: Vec<f32> = points
+            .iter()
+            .flat_map(|p| p.1.iter().flat_map(|x| [x.x as f32, x.y as f32, x.z as f32]))
+            .collect();
         let want = file.f64(&format!("final_pts.{i}"))?;
-        report.close(&format!("{}/final_pts.{i}", file.stem()), &got[..want.len().min(got.len())], &want, bound);
+        report.close(
+            &format!("{}/final_pts.{i}", file.stem()),
+            &got[..want.len().min(got.len())],
+            &want,
+            bound,
+        );
     }
     Ok(())
 }

@@ -1,4 +1,7 @@
-use super::{PairMatches, PinholeGradient, PinholeView, Precision, RigidGradient, RigidView, SparseAlignment, ViewShape};
+use super::{
+    PairMatches, PinholeGradient, PinholeView, Precision, RigidGradient, RigidView, SparseAlignment,
+    ViewShape,
+};
 use steropes_testkit::{Bench, bench, inputs};
 
 const ANCHORS: usize = 64 * 48;
@@ -11,7 +14,8 @@ fn scene(count: usize) -> (SparseAlignment, Vec<PinholeView>, Vec<f64>) {
     let pixel = |i: usize| [(u[i] * 0.5 + 0.5) * 511.0, (u[i + MATCHES] * 0.5 + 0.5) * 383.0];
     let mut pixels: Vec<[f32; 2]> = (0..MATCHES).map(pixel).collect();
     pixels.sort_by_key(|p| (p[1] as usize / 8, p[0] as usize / 8));
-    let anchors: Vec<u32> = pixels.iter().map(|p| (p[1] as usize / 8 * 64 + p[0] as usize / 8) as u32).collect();
+    let anchors: Vec<u32> =
+        pixels.iter().map(|p| (p[1] as usize / 8 * 64 + p[0] as usize / 8) as u32).collect();
     let offsets: Vec<f32> = u[2 * MATCHES..3 * MATCHES].iter().map(|v| 1.0 + 0.05 * v).collect();
     let weights: Vec<f32> = u[3 * MATCHES..].iter().map(|v| 10.0 + 5.0 * v).collect();
     let mut pairs = Vec::new();

@@ -1,7 +1,7 @@
 use super::reference::{self, Depths};
 use super::{
-    FrameTargets, MatchedPixel, OpError, PairMatches, PinholeGradient, PinholeView, Precision,
-    RigidGradient, RigidView, SparseAlignment, ViewShape,
+    FrameTargets, MatchedPixel, OpError, PairMatches, PinholeGradient, PinholeView, Precision, RigidGradient,
+    RigidView, SparseAlignment, ViewShape,
 };
 use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, expect_error, inputs};
 
@@ -70,7 +70,8 @@ fn scene(name: &str, matches: &[usize], depth_shift: f64) -> Scene {
                     [((u() * 0.5 + 0.5) * WIDTH as f64) as f32, ((u() * 0.5 + 0.5) * HEIGHT as f64) as f32]
                 };
                 let pixels: Vec<[f32; 2]> = (0..n).map(|_| pixel(&mut u)).collect();
-                let anchor = |p: &[f32; 2]| (p[1] as usize / BLOCK * (WIDTH / BLOCK) + p[0] as usize / BLOCK) as u32;
+                let anchor =
+                    |p: &[f32; 2]| (p[1] as usize / BLOCK * (WIDTH / BLOCK) + p[0] as usize / BLOCK) as u32;
                 let anchors = pixels.iter().map(anchor).collect();
                 let offsets = (0..n).map(|_| (1.0 + 0.2 * u()) as f32).collect();
                 (pixels, anchors, offsets)
@@ -113,11 +114,8 @@ impl Scene {
     }
 
     fn rigid(&self) -> Vec<RigidView> {
-        let view = |(v, &scale): (&PinholeView, &f64)| RigidView {
-            rotation: v.rotation,
-            center: v.center,
-            scale,
-        };
+        let view =
+            |(v, &scale): (&PinholeView, &f64)| RigidView { rotation: v.rotation, center: v.center, scale };
         self.views.iter().zip(&self.scales).map(view).collect()
     }
 
@@ -240,7 +238,10 @@ fn fine(matches: &[usize], depth_shift: f64, precision: Precision) -> Verdict {
     let s = scene("fine", matches, depth_shift);
     let mut gradient = vec![PinholeGradient::default(); s.views.len()];
     let mut by_depth = vec![0.0; s.depths.len()];
-    let loss = s.op(precision)?.fine(&s.views, &s.depths, &mut gradient, &mut by_depth).map_err(|e| e.to_string())?;
+    let loss = s
+        .op(precision)?
+        .fine(&s.views, &s.depths, &mut gradient, &mut by_depth)
+        .map_err(|e| e.to_string())?;
     check_loss(loss, s.loss(Kind::Fine, &s.views))?;
     // Points near the plane of a camera bend the loss within small steps.
     let (slopes, by_depths) = (pinhole_slopes(&s, Kind::Fine, 1e-7), depth_slopes(&s, Kind::Fine, 1e-7));
@@ -254,7 +255,8 @@ fn fallback() -> Verdict {
     let mut gradient = vec![PinholeGradient::default(); s.views.len()];
     let mut by_depth = vec![0.0; s.depths.len()];
     let lists = (s.matched.as_slice(), s.targets.as_slice());
-    let loss = s.op(Precision::Single)?.fallback(lists, (&s.views, &s.depths), 0.25, &mut gradient, &mut by_depth);
+    let loss =
+        s.op(Precision::Single)?.fallback(lists, (&s.views, &s.depths), 0.25, &mut gradient, &mut by_depth);
     check_loss(loss.map_err(|e| e.to_string())?, s.loss(Kind::Fallback, &s.views))?;
     let quarter = |v: Vec<f64>| -> Vec<f64> { v.into_iter().map(|x| 0.25 * x).collect() };
     let want = quarter(pinhole_slopes(&s, Kind::Fallback, 1e-5));
