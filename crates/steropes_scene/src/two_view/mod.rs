@@ -15,8 +15,8 @@ mod tests;
 
 use crate::geometry::{GeometryError, check_finite, check_length, check_weights};
 use correspondences::{Correspondences, Sample};
-use nalgebra::{Matrix3, Unit, UnitQuaternion, Vector3};
 use decision::Decision;
+use nalgebra::{Matrix3, Unit, UnitQuaternion, Vector3};
 use refine::{FocalPrior, Model, PoseModel, refined};
 use residuals::{Relation, score};
 use search::{Budget, FivePoint, FourPoint, SevenPoint, pose_of_fundamental, search};

@@ -177,9 +177,8 @@ impl Model for HomographyModel {
     }
 
     fn moved(&self, step: &Step) -> Self {
-        let change = Matrix3::new(
-            step[0], step[1], step[2], step[3], step[4], step[5], step[6], step[7], 0.0,
-        );
+        let change =
+            Matrix3::new(step[0], step[1], step[2], step[3], step[4], step[5], step[6], step[7], 0.0);
         let moved = self.0 * (Matrix3::identity() + change);
         Self(moved / moved.norm())
     }
@@ -304,8 +303,8 @@ fn equations<M: Model>(
     }
     let noise = 1.0 / (sigma * sigma);
     let (prior_cost, prior_gradient, prior_curvature) = model.prior();
-    let information = slope.transpose() * entries.hessian * slope * noise
-        + Information::from_diagonal(&prior_curvature);
+    let information =
+        slope.transpose() * entries.hessian * slope * noise + Information::from_diagonal(&prior_curvature);
     let gradient = slope.transpose() * entries.gradient * noise + prior_gradient;
     (entries.cost * noise + prior_cost, information, gradient)
 }
