@@ -53,7 +53,7 @@ pub struct TwoViewOptions {
     /// Seed of the samples; the same seed gives the same bits.
     pub seed: u64,
     /// Error beyond which a match is never an inlier; the threshold in use follows the noise of the matches and is
-    /// mostly smaller.
+    /// mostly smaller. About two and a half pixels of the image that was matched, in pixels of the photo.
     pub max_error_px: f64,
     /// Both photos were taken with one focal length.
     pub shared_focal: bool,
