@@ -150,7 +150,8 @@ fn known_focal(file: &TensorFile, case: &str, view: &View, report: &mut Report<'
         return Ok(());
     };
     let want = isometry(&file.f64(&format!("{case}.cam2w_true"))?);
-    let text = file.entry()["tolerance"][case].as_str().with_context(|| format!("a tolerance for `{case}`"))?;
+    let text =
+        file.entry()["tolerance"][case].as_str().with_context(|| format!("a tolerance for `{case}`"))?;
     let turn = (want.rotation.inverse() * got.world_from_camera.rotation).angle().to_degrees();
     let shift = (want.translation.vector - got.world_from_camera.translation.vector).norm();
     report.at_most(&format!("{name}.rotation_deg"), turn, number_after(text, "rotation")?);
@@ -184,7 +185,11 @@ fn unknown_focal(file: &TensorFile, case: &str, view: &View, report: &mut Report
     // The reference's own pose must not be better.
     let reference = isometry(&file.f64(&format!("{case}.cam2w_upstream"))?);
     let reference = view.inliers(&reference, file.f64(&format!("{case}.focal_upstream"))?[0]);
-    report.at_most(&format!("{name}.inliers_short_of_reference"), reference.saturating_sub(count) as f64, 0.0);
+    report.at_most(
+        &format!("{name}.inliers_short_of_reference"),
+        reference.saturating_sub(count) as f64,
+        0.0,
+    );
     Ok(())
 }
 
@@ -200,7 +205,8 @@ fn pose_sets(file: &TensorFile, case: &str, report: &mut Report<'_>) -> anyhow::
             return Ok(());
         }
     };
-    let text = file.entry()["tolerance"][case].as_str().with_context(|| format!("a tolerance for `{case}`"))?;
+    let text =
+        file.entry()["tolerance"][case].as_str().with_context(|| format!("a tolerance for `{case}`"))?;
     let (of_rotation, of_shift) = (number_after(text, "R ")?, number_after(text, "t ")?);
     let rotation = got.isometry.rotation.to_rotation_matrix();
     let error = (rotation.matrix() - matrix3(&file.f64(&format!("{case}.R"))?)).abs().max();

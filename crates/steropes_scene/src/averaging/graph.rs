@@ -95,7 +95,10 @@ mod tests {
         assert_eq!(groups, vec![1, 1, 2, 0, 3, 0, 0, 4]);
         assert!(connected_components(0, &[]).unwrap().is_empty());
         let message = connected_components(3, &[[0, 3]]).unwrap_err().to_string();
-        assert_eq!(message, "connected_components: `edges` must be between photos that exist, got photo 3 of 3");
+        assert_eq!(
+            message,
+            "connected_components: `edges` must be between photos that exist, got photo 3 of 3"
+        );
         assert!(connected_components(3, &[[1, 1]]).is_err());
     }
 

@@ -395,7 +395,12 @@ mod tests {
             assert!(got_error < 1.3 * best && best < 0.03, "seed {seed}: {got_error} {best}");
             for (k, is_wrong) in wrong.iter().enumerate() {
                 if got.consistent[k] == *is_wrong {
-                    assert!(*is_wrong && got.residual_rad[k] < 0.1, "seed {seed} edge {k} {is_wrong} {:?} {}", edges[k], got.residual_rad[k]);
+                    assert!(
+                        *is_wrong && got.residual_rad[k] < 0.1,
+                        "seed {seed} edge {k} {is_wrong} {:?} {}",
+                        edges[k],
+                        got.residual_rad[k]
+                    );
                 }
             }
         }
@@ -449,6 +454,8 @@ mod tests {
         let world_from_camera2 = UnitQuaternion::from_euler_angles(0.3, -0.7, 0.2);
         let (c1, c2) = (Vector3::new(1.0, 2.0, 3.0), Vector3::new(2.0, 1.5, 3.5));
         let t = Unit::new_normalize(world_from_camera2.inverse() * (c1 - c2));
-        assert!((world_direction(&world_from_camera2, &t).into_inner() - (c2 - c1).normalize()).norm() < 1e-12);
+        assert!(
+            (world_direction(&world_from_camera2, &t).into_inner() - (c2 - c1).normalize()).norm() < 1e-12
+        );
     }
 }

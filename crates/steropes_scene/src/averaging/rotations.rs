@@ -91,8 +91,7 @@ pub fn rotation_averaging(
 ) -> Result<RotationAverage, GeometryError> {
     check(photo_count, edges)?;
     let triplets = triplet_checks(photo_count, edges, options.max_triplet_rad);
-    let strength: Vec<f64> =
-        edges.iter().zip(&triplets).map(|(e, t)| e.weight * support(t)).collect();
+    let strength: Vec<f64> = edges.iter().zip(&triplets).map(|(e, t)| e.weight * support(t)).collect();
     let mut consistent = vec![true; edges.len()];
     let mut rotations;
     let mut rounds = 0;
@@ -209,11 +208,7 @@ fn averaged(
                     (scale * scale / (scale * scale + size * size)).powi(2)
                 };
                 let weight = e.weight * loss;
-                Term {
-                    nodes: e.photos,
-                    matrix: Matrix3::identity() * weight,
-                    right_side: weight * error,
-                }
+                Term { nodes: e.photos, matrix: Matrix3::identity() * weight, right_side: weight * error }
             })
             .collect();
         let steps = least_squares(photo_count, &terms, &pinned, 0.0);
@@ -303,7 +298,11 @@ mod tests {
                 let relative = noise * truth[b] * truth[a].inverse();
                 let photos = if random.uniform() < 0.5 { [a, b] } else { [b, a] };
                 let camera2_from_camera1 = if photos[0] == a { relative } else { relative.inverse() };
-                edges.push(RotationEdge { photos, camera2_from_camera1, weight: 50.0 + 400.0 * random.uniform() });
+                edges.push(RotationEdge {
+                    photos,
+                    camera2_from_camera1,
+                    weight: 50.0 + 400.0 * random.uniform(),
+                });
                 wrong.push(is_wrong);
             }
         }
@@ -341,7 +340,11 @@ mod tests {
             for (k, is_wrong) in wrong.iter().enumerate() {
                 // A random rotation may be small.
                 if got.consistent[k] == *is_wrong {
-                    assert!(*is_wrong && got.residual_rad[k] < 0.06, "seed {seed} edge {k}: {}", got.residual_rad[k]);
+                    assert!(
+                        *is_wrong && got.residual_rad[k] < 0.06,
+                        "seed {seed} edge {k}: {}",
+                        got.residual_rad[k]
+                    );
                 }
             }
         }
@@ -351,8 +354,7 @@ mod tests {
     fn noise_averages_below_the_noise_of_a_chain() {
         let (truth, edges, _) = graph(3, 30, 0.6, 0.01, 0.0);
         let full = rotation_averaging(30, &edges, &AveragingOptions::default()).unwrap();
-        let ring: Vec<_> =
-            edges.iter().filter(|e| e.photos[0].abs_diff(e.photos[1]) == 1).copied().collect();
+        let ring: Vec<_> = edges.iter().filter(|e| e.photos[0].abs_diff(e.photos[1]) == 1).copied().collect();
         let chain = rotation_averaging(30, &ring, &AveragingOptions::default()).unwrap();
         assert!(worst_error(&truth, &full) < 0.3 * worst_error(&truth, &chain));
     }
@@ -391,7 +393,8 @@ mod tests {
 
     #[test]
     fn errors_name_the_argument() {
-        let good = RotationEdge { photos: [0, 1], camera2_from_camera1: UnitQuaternion::identity(), weight: 1.0 };
+        let good =
+            RotationEdge { photos: [0, 1], camera2_from_camera1: UnitQuaternion::identity(), weight: 1.0 };
         let expect = |e: RotationEdge, part: &str| {
             let message = rotation_averaging(2, &[e], &AveragingOptions::default()).unwrap_err().to_string();
             assert!(message.contains(part), "{message}");

@@ -4,7 +4,9 @@ use super::procrustes::nearest_rotation;
 use super::random::SplitMix;
 use super::{GeometryError, check_finite, check_length, polynomial::real_roots};
 use crate::Intrinsics;
-use nalgebra::{Isometry3, Matrix3, Matrix6, Point3, Translation3, UnitQuaternion, Vector2, Vector3, Vector6};
+use nalgebra::{
+    Isometry3, Matrix3, Matrix6, Point3, Translation3, UnitQuaternion, Vector2, Vector3, Vector6,
+};
 
 /// How [`pnp`] searches.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -178,7 +180,8 @@ impl<'a> Search<'a> {
         }
         let (_, pose) = best?;
         let pose = self.polished(&pose);
-        let inliers: Vec<bool> = (0..n).map(|i| self.square_error(&pose, i) <= self.threshold.powi(2)).collect();
+        let inliers: Vec<bool> =
+            (0..n).map(|i| self.square_error(&pose, i) <= self.threshold.powi(2)).collect();
         let inlier_count = inliers.iter().filter(|&&b| b).count();
         (inlier_count >= 4).then(|| PnpPose { world_from_camera: pose.inverse(), inliers, inlier_count })
     }
@@ -304,7 +307,8 @@ fn three_point_poses(points: [[f64; 3]; 3], rays: [Vector2<f64>; 3]) -> Vec<Isom
         (world[0] - world[2]).norm_squared(),
         (world[0] - world[1]).norm_squared(),
     ];
-    let cosines = [bearings[1].dot(&bearings[2]), bearings[0].dot(&bearings[2]), bearings[0].dot(&bearings[1])];
+    let cosines =
+        [bearings[1].dot(&bearings[2]), bearings[0].dot(&bearings[2]), bearings[0].dot(&bearings[1])];
     if squares.iter().any(|d| *d <= 0.0) {
         return Vec::new();
     }
@@ -312,7 +316,8 @@ fn three_point_poses(points: [[f64; 3]; 3], rays: [Vector2<f64>; 3]) -> Vec<Isom
     for v in real_roots(&grunert_quartic(squares, cosines)).iter().copied() {
         let Some(distances) = polished_distances(v, squares, cosines) else { continue };
         let camera: [Vector3<f64>; 3] = std::array::from_fn(|i| bearings[i] * distances[i]);
-        let (mean_w, mean_c) = (world.iter().sum::<Vector3<f64>>() / 3.0, camera.iter().sum::<Vector3<f64>>() / 3.0);
+        let (mean_w, mean_c) =
+            (world.iter().sum::<Vector3<f64>>() / 3.0, camera.iter().sum::<Vector3<f64>>() / 3.0);
         let moment: Matrix3<f64> =
             world.iter().zip(&camera).map(|(w, c)| (c - mean_c) * (w - mean_w).transpose()).sum();
         let (rotation, _) = nearest_rotation(&moment);
@@ -391,7 +396,8 @@ mod tests {
                 (pixel[1] - K.center_px[1]) / K.focal_px,
                 1.0,
             );
-            let depth = if planar { 4.0 / (1.0 + 0.3 * ray.x + 0.2 * ray.y) } else { 2.0 + 4.0 * random.uniform() };
+            let depth =
+                if planar { 4.0 / (1.0 + 0.3 * ray.x + 0.2 * ray.y) } else { 2.0 + 4.0 * random.uniform() };
             points.push((world_from_camera * Point3::from(ray * depth)).coords.into());
             let noisy = pixel.map(|v| v + noise_px * random.normal());
             let random_pixel = [random.uniform() * 640.0, random.uniform() * 480.0];
@@ -413,7 +419,8 @@ mod tests {
                 Vector2::new(s.pixels[i][0] - K.center_px[0], s.pixels[i][1] - K.center_px[1]) / K.focal_px
             });
             let poses = three_point_poses(std::array::from_fn(|i| s.points[i]), rays);
-            let best = poses.iter().map(|p| errors(&p.inverse(), &s.world_from_camera).0).fold(f64::MAX, f64::min);
+            let best =
+                poses.iter().map(|p| errors(&p.inverse(), &s.world_from_camera).0).fold(f64::MAX, f64::min);
             assert!(best < 1e-5, "seed {seed}: {best} of {}", poses.len());
         }
     }
@@ -446,12 +453,14 @@ mod tests {
     fn the_focal_candidate_next_to_the_truth_wins() {
         let s = scene(3, 200, false, 0.2, 40);
         let options = PnpOptions { threshold_px: 2.0, ..PnpOptions::default() };
-        let (focal, pose) = fast_pnp(&s.points, &s.pixels, None, K.center_px, SIZE, &options).unwrap().unwrap();
+        let (focal, pose) =
+            fast_pnp(&s.points, &s.pixels, None, K.center_px, SIZE, &options).unwrap().unwrap();
         let candidates = focal_candidates(SIZE);
         assert!((candidates[0] - 320.0).abs() < 1e-9 && (candidates[20] - 1920.0).abs() < 1e-9);
         assert!(candidates.contains(&focal) && (focal / K.focal_px).ln().abs() < 0.05, "{focal}");
         assert!(errors(&pose.world_from_camera, &s.world_from_camera).0 < 1.5);
-        let given = fast_pnp(&s.points, &s.pixels, Some(500.0), K.center_px, SIZE, &options).unwrap().unwrap();
+        let given =
+            fast_pnp(&s.points, &s.pixels, Some(500.0), K.center_px, SIZE, &options).unwrap().unwrap();
         assert_eq!(given.0, 500.0);
         assert!(errors(&given.1.world_from_camera, &s.world_from_camera).0 < 0.05);
     }
@@ -471,7 +480,9 @@ mod tests {
         let (points, pixels) = ([[0.0, 0.0, 1.0]; 5], [[1.0, 2.0]; 5]);
         let options = PnpOptions::default();
         let message = |r: Result<Option<PnpPose>, GeometryError>| r.unwrap_err().to_string();
-        assert!(message(pnp(&points, &pixels[..4], &K, &options)).contains("`pixels` must be of length 5, got 4"));
+        assert!(
+            message(pnp(&points, &pixels[..4], &K, &options)).contains("`pixels` must be of length 5, got 4")
+        );
         assert!(message(pnp(&[[f64::NAN; 3]; 5], &pixels, &K, &options)).contains("`points_in_world`"));
         let k = Intrinsics { focal_px: 0.0, ..K };
         assert!(message(pnp(&points, &pixels, &k, &options)).contains("`focal_px` must be positive"));

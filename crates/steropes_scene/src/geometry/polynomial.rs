@@ -182,7 +182,11 @@ impl SturmChain {
             if value == 0.0 {
                 break;
             }
-            if (value > 0.0) == rising { high = x } else { low = x }
+            if (value > 0.0) == rising {
+                high = x
+            } else {
+                low = x
+            }
             let newton = x - value / slope;
             let next = if newton > low && newton < high { newton } else { 0.5 * (low + high) };
             let step = (next - x).abs();

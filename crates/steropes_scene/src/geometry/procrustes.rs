@@ -64,6 +64,9 @@ pub fn procrustes(
         spread_x += w * x.norm_squared();
         spread_y += w * y.norm_squared();
     }
+    if !moment.iter().all(|v| v.is_finite()) {
+        return Err(GeometryError::argument(OP, "source", "of moderate size", "squares that overflow"));
+    }
     let (rotation, trace) = nearest_rotation(&moment);
     let scale = match scale_mode {
         ScaleMode::Fixed => 1.0,
@@ -89,7 +92,7 @@ pub fn procrustes(
     Ok(Similarity3::from_isometry(isometry, scale))
 }
 
-/// The rotation `R` that maximises `trace(R^T M)`, and that trace.
+/// The rotation `R` that maximises `trace(R^T M)`, and that trace; `M` is finite.
 pub(crate) fn nearest_rotation(m: &Matrix3<f64>) -> (UnitQuaternion<f64>, f64) {
     let svd = m.svd(true, true);
     let (u, v_t) = (svd.u.expect("asked for"), svd.v_t.expect("asked for"));
@@ -248,5 +251,6 @@ mod tests {
         bad(&[[1.0, 2.0, 3.0]; 5], &x, None, "`source` must be spread out");
         bad(&x, &[[1.0, 2.0, 3.0]; 5], None, "`target` must be spread out");
         bad(&[], &[], None, "`weights`");
+        bad(&cloud(9, 5, [1e200; 3]), &cloud(8, 5, [1e200; 3]), None, "`source` must be of moderate size");
     }
 }

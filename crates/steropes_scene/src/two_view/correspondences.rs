@@ -30,7 +30,8 @@ impl Correspondences {
         let scale_px = photos.iter().flat_map(|p| p.size_px).fold(0.0, f64::max);
         let [cells_1, cells_2] = [cells(matches.pixels_1, &photos[0]), cells(matches.pixels_2, &photos[1])];
         let (count_1, count_2) = (occupancy(&cells_1), occupancy(&cells_2));
-        let unit = |p: &[f64; 2], axis: usize, photo: &PhotoGuess| (p[axis] - photo.center_px[axis]) / scale_px;
+        let unit =
+            |p: &[f64; 2], axis: usize, photo: &PhotoGuess| (p[axis] - photo.center_px[axis]) / scale_px;
         let column = |pixels: &[[f64; 2]], axis, photo| pixels.iter().map(|p| unit(p, axis, photo)).collect();
         Self {
             x1: column(matches.pixels_1, 0, &photos[0]),

@@ -44,7 +44,9 @@ impl Decision<'_> {
             (None, None) => Err((Failure::NoModel, 0.0)),
             (Some(space), plane)
                 if holds(of_space)
-                    && plane.as_ref().is_none_or(|p| !holds(of_plane) || has_parallax(space, p, self.all)) =>
+                    && plane
+                        .as_ref()
+                        .is_none_or(|p| !holds(of_plane) || has_parallax(space, p, self.all)) =>
             {
                 Ok(self.general(space, of_space.unwrap_or(0.0)))
             }
@@ -115,7 +117,7 @@ impl Decision<'_> {
         squares: Vec<f64>,
         log10: f64,
     ) -> Explained {
-                let limit = plane.limit * 2f64.sqrt();
+        let limit = plane.limit * 2f64.sqrt();
         Explained {
             kind: TwoViewKind::PureRotation,
             pose: PoseModel {

@@ -317,8 +317,15 @@ mod tests {
         };
         let found = four_point(&[mapped(0.1, 0.2), mapped(-0.5, 0.4), mapped(0.3, -0.6), mapped(0.7, 0.5)]);
         assert!(distance(&found.unwrap(), &h) < 1e-12);
-        assert!(four_point(&[[0.0, 0.0, 0.0, 0.1], [0.1, 0.1, 0.2, 0.2], [0.2, 0.2, 0.7, 0.1], [0.3, 0.3, 0.4, 0.9]])
-            .is_none());
+        assert!(
+            four_point(&[
+                [0.0, 0.0, 0.0, 0.1],
+                [0.1, 0.1, 0.2, 0.2],
+                [0.2, 0.2, 0.7, 0.1],
+                [0.3, 0.3, 0.4, 0.9]
+            ])
+            .is_none()
+        );
     }
 
     #[test]

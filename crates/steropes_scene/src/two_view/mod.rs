@@ -15,8 +15,8 @@ mod tests;
 
 use crate::geometry::{GeometryError, check_finite, check_length, check_weights};
 use correspondences::{Correspondences, Sample};
-use nalgebra::{Matrix3, Unit, UnitQuaternion, Vector3};
 use decision::Decision;
+use nalgebra::{Matrix3, Unit, UnitQuaternion, Vector3};
 use refine::{FocalPrior, Model, PoseModel, refined};
 use residuals::{Relation, score};
 use search::{Budget, FivePoint, FourPoint, SevenPoint, pose_of_fundamental, search};
@@ -53,7 +53,7 @@ pub struct TwoViewOptions {
     /// Seed of the samples; the same seed gives the same bits.
     pub seed: u64,
     /// Error beyond which a match is never an inlier; the threshold in use follows the noise of the matches and is
-    /// mostly smaller.
+    /// mostly smaller. About two and a half pixels of the image that was matched, in pixels of the photo.
     pub max_error_px: f64,
     /// Both photos were taken with one focal length.
     pub shared_focal: bool,

@@ -57,11 +57,12 @@ pub(super) fn chiral_pose(
 ) -> PoseModel {
     // The other rotation of the same essential matrix: half a turn about the baseline after the first.
     let half_turn = UnitQuaternion::from_axis_angle(&pose.direction, std::f64::consts::PI);
-    let candidates = [(false, 1.0), (false, -1.0), (true, 1.0), (true, -1.0)].map(|(twisted, sign)| PoseModel {
-        rotation: if twisted { half_turn * pose.rotation } else { pose.rotation },
-        direction: Unit::new_unchecked(pose.direction.into_inner() * sign),
-        ..*pose
-    });
+    let candidates =
+        [(false, 1.0), (false, -1.0), (true, 1.0), (true, -1.0)].map(|(twisted, sign)| PoseModel {
+            rotation: if twisted { half_turn * pose.rotation } else { pose.rotation },
+            direction: Unit::new_unchecked(pose.direction.into_inner() * sign),
+            ..*pose
+        });
     let votes = candidates.map(|candidate| support(&candidate, points, chosen, angle_noise));
     let best = (0..4).max_by(|&a, &b| votes[a].total_cmp(&votes[b]).then(b.cmp(&a)));
     candidates[best.expect("there are four")]

@@ -28,7 +28,7 @@ pub(super) trait Model: Clone {
 }
 
 /// What is believed about the focal lengths before the matches are seen: log-normal around a guess with heavy tails
-/// (`nu^2 ln(1 + z^2 / nu^2)`, nu = 2), because a network's focal is mostly within a tenth but sometimes far off.
+/// (`nu^2 ln(1 + z^2 / nu^2)`, nu = 3), because a network's focal is mostly within a tenth but sometimes far off.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FocalPrior {
     pub(super) log_mean: [f64; 2],
@@ -38,7 +38,7 @@ pub(super) struct FocalPrior {
     pub(super) shared: bool,
 }
 
-const PRIOR_TAIL: f64 = 4.0; // nu squared
+const PRIOR_TAIL: f64 = 9.0; // nu squared
 
 impl FocalPrior {
     /// The photo whose focal length each free parameter is.
@@ -177,9 +177,8 @@ impl Model for HomographyModel {
     }
 
     fn moved(&self, step: &Step) -> Self {
-        let change = Matrix3::new(
-            step[0], step[1], step[2], step[3], step[4], step[5], step[6], step[7], 0.0,
-        );
+        let change =
+            Matrix3::new(step[0], step[1], step[2], step[3], step[4], step[5], step[6], step[7], 0.0);
         let moved = self.0 * (Matrix3::identity() + change);
         Self(moved / moved.norm())
     }
@@ -241,6 +240,10 @@ impl<M: Model> Refined<M> {
     }
 }
 
+/// Matches that tell as much as one: the errors of a network's matches are alike over several cells, and taking them
+/// for independent would let them outvote what is believed about the focal lengths where the scene hardly shows them.
+const ALIKE: f64 = 4.0;
+
 /// Levenberg-Marquardt on the robust cost at `scale`, in units of the noise `sigma`, plus the prior.
 pub(super) fn refined<M: Model>(
     model: &M,
@@ -250,7 +253,7 @@ pub(super) fn refined<M: Model>(
     steps: usize,
 ) -> Refined<M> {
     let total_cost =
-        |m: &M| robust_cost(M::RELATION, &m.matrix(), points, scale) / (sigma * sigma) + m.prior().0;
+        |m: &M| robust_cost(M::RELATION, &m.matrix(), points, scale) / (ALIKE * sigma * sigma) + m.prior().0;
     let mut model = model.clone();
     let mut damping = 1e-3;
     let (mut cost, mut information, mut gradient) = equations(&model, points, scale, sigma);
@@ -302,10 +305,10 @@ fn equations<M: Model>(
             slope[(i, k)] = change[(i / 3, i % 3)];
         }
     }
-    let noise = 1.0 / (sigma * sigma);
+    let noise = 1.0 / (ALIKE * sigma * sigma);
     let (prior_cost, prior_gradient, prior_curvature) = model.prior();
-    let information = slope.transpose() * entries.hessian * slope * noise
-        + Information::from_diagonal(&prior_curvature);
+    let information =
+        slope.transpose() * entries.hessian * slope * noise + Information::from_diagonal(&prior_curvature);
     let gradient = slope.transpose() * entries.gradient * noise + prior_gradient;
     (entries.cost * noise + prior_cost, information, gradient)
 }

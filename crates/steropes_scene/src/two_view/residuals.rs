@@ -83,8 +83,7 @@ impl Epipolar {
             [f[(0, 0)] * x1 + f[(0, 1)] * y1 + f[(0, 2)], f[(1, 0)] * x1 + f[(1, 1)] * y1 + f[(1, 2)]];
         let line_1 =
             [f[(0, 0)] * x2 + f[(1, 0)] * y2 + f[(2, 0)], f[(0, 1)] * x2 + f[(1, 1)] * y2 + f[(2, 1)]];
-        let product =
-            x2 * line_2[0] + y2 * line_2[1] + f[(2, 0)] * x1 + f[(2, 1)] * y1 + f[(2, 2)];
+        let product = x2 * line_2[0] + y2 * line_2[1] + f[(2, 0)] * x1 + f[(2, 1)] * y1 + f[(2, 2)];
         let slope_square = line_1[0].powi(2) + line_1[1].powi(2) + line_2[0].powi(2) + line_2[1].powi(2);
         Self { product, line_1, line_2, slope_square }
     }
@@ -227,7 +226,8 @@ pub(super) fn normal_equations(
                 // The share of the error in photo 2 is taken as constant for the slope.
                 let share = if forward.square > 0.0 { square / forward.square } else { 0.5 };
                 let weight = weight * share * (limit / (limit + square)).powi(2);
-                for (row, error) in transfer_rows(&forward, points.x1[i], points.y1[i]).iter().zip(forward.error)
+                for (row, error) in
+                    transfer_rows(&forward, points.x1[i], points.y1[i]).iter().zip(forward.error)
                 {
                     sums.add(weight, error, row);
                 }

@@ -84,14 +84,13 @@ impl Scene {
             let plane = 6.0 / (1.0 + 0.4 * ray.x - 0.3 * ray.y);
             let depth = match self.surface {
                 Surface::Cloud => 3.0 + 6.0 * random.uniform(),
-                Surface::PlaneAndThings(share) if random.uniform() < share => plane * (0.4 + 0.4 * random.uniform()),
+                Surface::PlaneAndThings(share) if random.uniform() < share => {
+                    plane * (0.4 + 0.4 * random.uniform())
+                }
                 Surface::Plane | Surface::PlaneAndThings(_) => plane,
             };
             let p = rotation * Point3::from(ray * depth) + translation;
-            let seen = [
-                self.focal_px[1] * p.x / p.z + CENTER[0],
-                self.focal_px[1] * p.y / p.z + CENTER[1],
-            ];
+            let seen = [self.focal_px[1] * p.x / p.z + CENTER[0], self.focal_px[1] * p.y / p.z + CENTER[1]];
             if is_true && (p.z <= 0.1 || !inside(&seen)) {
                 continue;
             }
@@ -156,7 +155,10 @@ fn general_scene_with_known_focals() {
             let (turn, aim) = (made.rotation_error_deg(&pose), made.direction_error_deg(&pose));
             assert!(turn < most_turn && aim < most_aim, "{seed} {outlier_share} {noise_px}: {turn} {aim}");
             let (precision, recall) = made.precision_and_recall(&got);
-            assert!(precision > 0.9 && recall > 0.95, "{seed} {outlier_share} {noise_px}: {precision} {recall}");
+            assert!(
+                precision > 0.9 && recall > 0.95,
+                "{seed} {outlier_share} {noise_px}: {precision} {recall}"
+            );
             assert!(got.log10_false_alarms < -50.0 && got.rms_px < 1.5 * noise_px.max(0.5));
             assert_eq!(got.focal_px.map(f64::round), [FOCAL; 2]);
         }
@@ -196,14 +198,19 @@ fn wide_baseline_and_forward_motion() {
 #[test]
 fn a_wrong_focal_guess_is_corrected() {
     let truth = Scene { turn: [0.05, 0.45, 0.08], shift: [2.5, 0.4, 0.8], ..BASE };
-    for (factor, sigma, bound) in [(1.1, 0.08, 0.04), (0.9, 0.08, 0.04), (1.4, 0.15, 0.06), (0.7, 0.15, 0.06)] {
+    for (factor, sigma, bound) in [(1.1, 0.08, 0.04), (0.9, 0.08, 0.04), (1.4, 0.15, 0.06), (0.7, 0.15, 0.06)]
+    {
         let made = Scene { outlier_share: 0.5, ..truth }.made();
         let got = view(&made, [guess(FOCAL * factor, sigma); 2], &shared());
         let error = (got.focal_px[0] / FOCAL).ln().abs();
         let turn = made.rotation_error_deg(&got.pose.unwrap());
         assert!(error < bound && turn < 0.6, "{factor}: focal {:?}, turn {turn}", got.focal_px);
         assert_eq!(got.focal_px[0], got.focal_px[1]);
-        assert!(got.focal_sigma[0] < 0.5 * sigma && error < 5.0 * got.focal_sigma[0], "{:?}", got.focal_sigma);
+        assert!(
+            got.focal_sigma[0] < 0.5 * sigma && error < 5.0 * got.focal_sigma[0],
+            "{:?}",
+            got.focal_sigma
+        );
     }
 }
 
@@ -324,7 +331,8 @@ fn few_true_matches_among_many_random_ones() {
 #[test]
 fn matches_in_one_place_prove_nothing() {
     let mut random = SplitMix::new(9);
-    let mut near = |x: f64| -> Vec<[f64; 2]> { (0..500).map(|_| [0; 2].map(|_| x + 6.0 * random.uniform())).collect() };
+    let mut near =
+        |x: f64| -> Vec<[f64; 2]> { (0..500).map(|_| [0; 2].map(|_| x + 6.0 * random.uniform())).collect() };
     let (pixels_1, pixels_2) = (near(101.0), near(202.0));
     let confidence = vec![1.0; 500];
     let matches = MatchedPixels { pixels_1: &pixels_1, pixels_2: &pixels_2, confidence: &confidence };
@@ -382,37 +390,36 @@ fn same_arguments_same_bits() {
 fn errors_name_the_argument() {
     let made = Scene { matches: 20, ..BASE }.made();
     let good = [guess(FOCAL, 0.1); 2];
-    let expect = |matches: MatchedPixels<'_>, photos: [PhotoGuess; 2], options: TwoViewOptions, part: &str| {
-        let message = verify(&matches, &photos, &options).unwrap_err().to_string();
-        assert!(message.starts_with("two_view: `") && message.contains(part), "{message}");
-    };
+    let expect =
+        |matches: MatchedPixels<'_>, photos: [PhotoGuess; 2], options: TwoViewOptions, part: &str| {
+            let message = verify(&matches, &photos, &options).unwrap_err().to_string();
+            assert!(message.starts_with("two_view: `") && message.contains(part), "{message}");
+        };
     let options = TwoViewOptions::default();
     let m = made.matches();
-    expect(MatchedPixels { pixels_2: &made.pixels_2[..3], ..m }, good, options, "`pixels_2` must be of length 20, got 3");
+    expect(
+        MatchedPixels { pixels_2: &made.pixels_2[..3], ..m },
+        good,
+        options,
+        "`pixels_2` must be of length 20, got 3",
+    );
     expect(MatchedPixels { confidence: &[], ..m }, good, options, "`confidence` must be of length 20");
-    expect(MatchedPixels { pixels_1: &[[f64::NAN, 0.0]; 20], ..m }, good, options, "`pixels_1` must be finite");
-    expect(MatchedPixels { pixels_2: &[[0.0, f64::INFINITY]; 20], ..m }, good, options, "`pixels_2` must be finite");
+    expect(
+        MatchedPixels { pixels_1: &[[f64::NAN, 0.0]; 20], ..m },
+        good,
+        options,
+        "`pixels_1` must be finite",
+    );
+    expect(
+        MatchedPixels { pixels_2: &[[0.0, f64::INFINITY]; 20], ..m },
+        good,
+        options,
+        "`pixels_2` must be finite",
+    );
     expect(MatchedPixels { confidence: &[-1.0; 20], ..m }, good, options, "`confidence`");
     expect(m, [guess(0.0, 0.1), good[1]], options, "`focal_px` must be positive");
     expect(m, [guess(FOCAL, f64::NAN), good[1]], options, "`focal_sigma`");
     expect(m, [PhotoGuess { size_px: [0.0, 4.0], ..good[0] }, good[1]], options, "`size_px`");
     expect(m, [PhotoGuess { center_px: [f64::NAN, 4.0], ..good[0] }, good[1]], options, "`center_px`");
     expect(m, good, TwoViewOptions { max_error_px: 0.0, ..options }, "`max_error_px`");
-}
-
-#[test]
-fn tmp_bench() {
-    for (o, noise, sigma) in [(0.2, 0.7, 0.05), (0.5, 0.7, 0.1), (0.7, 0.7, 0.1), (0.7, 1.0, 0.1), (1.0, 1.0, 0.1)] {
-        let (mut turns, mut aims, mut times) = (vec![], vec![], vec![]);
-        for seed in 0..20 {
-            let made = Scene { outlier_share: o, noise_px: noise, matches: 3000, seed, ..BASE }.made();
-            let t = std::time::Instant::now();
-            let got = view(&made, [guess(FOCAL * 1.05, sigma); 2], &shared());
-            times.push(t.elapsed().as_secs_f64() * 1e3);
-            if let Some(pose) = got.pose { turns.push(made.rotation_error_deg(&pose)); if pose.translation.is_some() { aims.push(made.direction_error_deg(&pose)); } }
-        }
-        for v in [&mut turns, &mut aims, &mut times] { v.sort_by(f64::total_cmp); }
-        let q = |v: &Vec<f64>, s: f64| v.get((v.len() as f64 * s) as usize).copied().unwrap_or(-1.0);
-        println!("out {o} noise {noise}: turn {:.3} {:.3} aim {:.3} {:.3} ms {:.1} {:.1} n {}", q(&turns, 0.5), q(&turns, 0.9), q(&aims, 0.5), q(&aims, 0.9), q(&times, 0.5), q(&times, 0.9), turns.len());
-    }
 }
