@@ -1,3 +1,4 @@
 //! Automation of the project, as a library so that `cargo test` can run the same checks.
 
 pub mod golden;
+pub mod scenes;

@@ -16,10 +16,12 @@ enum Verb {
         #[arg(long, default_value = "")]
         only: String,
     },
+    Scenes(xtask::scenes::Args),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Verb::parse() {
         Verb::Golden { folders, only } => xtask::golden::run(&folders, &only, &mut std::io::stdout().lock()),
+        Verb::Scenes(args) => xtask::scenes::run(&args, &mut std::io::stdout().lock()),
     }
 }

@@ -34,12 +34,15 @@ impl NetworkArgs {
     /// No such device or model, or the model's files are damaged.
     pub(crate) fn load(&self) -> anyhow::Result<Model> {
         let device = Device::select(&self.device)?;
-        if self.model == steropes_models::EMBEDDED_NAME {
+        if self.model == Model::EMBEDDED {
             return Ok(Model::embedded(&device)?);
         }
         let path = PathBuf::from(&self.model);
         if !path.exists() {
-            bail!("no model `{}`: give the built-in name `steropes-tiny`, a folder or a .safetensors file", self.model);
+            bail!(
+                "no model `{}`: give the built-in name `steropes-tiny`, a folder or a .safetensors file",
+                self.model
+            );
         }
         Ok(Model::open(&path, &device)?)
     }
@@ -62,7 +65,11 @@ impl NetworkArgs {
 ///
 /// # Errors
 /// There are none, or one cannot be used.
-pub(crate) fn read_photos(paths: &[PathBuf], format: &InputFormat, progress: &Progress) -> anyhow::Result<Vec<Photo>> {
+pub(crate) fn read_photos(
+    paths: &[PathBuf],
+    format: &InputFormat,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Photo>> {
     let files = collect_photos(paths)?;
     for left_out in &files.left_out {
         log::warn!("{left_out}");

@@ -44,7 +44,8 @@ pub(crate) fn discard_unfinished() {
 
 fn remove_all(paths: &mut Vec<PathBuf>) {
     for path in paths.drain(..) {
-        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         if let Err(error) = removed {
             log::debug!("removing `{}`: {error}", path.display());
         }

@@ -4,6 +4,7 @@
 //! is no, 2 could not run.
 
 mod commands;
+mod inputs;
 mod interrupt;
 mod output;
 mod progress;

@@ -5,8 +5,8 @@
 use super::{Report, TensorFile};
 use nalgebra::{Isometry3, Matrix4, Rotation3, Translation3, UnitQuaternion};
 use steropes_scene::dense_alignment::{
-    ConfidenceWeight, Distance, Edge, InitialCamera, Parameters, Problem, Schedule, Settings, edge_similarity,
-    initialise, optimise, view_pair,
+    ConfidenceWeight, Distance, Edge, InitialCamera, Parameters, Problem, Schedule, Settings,
+    edge_similarity, initialise, optimise, view_pair,
 };
 use steropes_testkit::Tolerance;
 
@@ -36,7 +36,11 @@ pub(super) fn run(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<
     pair(file, report)
 }
 
-fn edges(file: &TensorFile, prefix: &str, ends: impl Iterator<Item = [usize; 2]>) -> anyhow::Result<Vec<Edge>> {
+fn edges(
+    file: &TensorFile,
+    prefix: &str,
+    ends: impl Iterator<Item = [usize; 2]>,
+) -> anyhow::Result<Vec<Edge>> {
     let pixels: usize = file.shape(&format!("{prefix}conf_i"))?[1..].iter().product();
     let points = |name: &str| -> anyhow::Result<Vec<[f32; 3]>> {
         Ok(file.f32(&format!("{prefix}{name}"))?.chunks_exact(3).map(|p| [p[0], p[1], p[2]]).collect())
@@ -89,9 +93,19 @@ fn starting_values(
         .flat_map(|y| (0..width).step_by(stride).map(move |x| y * width + x))
         .flat_map(|i| cameras[0].points[i].map(|v| v as f32))
         .collect();
-    report.close(&format!("{stem}/init_raw.pts0"), &got, &file.f64("init_raw.pts0")?, Tolerance::OfLargest(1e-4));
+    report.close(
+        &format!("{stem}/init_raw.pts0"),
+        &got,
+        &file.f64("init_raw.pts0")?,
+        Tolerance::OfLargest(1e-4),
+    );
     let scales: Vec<f32> = (0..edges.len()).map(|e| parameters.edge(e).2 as f32).collect();
-    report.close(&format!("{stem}/init.edge_scale"), &scales, &file.f64("init.edge_scale")?, Tolerance::OfLargest(1e-3));
+    report.close(
+        &format!("{stem}/init.edge_scale"),
+        &scales,
+        &file.f64("init.edge_scale")?,
+        Tolerance::OfLargest(1e-3),
+    );
     Ok(())
 }
 
@@ -104,11 +118,21 @@ fn states(file: &TensorFile, report: &mut Report<'_>, problem: &Problem) -> anyh
         let want = file.f64(&format!("{state}.loss"))?[0];
         report.at_most(&format!("{stem}/{state}.loss"), (loss / want - 1.0).abs(), 1e-6);
         let focals: Vec<f32> = (0..problem.images()).map(|i| parameters.focal_px(i) as f32).collect();
-        report.close(&format!("{stem}/{state}.focals"), &focals, &file.f64(&format!("{state}.focals"))?, Tolerance::OfLargest(1e-6));
+        report.close(
+            &format!("{stem}/{state}.focals"),
+            &focals,
+            &file.f64(&format!("{state}.focals"))?,
+            Tolerance::OfLargest(1e-6),
+        );
         let similarities: Vec<f32> = (0..problem.ends().len())
             .flat_map(|e| edge_similarity(&parameters, e).into_iter().flatten().map(|v| v as f32))
             .collect();
-        report.close(&format!("{stem}/{state}.edge_similarity"), &similarities, &file.f64(&format!("{state}.edge_similarity"))?, Tolerance::OfLargest(2e-6));
+        report.close(
+            &format!("{stem}/{state}.edge_similarity"),
+            &similarities,
+            &file.f64(&format!("{state}.edge_similarity"))?,
+            Tolerance::OfLargest(2e-6),
+        );
         let flat = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v as f32).collect::<Vec<f32>>();
         for (block, got) in [
             ("pw_poses", flat(&mut gradient.edges.iter().flatten().copied())),
@@ -131,9 +155,12 @@ fn variants(
 ) -> anyhow::Result<()> {
     let parameters = parameters(file, "init")?;
     let mut got = Vec::new();
-    for weight in
-        [ConfidenceWeight::Log, ConfidenceWeight::Sqrt, ConfidenceWeight::MinusOne, ConfidenceWeight::Identity]
-    {
+    for weight in [
+        ConfidenceWeight::Log,
+        ConfidenceWeight::Sqrt,
+        ConfidenceWeight::MinusOne,
+        ConfidenceWeight::Identity,
+    ] {
         for distance in [Distance::L1, Distance::L2] {
             got.push(Problem::new(sizes, edges, weight, distance)?.evaluate(&parameters).0);
         }
@@ -181,13 +208,15 @@ fn trajectory(
         report.at_most(&format!("{stem}/{name}.loss.{step}"), (losses[step] / want[step] - 1.0).abs(), bound);
     }
     let focals = file.f64(&format!("{name}.final_focals_f64"))?;
-    let error = (0..problem.images()).map(|i| (state.focal_px(i) / focals[i] - 1.0).abs()).fold(0.0, f64::max);
+    let error =
+        (0..problem.images()).map(|i| (state.focal_px(i) / focals[i] - 1.0).abs()).fold(0.0, f64::max);
     report.at_most(&format!("{stem}/{name}.final_focals"), error, 5e-4);
     let want = poses(&file.f64(&format!("{name}.final_cam2w_f64"))?);
     let relative = |p: &[Isometry3<f64>], i: usize| p[0].rotation.inverse() * p[i].rotation;
     let got: Vec<_> = (0..problem.images()).map(|i| state.pose(i)).collect();
-    let turn =
-        (1..got.len()).map(|i| relative(&got, i).angle_to(&relative(&want, i)).to_degrees()).fold(0.0, f64::max);
+    let turn = (1..got.len())
+        .map(|i| relative(&got, i).angle_to(&relative(&want, i)).to_degrees())
+        .fold(0.0, f64::max);
     report.at_most(&format!("{stem}/{name}.final_rotations"), turn, 0.05);
     let (got, want) = (centered(&got), centered(&want));
     let extent = want.iter().map(|c| c.norm()).fold(0.0, f64::max);
@@ -222,7 +251,12 @@ fn pair(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
         .fold(0.0, f64::max);
     report.at_most(&format!("{stem}/pv.translation"), shift, 5e-3);
     let confidence: Vec<f32> = view.edge_confidence.iter().map(|c| *c as f32).collect();
-    report.close(&format!("{stem}/pv.edge_conf"), &confidence, &file.f64("pv.edge_conf")?, Tolerance::OfLargest(1e-6));
+    report.close(
+        &format!("{stem}/pv.edge_conf"),
+        &confidence,
+        &file.f64("pv.edge_conf")?,
+        Tolerance::OfLargest(1e-6),
+    );
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Photo sets with known cameras, reconstructed by the built program and scored.
 
-pub mod score;
-pub mod truth;
+mod score;
+mod truth;
 
 pub use score::{Estimate, Score, score};
 pub use truth::Truth;
@@ -73,7 +73,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         rows.push(row);
     }
     if let Some(path) = &args.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&rows)?).with_context(|| path.display().to_string())?;
+        std::fs::write(path, serde_json::to_vec_pretty(&rows)?)
+            .with_context(|| path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -153,28 +154,43 @@ fn log_failure(set: &str, stderr: &[u8]) {
     eprintln!("{set}: {}", String::from_utf8_lossy(stderr).trim());
 }
 
-/// The cameras of the scene's COLMAP model.
+/// The cameras of the scene.
 fn cameras(scene: &Path) -> anyhow::Result<BTreeMap<String, Estimate>> {
-    let model = steropes_scene::write::colmap::read_binary(&scene.join("colmap"))?;
+    let path = scene.join("cameras.json");
+    let list: Value =
+        serde_json::from_slice(&std::fs::read(&path)?).with_context(|| path.display().to_string())?;
+    let entries =
+        list["cameras"].as_array().or_else(|| list.as_array()).context("cameras.json holds a list")?;
     let mut cameras = BTreeMap::new();
-    for image in &model.images {
-        let camera = model.cameras.iter().find(|c| c.id == image.camera_id).context("an image has a camera")?;
+    for entry in entries {
+        let Ok(rows) = serde_json::from_value::<[[f64; 4]; 4]>(entry["world_from_camera"].clone()) else {
+            continue;
+        };
+        let number = |key: &str| entry[key].as_f64().with_context(|| format!("`{key}` of a camera"));
         cameras.insert(
-            image.name.clone(),
+            entry["name"].as_str().context("a camera has a name")?.to_owned(),
             Estimate {
-                world_from_camera: image.camera_from_world.inverse(),
-                focal_px: 0.5 * (camera.fx + camera.fy),
-                width: camera.width,
+                world_from_camera: truth::pose(&rows),
+                focal_px: 0.5 * (number("fx")? + number("fy")?),
+                width: number("width")? as u32,
             },
         );
     }
     Ok(cameras)
 }
 
-/// The points of `scene.ply`.
+/// The points of `scene.ply`: float x, y, z first in every vertex.
 fn points(scene: &Path) -> anyhow::Result<Vec<Point3<f64>>> {
-    let cloud = steropes_scene::write::ply::read(&scene.join("scene.ply"))?;
-    Ok(cloud.points.iter().map(|p| Point3::new(f64::from(p[0]), f64::from(p[1]), f64::from(p[2]))).collect())
+    let path = scene.join("scene.ply");
+    let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    const END: &[u8] = b"end_header\n";
+    let end = bytes.windows(END.len()).position(|w| w == END).context("a PLY header has an end")? + END.len();
+    let header = std::str::from_utf8(&bytes[..end])?;
+    let properties = header.lines().filter_map(|line| line.strip_prefix("property "));
+    let stride: usize = properties.map(|p| if p.starts_with("float") { 4 } else { 1 }).sum();
+    let number = |at: &[u8]| f64::from(f32::from_le_bytes(at.try_into().expect("four bytes")));
+    let point = |v: &[u8]| Point3::new(number(&v[..4]), number(&v[4..8]), number(&v[8..12]));
+    Ok(bytes[end..].chunks_exact(stride).map(point).collect())
 }
 
 fn confidences(report: &Value, score: &Score) -> Vec<(String, f64, f64, f64)> {

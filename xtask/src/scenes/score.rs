@@ -49,7 +49,11 @@ const MIN_BASELINE: f64 = 0.005;
 ///
 /// # Errors
 /// A depth picture cannot be read.
-pub fn score(truth: &Truth, cameras: &BTreeMap<String, Estimate>, points: &[Point3<f64>]) -> anyhow::Result<Score> {
+pub fn score(
+    truth: &Truth,
+    cameras: &BTreeMap<String, Estimate>,
+    points: &[Point3<f64>],
+) -> anyhow::Result<Score> {
     let posed: Vec<(&TruthPhoto, Isometry3<f64>)> =
         truth.images.iter().filter_map(|p| Some((p, p.pose()?))).collect();
     let centre = |m: &Isometry3<f64>| m.translation.vector;
@@ -150,7 +154,8 @@ fn mean_turn(matched: &[(&TruthPhoto, Isometry3<f64>, Isometry3<f64>)]) -> Rotat
     for _ in 0..30 {
         let sum: Matrix3<f64> = turns.iter().zip(&weights).map(|(t, w)| t.matrix() * *w).sum();
         rotation = nearest_rotation(&sum);
-        weights = turns.iter().map(|t| 1.0 / (t * rotation.inverse()).angle().to_degrees().max(1e-3)).collect();
+        weights =
+            turns.iter().map(|t| 1.0 / (t * rotation.inverse()).angle().to_degrees().max(1e-3)).collect();
     }
     rotation
 }
@@ -198,7 +203,13 @@ fn point_errors(
     Ok(best.into_iter().filter(|d| d.is_finite()).map(|d| d / unit).collect())
 }
 
-fn surface_distance(map: &super::truth::DepthMap, k: [f64; 4], column: usize, row: usize, q: &Point3<f64>) -> f64 {
+fn surface_distance(
+    map: &super::truth::DepthMap,
+    k: [f64; 4],
+    column: usize,
+    row: usize,
+    q: &Point3<f64>,
+) -> f64 {
     let mut best = f64::INFINITY;
     for (y, x) in (row - 1..=row + 1).flat_map(|y| (column - 1..=column + 1).map(move |x| (y, x))) {
         let Some(a) = map.point(x, y, k) else { continue };

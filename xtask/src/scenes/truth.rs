@@ -89,17 +89,21 @@ impl TruthPhoto {
 
     /// The true pose.
     pub fn pose(&self) -> Option<Isometry3<f64>> {
-        let rows = self.world_from_camera?;
-        let m = Matrix4::from_fn(|r, c| rows[r][c]);
-        let rotation = Rotation3::from_matrix(&m.fixed_view::<3, 3>(0, 0).into_owned());
-        let translation = Translation3::new(m[(0, 3)], m[(1, 3)], m[(2, 3)]);
-        Some(Isometry3::from_parts(translation, UnitQuaternion::from_rotation_matrix(&rotation)))
+        Some(pose(&self.world_from_camera?))
     }
 
     /// Focal lengths and principal point, if known.
     pub fn intrinsics(&self) -> Option<[f64; 4]> {
         Some([self.fx?, self.fy?, self.cx?, self.cy?])
     }
+}
+
+/// A rigid motion from the rows of its matrix.
+pub(super) fn pose(rows: &[[f64; 4]; 4]) -> Isometry3<f64> {
+    let m = Matrix4::from_fn(|r, c| rows[r][c]);
+    let rotation = Rotation3::from_matrix(&m.fixed_view::<3, 3>(0, 0).into_owned());
+    let translation = Translation3::new(m[(0, 3)], m[(1, 3)], m[(2, 3)]);
+    Isometry3::from_parts(translation, UnitQuaternion::from_rotation_matrix(&rotation))
 }
 
 impl DepthMap {

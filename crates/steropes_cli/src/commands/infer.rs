@@ -10,7 +10,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use steropes_models::{Model, ViewOutput};
-use steropes_scene::write::depth_picture;
+use steropes_scene::reconstruct::network_image;
+use steropes_scene::write::{confidence_picture, depth_picture, write_picture};
 use steropes_tensor::Tensor;
 
 /// Write the network's raw outputs for two photos
@@ -39,7 +40,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let model = args.network.load()?;
     let [a, b] = read_pair([&args.a, &args.b], &args.network.format(&model)?)?;
-    let encode = |photo| model.encode(&steropes_scene::reconstruct::network_image(photo));
+    let encode = |photo| model.encode(&network_image(photo));
     let (first, second) = (encode(&a)?, encode(&b)?);
     let (view1, view2) = model.decode(&first, &second)?;
     let views = [("view1", &view1), ("view2", &view2)];
@@ -100,13 +101,13 @@ fn write_pictures(output: &Path, force: bool, name: &str, view: &ViewOutput) -> 
     let depth: Vec<f32> = view.points.read::<f32>()?.chunks_exact(3).map(|p| p[2]).collect();
     let confidence: Vec<f32> = view.confidence.read::<f32>()?;
     let stem = output.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let (w, h) = (u32::try_from(width)?, u32::try_from(height)?);
     let mut files = Vec::new();
-    for (what, values) in [("depth", &depth), ("confidence", &confidence)] {
+    for (what, picture) in
+        [("depth", depth_picture(&depth, w, h)), ("confidence", confidence_picture(&confidence, w, h))]
+    {
         let place = output.with_file_name(format!("{stem}_{name}_{what}.png"));
-        let picture = depth_picture::draw(values, [width, height]);
-        write_file(&place, force, |path| {
-            picture.save(path).with_context(|| format!("writing `{}`", path.display()))
-        })?;
+        write_file(&place, force, |path| Ok(write_picture(path, &picture)?))?;
         files.push(place);
     }
     Ok(files)

@@ -288,7 +288,9 @@ fn bad_arguments_are_refused() {
         let bad = Tracks::from_lists(&[vec![observation(0, 0.0, 1.0), o]]);
         refused(&BundleInput { tracks: &bad, ..good }, &standard, part);
     }
-    let link = |a, b, sigma_rad| [RelativeRotation { images: [a, b], b_from_a: UnitQuaternion::identity(), sigma_rad }];
+    let link = |a, b, sigma_rad| {
+        [RelativeRotation { images: [a, b], b_from_a: UnitQuaternion::identity(), sigma_rad }]
+    };
     refused(&BundleInput { relative_rotations: &link(0, 4, 1.0), ..good }, &standard, "relative_rotations");
     refused(&BundleInput { relative_rotations: &link(2, 2, 1.0), ..good }, &standard, "got 2 twice");
     refused(&BundleInput { relative_rotations: &link(0, 1, 0.0), ..good }, &standard, "sigma_rad");
@@ -308,14 +310,36 @@ fn bad_arguments_are_refused() {
 fn dbg_strip() {
     let scene = Scene::strip(6);
     for wrong in [0.0, 0.25] {
-    let pairs = scene.matches(3, 0.7, wrong, 5);
-    for min_length in [2, 3] {
-    for support in [2.0, 4.0] {
-    for radius in [0.0, 1.0, 2.0, 3.0] {
-    for (deg, f) in [(0.0, 0.0), (10.0, 0.1)] {
-        let start = scene.perturbed(deg, deg * 0.02, f, 0);
-        let tracks = build_tracks(6, &pairs, &TrackOptions { min_length, min_support: support, merge_radius_px: radius, ..TrackOptions::default() }).unwrap();
-        let b = refine(&input(&start, &tracks), &RefineOptions::default()).unwrap();
-        println!("DBG wrong {wrong} len {min_length} support {support} radius {radius} start {deg}: {:?} focal {:.1} sigma {:.4} noise {:.3} it {} {:?}", scene.rotation_errors(&b.cameras), b.cameras[0].intrinsics.focal_px, b.uncertainty[0].unwrap().focal_share, b.noise_px, b.iterations, tracks.statistics());
-    }}}}}
+        let pairs = scene.matches(3, 0.7, wrong, 5);
+        for min_length in [2, 3] {
+            for support in [2.0, 4.0] {
+                for radius in [0.0, 1.0, 2.0, 3.0] {
+                    for (deg, f) in [(0.0, 0.0), (10.0, 0.1)] {
+                        let start = scene.perturbed(deg, deg * 0.02, f, 0);
+                        let tracks = build_tracks(
+                            6,
+                            &pairs,
+                            &TrackOptions {
+                                min_length,
+                                min_support: support,
+                                merge_radius_px: radius,
+                                ..TrackOptions::default()
+                            },
+                        )
+                        .unwrap();
+                        let b = refine(&input(&start, &tracks), &RefineOptions::default()).unwrap();
+                        println!(
+                            "DBG wrong {wrong} len {min_length} support {support} radius {radius} start {deg}: {:?} focal {:.1} sigma {:.4} noise {:.3} it {} {:?}",
+                            scene.rotation_errors(&b.cameras),
+                            b.cameras[0].intrinsics.focal_px,
+                            b.uncertainty[0].unwrap().focal_share,
+                            b.noise_px,
+                            b.iterations,
+                            tracks.statistics()
+                        );
+                    }
+                }
+            }
+        }
+    }
 }

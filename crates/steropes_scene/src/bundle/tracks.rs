@@ -87,7 +87,13 @@ pub struct TrackOptions {
 
 impl Default for TrackOptions {
     fn default() -> Self {
-        Self { merge_radius_px: 2.0, min_length: 2, agreement_px: 1.0, min_support: 2.0, confidence_power: 0.0 }
+        Self {
+            merge_radius_px: 2.0,
+            min_length: 2,
+            agreement_px: 1.0,
+            min_support: 2.0,
+            confidence_power: 0.0,
+        }
     }
 }
 
@@ -183,12 +189,8 @@ pub fn build_tracks(
     let solved: Vec<(Vec<Observation>, usize)> =
         links.par_iter().map(|links| track_pixels(links, &keypoints.photo, options)).collect();
     let mut tracks = Tracks { starts: vec![0], ..Tracks::default() };
-    tracks.statistics = TrackStatistics {
-        matches,
-        lonely: matches - order.len(),
-        conflicts,
-        ..TrackStatistics::default()
-    };
+    tracks.statistics =
+        TrackStatistics { matches, lonely: matches - order.len(), conflicts, ..TrackStatistics::default() };
     for (track, contradictions) in &solved {
         tracks.statistics.contradictions += contradictions;
         if track.len() >= options.min_length {
@@ -365,18 +367,16 @@ fn local_maps(matches: &[PixelMatch]) -> Vec<LocalMap> {
     }
     let pixels: Vec<[f32; 2]> = matches.iter().map(|m| m.pixels[0]).collect();
     let extent = |axis: usize| {
-        let (low, high) = pixels
-            .iter()
-            .fold((f32::MAX, f32::MIN), |(low, high), p| (low.min(p[axis]), high.max(p[axis])));
+        let (low, high) =
+            pixels.iter().fold((f32::MAX, f32::MIN), |(low, high), p| (low.min(p[axis]), high.max(p[axis])));
         high - low + 1.0
     };
     // About 20 matches fall into this radius if they cover the photo evenly.
     let spacing = (extent(0) * extent(1) / matches.len() as f32).sqrt();
     let radius = 2.5 * spacing;
     let grid = Grid::new(&pixels, radius);
-    let offset = |from: [f32; 2], to: [f32; 2]| {
-        Vector2::new(f64::from(to[0] - from[0]), f64::from(to[1] - from[1]))
-    };
+    let offset =
+        |from: [f32; 2], to: [f32; 2]| Vector2::new(f64::from(to[0] - from[0]), f64::from(to[1] - from[1]));
     let mut around = Vec::new();
     matches
         .iter()

@@ -199,7 +199,9 @@ impl<'a> Placement<'a> {
         let [width, height] = self.problem.size(image);
         let mut most = vec![0.0f32; width * height];
         for edge in self.edges {
-            for (end, confidence) in [(edge.first, &edge.confidence_first), (edge.second, &edge.confidence_second)] {
+            for (end, confidence) in
+                [(edge.first, &edge.confidence_first), (edge.second, &edge.confidence_second)]
+            {
                 if end == image {
                     most.iter_mut().zip(confidence).for_each(|(m, c)| *m = m.max(*c));
                 }

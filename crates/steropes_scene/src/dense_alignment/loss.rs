@@ -335,8 +335,7 @@ fn quaternion_gradient(xyzw: &[f64], g: &Matrix3<f64>) -> [f64; 4] {
         - 4.0 * y * (g[(0, 0)] + g[(2, 2)]);
     let dz = 2.0 * (x * (g[(0, 2)] + g[(2, 0)]) + y * (g[(1, 2)] + g[(2, 1)]) + w * (g[(1, 0)] - g[(0, 1)]))
         - 4.0 * z * (g[(0, 0)] + g[(1, 1)]);
-    let dw = 2.0
-        * (x * (g[(2, 1)] - g[(1, 2)]) + y * (g[(0, 2)] - g[(2, 0)]) + z * (g[(1, 0)] - g[(0, 1)]));
+    let dw = 2.0 * (x * (g[(2, 1)] - g[(1, 2)]) + y * (g[(0, 2)] - g[(2, 0)]) + z * (g[(1, 0)] - g[(0, 1)]));
     let radial = x * dx + y * dy + z * dz + w * dw;
     [(dx - x * radial) / norm, (dy - y * radial) / norm, (dz - z * radial) / norm, (dw - w * radial) / norm]
 }

@@ -63,7 +63,13 @@ impl Parameters {
     }
 
     /// Stores a similarity: points of the pair's frame go to `scale (rotation p + translation)`.
-    pub fn set_edge(&mut self, edge: usize, rotation: &UnitQuaternion<f64>, translation: &Vector3<f64>, scale: f64) {
+    pub fn set_edge(
+        &mut self,
+        edge: usize,
+        rotation: &UnitQuaternion<f64>,
+        translation: &Vector3<f64>,
+        scale: f64,
+    ) {
         let (q, t) = (rotation.coords, translation.map(|v| signed_log(v / scale)));
         self.edges[edge] = [q[0], q[1], q[2], q[3], t.x, t.y, t.z, scale.ln()];
     }

@@ -1,9 +1,10 @@
 //! The scene that is written, from cameras, tracks and surfaces.
 
 use super::cameras::{PlacedGroup, SquareFrame};
-use super::{Scene, ScenePoint, Surface};
+use super::{Scene, Surface};
 use crate::alignment::DenseImage;
 use crate::photo::Photo;
+use crate::write::{Observation, Track};
 
 /// Drops the photos that lost their cameras and moves points to the pixels of the upright photos.
 pub(super) fn scene(group: &PlacedGroup, photos: &[Photo], surfaces: Vec<DenseImage>) -> Scene {
@@ -16,7 +17,7 @@ pub(super) fn scene(group: &PlacedGroup, photos: &[Photo], surfaces: Vec<DenseIm
             .iter()
             .map(|&i| SquareFrame::new(photo(i)).pinhole(group.cameras[i].intrinsics.focal_px))
             .collect(),
-        points: points(group, photos, &kept),
+        tracks: tracks(group, photos, &kept),
         surfaces: kept
             .iter()
             .map(|&i| {
@@ -29,7 +30,7 @@ pub(super) fn scene(group: &PlacedGroup, photos: &[Photo], surfaces: Vec<DenseIm
     }
 }
 
-fn points(group: &PlacedGroup, photos: &[Photo], kept: &[usize]) -> Vec<ScenePoint> {
+fn tracks(group: &PlacedGroup, photos: &[Photo], kept: &[usize]) -> Vec<Track> {
     let Some(bundle) = &group.bundle else { return Vec::new() };
     let frames: Vec<SquareFrame<'_>> = group.photos.iter().map(|&m| SquareFrame::new(&photos[m])).collect();
     let points = bundle.points.iter().filter_map(|point| {
@@ -38,7 +39,7 @@ fn points(group: &PlacedGroup, photos: &[Photo], kept: &[usize]) -> Vec<ScenePoi
         for o in &point.observations {
             let Some(index) = kept.iter().position(|&k| k == o.image) else { continue };
             let photo = &photos[group.photos[o.image]];
-            seen.push((index, frames[o.image].upright(o.pixel)));
+            seen.push(Observation { photo: index, point_px: frames[o.image].upright(o.pixel) });
             error += o.error_px * frames[o.image].scale;
             let [x, y] = frames[o.image].network(o.pixel);
             let [w, h] = photo.map.network_size;
@@ -46,10 +47,10 @@ fn points(group: &PlacedGroup, photos: &[Photo], kept: &[usize]) -> Vec<ScenePoi
             let pixel = photo.network_rgb.get_pixel(at(x, w), at(y, h)).0;
             color.iter_mut().zip(pixel).for_each(|(c, p)| *c += f64::from(p));
         }
-        (seen.len() >= 2).then(|| ScenePoint {
-            position: point.position.coords.into(),
+        (seen.len() >= 2).then(|| Track {
+            point_in_world: point.position.coords.into(),
             color: color.map(|c| (c / seen.len() as f64).round() as u8),
-            error_px: error / seen.len() as f64,
+            reprojection_error_px: error / seen.len() as f64,
             observations: seen,
         })
     });

@@ -3,12 +3,13 @@
 use super::pairs::{Comparison, VerifiedPair, frame_intrinsics};
 use super::{Monitor, Options, ReconstructError};
 use crate::alignment::{
-    AlignedImages, AlignmentOptions, AlignmentProblem, InitialCameras, Start, align, condense_image, condense_pair,
+    AlignedImages, AlignmentOptions, AlignmentProblem, InitialCameras, Start, align, condense_image,
+    condense_pair,
 };
 use crate::averaging::{AveragingOptions, RotationAverage, RotationEdge, rotation_averaging};
 use crate::bundle::{
-    Bundle, BundleInput, FocalPrior, PairMatches, PixelMatch, RefineOptions, Registration, TrackOptions, build_tracks,
-    refine,
+    Bundle, BundleInput, FocalPrior, PairMatches, PixelMatch, RefineOptions, Registration, TrackOptions,
+    build_tracks, refine,
 };
 use crate::photo::{Photo, Pinhole};
 use crate::{Camera, Intrinsics};

@@ -12,14 +12,17 @@ mod assemble;
 mod cameras;
 mod pairs;
 mod report;
+mod scene_files;
 mod single;
 mod surface;
 
+pub use pairs::{match_pair, network_image};
 pub use report::{PairReport, PhotoReport};
 
+use crate::averaging::RotationAverage;
 use crate::pair_graph::{PairGraph, PairGraphError};
 use crate::photo::Photo;
-use crate::averaging::RotationAverage;
+use crate::write::Track;
 use crate::{Camera, alignment::AlignmentError, bundle::BundleError, geometry::GeometryError};
 use steropes_models::{Model, ModelError};
 use steropes_ops::OpError;
@@ -55,19 +58,6 @@ impl Default for Options {
     }
 }
 
-/// A triangulated point.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScenePoint {
-    /// Position in the world.
-    pub position: [f64; 3],
-    /// Mean colour of its pixels.
-    pub color: [u8; 3],
-    /// Mean distance between its projections and its pixels, in upright pixels.
-    pub error_px: f64,
-    /// Index of the photo in the scene, and the point of the upright photo where it is seen.
-    pub observations: Vec<(usize, [f64; 2])>,
-}
-
 /// The dense surface that one photo sees: a value per pixel of the network's image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Surface {
@@ -94,8 +84,8 @@ pub struct Scene {
     pub cameras: Vec<Camera>,
     /// The camera of each in pixels of the upright photo: focal length and principal point as COLMAP counts.
     pub upright: Vec<crate::photo::Pinhole>,
-    /// Points that were triangulated from tracks, with their observations in upright pixels.
-    pub points: Vec<ScenePoint>,
+    /// Points that were triangulated; their observations count the photos of this scene.
+    pub tracks: Vec<Track>,
     /// The dense surface of each photo.
     pub surfaces: Vec<Surface>,
 }
@@ -184,7 +174,13 @@ pub fn reconstruct(
         monitor.step();
         monitor.end();
         let scene = assemble::scene(&group, photos, surfaces);
-        report::note_group(&mut reconstruction.photos, &mut comparison, &group, &scene, reconstruction.scenes.len());
+        report::note_group(
+            &mut reconstruction.photos,
+            &mut comparison,
+            &group,
+            &scene,
+            reconstruction.scenes.len(),
+        );
         reconstruction.scenes.push(scene);
     }
     report::note_unplaced(&mut reconstruction.photos, &average.component);

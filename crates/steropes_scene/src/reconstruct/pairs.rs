@@ -126,7 +126,12 @@ impl Comparison {
         Ok(())
     }
 
-    fn guess_focal(&mut self, photo: usize, photos: &[Photo], points: &Tensor) -> Result<(), ReconstructError> {
+    fn guess_focal(
+        &mut self,
+        photo: usize,
+        photos: &[Photo],
+        points: &Tensor,
+    ) -> Result<(), ReconstructError> {
         if self.focal_guess[photo].is_none() {
             let values = points.read::<f32>().expect("pointmaps are f32");
             let size = photos[photo].map.network_size.map(|s| s as usize);
@@ -149,9 +154,10 @@ impl Comparison {
 }
 
 /// The network's input `[1, height, width, 3]`.
-pub(super) fn network_image(photo: &Photo) -> Tensor {
+pub fn network_image(photo: &Photo) -> Tensor {
     let [width, height] = photo.map.network_size.map(|s| s as usize);
-    Tensor::new(&Device::cpu(), &[1, height, width, 3], normalised_hwc(&photo.network_rgb)).expect("three values per pixel")
+    Tensor::new(&Device::cpu(), &[1, height, width, 3], normalised_hwc(&photo.network_rgb))
+        .expect("three values per pixel")
 }
 
 /// The camera of a photo's network image whose principal point is the middle of the upright photo.
@@ -160,7 +166,10 @@ pub(super) fn frame_intrinsics(photo: &Photo, focal_px: f64) -> Intrinsics {
     Intrinsics { focal_px, center_px: photo.map.network_from_upright(middle) }
 }
 
-/// The matches of both orders of a pair.
+/// The matches of a pair, from both orders of the network.
+///
+/// # Errors
+/// [`ReconstructError::Op`] if an output has an unexpected shape.
 pub fn match_pair(outputs: &BothOrders) -> Result<Matches, ReconstructError> {
     let BothOrders { out11, out21, out22, out12 } = outputs;
     let frames = [(out11, out21), (out12, out22)];
@@ -178,16 +187,23 @@ pub fn match_pair(outputs: &BothOrders) -> Result<Matches, ReconstructError> {
     Ok(match described {
         Some(frames) => extract_correspondences(&frames, SUBSAMPLE)?,
         // A network without descriptors: nearest points in either frame.
-        None => extract_point_correspondences(&frames.map(|(first, second)| FrameMaps {
-            descriptors_1: &first.points,
-            confidence_1: &first.confidence,
-            descriptors_2: &second.points,
-            confidence_2: &second.confidence,
-        }), SUBSAMPLE)?,
+        None => extract_point_correspondences(
+            &frames.map(|(first, second)| FrameMaps {
+                descriptors_1: &first.points,
+                confidence_1: &first.confidence,
+                descriptors_2: &second.points,
+                confidence_2: &second.confidence,
+            }),
+            SUBSAMPLE,
+        )?,
     })
 }
 
-fn test(matches: &Matches, guesses: &[PhotoGuess; 2], options: &Options) -> Result<TwoView, ReconstructError> {
+fn test(
+    matches: &Matches,
+    guesses: &[PhotoGuess; 2],
+    options: &Options,
+) -> Result<TwoView, ReconstructError> {
     let pixels = |xy: &[[u32; 2]]| xy.iter().map(|p| p.map(f64::from)).collect::<Vec<_>>();
     let confidence: Vec<f64> = matches.confidence.iter().map(|c| f64::from(*c)).collect();
     let matched = MatchedPixels {

@@ -63,7 +63,10 @@ impl PhotoReport {
     /// A photo before anything is known of its camera.
     pub(super) fn new(photo: &Photo, comparison: &Comparison) -> Self {
         let matches = comparison.reports.iter().filter(|pair| pair.kept);
-        let matches = matches.filter(|pair| pair.a == photo.name || pair.b == photo.name).map(|pair| pair.inliers).sum();
+        let matches = matches
+            .filter(|pair| pair.a == photo.name || pair.b == photo.name)
+            .map(|pair| pair.inliers)
+            .sum();
         Self {
             name: photo.name.clone(),
             size: photo.map.upright_size,
@@ -125,7 +128,7 @@ pub(super) fn note_group(
         report.scene = Some(index);
         report.focal_px = Some(scene.upright[placed].focal_px[0]);
         report.observations =
-            scene.points.iter().filter(|p| p.observations.iter().any(|(seen, _)| *seen == placed)).count();
+            scene.tracks.iter().filter(|t| t.observations.iter().any(|seen| seen.photo == placed)).count();
         if let Some(uncertainty) = group.bundle.as_ref().and_then(|b| b.uncertainty[i]) {
             report.rotation_sigma_deg = Some(uncertainty.rotation_deg);
             report.center_sigma_share = Some(uncertainty.center_share);

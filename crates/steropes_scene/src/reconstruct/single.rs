@@ -1,10 +1,10 @@
 //! One photo: the network looks at it twice, as both photos of a pair.
 
+use super::cameras::SquareFrame;
 use super::pairs::{frame_intrinsics, network_image};
 use super::report::PhotoReport;
 use super::{Monitor, ReconstructError, Reconstruction, Scene, Surface};
 use crate::Camera;
-use super::cameras::SquareFrame;
 use crate::geometry::focal::{FocalRange, weiszfeld};
 use crate::photo::Photo;
 use nalgebra::Isometry3;
@@ -30,7 +30,8 @@ pub(super) fn reconstruct_one(
         Some(prior) => photo.map.network_focal(prior.focal_px),
         None => weiszfeld(&values, [width, height], center, FocalRange::ALIGNMENT)?,
     };
-    let camera = Camera { intrinsics: frame_intrinsics(photo, focal_px), world_from_camera: Isometry3::identity() };
+    let camera =
+        Camera { intrinsics: frame_intrinsics(photo, focal_px), world_from_camera: Isometry3::identity() };
     let points: Vec<[f32; 3]> = values.chunks_exact(3).map(|p| [p[0], p[1], p[2]]).collect();
     let surface = Surface {
         width,
@@ -47,7 +48,7 @@ pub(super) fn reconstruct_one(
         photos: vec![0],
         cameras: vec![camera],
         upright: vec![SquareFrame::new(photo).pinhole(focal_px)],
-        points: Vec::new(),
+        tracks: Vec::new(),
         surfaces: vec![surface],
     };
     let report = PhotoReport::alone(photo, scene.upright[0].focal_px[0]);

@@ -2,7 +2,9 @@
 
 use super::ReconstructError;
 use super::cameras::{PlacedGroup, SquareFrame};
-use crate::alignment::{Correction, DenseImage, TrackDepth, clean, dense_depth, dense_for_cameras, dense_images};
+use crate::alignment::{
+    Correction, DenseImage, TrackDepth, clean, dense_depth, dense_for_cameras, dense_images,
+};
 use crate::photo::Photo;
 use steropes_ops::geometry::canonical_view::CanonicalView;
 
@@ -50,7 +52,8 @@ fn track_depths(group: &PlacedGroup, photos: &[Photo]) -> Option<Vec<Vec<TrackDe
         for seen in &point.observations {
             let photo = &photos[group.photos[seen.image]];
             let pixel = SquareFrame::new(photo).network(seen.pixel).map(|v| v as f32);
-            let inside = pixel.iter().zip(photo.map.network_size).all(|(&v, n)| v >= 0.0 && v <= (n - 1) as f32);
+            let inside =
+                pixel.iter().zip(photo.map.network_size).all(|(&v, n)| v >= 0.0 && v <= (n - 1) as f32);
             let (_, depth) = bundle.cameras[seen.image].project(&point.position);
             if inside && depth > 0.0 {
                 // A wide angle makes a sure depth.
