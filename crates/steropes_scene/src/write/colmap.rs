@@ -15,6 +15,7 @@ const PINHOLE: (i32, &str) = (1, "PINHOLE");
 ///
 /// Pixels are those of the upright photos. Only registered photos are written; photos with the very same size and
 /// lens share a camera. Image ids are places in `photos` counted from 1, point ids places in `tracks` counted from 1.
+/// COLMAP itself cuts names at a space when it reads the text form; the binary form holds every name.
 /// Tracks keep their observations in registered photos; tracks with fewer than two of them are left out.
 ///
 /// # Errors

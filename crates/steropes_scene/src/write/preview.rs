@@ -21,14 +21,14 @@ const MOST_POINTS: usize = 2 * (PANEL_PX[0] * PANEL_PX[1] * OVERSAMPLING * OVERS
 const FOCAL: f64 = 1.072;
 
 /// Share of the half panel that the scene may fill.
-const FILL: f64 = 0.92;
+const FILL: f64 = 0.86;
 
 const BACKGROUND: Rgb<u8> = Rgb([26, 28, 33]);
 
 /// The coloured points with the cameras, seen from behind and above the cameras (left) and from high above the side
 /// (right): 1600 x 800 pixels.
 ///
-/// Up is where most photos have it. The frame holds the cameras and the points between the 2 % and 98 % ranks of
+/// Up is where most photos have it. The frame holds the cameras and the points between the 1 % and 99 % ranks of
 /// their directions; wild points may lie outside. An empty cloud gives the cameras alone; without cameras either the
 /// panels are empty.
 pub fn preview(cloud: &SceneCloud, photos: &[ScenePhoto]) -> RgbImage {
@@ -131,11 +131,11 @@ impl View {
     }
 }
 
-/// The points that lie between the 2 % and 98 % ranks of each axis.
+/// The points that lie between the 1 % and 99 % ranks of each axis.
 fn trimmed(points: Vec<Point3<f64>>) -> Vec<Point3<f64>> {
     let bounds = [0, 1, 2].map(|axis| {
         let values: Vec<f64> = points.iter().map(|p| p[axis]).collect();
-        (rank(values.clone(), 0.02), rank(values, 0.98))
+        (rank(values.clone(), 0.01), rank(values, 0.99))
     });
     let inside = |p: &Point3<f64>| (0..3).all(|axis| (bounds[axis].0..=bounds[axis].1).contains(&p[axis]));
     let kept: Vec<_> = points.iter().copied().filter(inside).collect();
@@ -256,8 +256,8 @@ impl Canvas {
 /// Half the side of a point on the canvas: few points are drawn larger, so that surfaces look closed.
 fn splat_half_width(points: usize) -> f64 {
     let pixels = f64::from(PANEL_PX[0] * PANEL_PX[1] * OVERSAMPLING * OVERSAMPLING);
-    // As if the points covered a third of the panel.
-    (0.5 * (pixels / 3.0 / points.max(1) as f64).sqrt()).clamp(1.0, 4.0)
+    // As if the points covered the panel once: surfaces are seen at a slant, and behind each other.
+    (0.5 * (pixels / points.max(1) as f64).sqrt()).clamp(1.0, 4.0)
 }
 
 #[cfg(test)]
