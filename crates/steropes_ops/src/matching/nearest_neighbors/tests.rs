@@ -23,6 +23,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case("nearest_neighbors/property/a_row_finds_itself", a_row_finds_itself),
         case("nearest_neighbors/property/nan_never_wins", |_| nan_never_wins()),
         case("nearest_neighbors/property/extreme_values", |_| extreme_values()),
+        case("nearest_neighbors/property/nothing_is_skipped_at_the_edge", |_| {
+            nothing_is_skipped_at_the_edge()
+        }),
         case("nearest_neighbors/property/the_filter_skips_and_gives_up", |_| the_filter_skips_and_gives_up()),
         case("nearest_neighbors/property/no_queries", |d| {
             let nearest = nearest_neighbors(&on(d, &[0, 3], &[]), &database(d, &[1.0; 6], 3, Metric::Dot)?);
@@ -263,6 +266,28 @@ fn extreme_values() -> Verdict {
     let mut lopsided = rows.clone();
     lopsided[50 * depth] = 3e4;
     check_forms("lopsided", &queries, &lopsided, depth)
+}
+
+/// Rows that win although their rounded scores say nothing of it.
+fn nothing_is_skipped_at_the_edge() -> Verdict {
+    let depth = 24;
+    // The query's small values round to zero, and with them every score; rows of whole numbers up to the largest of 8 or of
+    // 7 bits have no rounding error that could make up for it.
+    let mut query = vec![0.49; depth];
+    query[0] = 127.0;
+    for largest in [127.0, 63.0] {
+        let mut rows = vec![0.0; 200 * depth];
+        rows[1] = 10.0;
+        rows[150 * depth + 1..151 * depth].fill(largest);
+        check_forms("a query that rounds to nothing", &query, &rows, depth)?;
+    }
+    // A sum that overflows on its way is infinite, though the exact one is zero.
+    let mut query = vec![0.0; depth];
+    query[..4].fill(1e19);
+    let mut rows = vec![0.0; 200 * depth];
+    rows[0] = 1e18;
+    rows[150 * depth..][..4].copy_from_slice(&[3e19, 3e19, -3e19, -3e19]);
+    check_forms("a sum that overflows on its way", &query, &rows, depth)
 }
 
 /// The filter must pass few blocks where it can, and the automatic search must stop using it where it cannot.
