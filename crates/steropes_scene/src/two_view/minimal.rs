@@ -146,17 +146,17 @@ const CUBE: [[usize; 4]; 10] = [
 ];
 
 fn add_linear_product(sum: &mut Quadratic, a: &Linear, b: &Linear, sign: f64) {
-    for i in 0..4 {
-        for j in 0..4 {
-            sum[SQUARE[i][j]] += sign * a[i] * b[j];
+    for (places, x) in SQUARE.iter().zip(a) {
+        for (&place, y) in places.iter().zip(b) {
+            sum[place] += sign * x * y;
         }
     }
 }
 
 fn add_cubic_product(sum: &mut Cubic, a: &Quadratic, b: &Linear) {
-    for i in 0..10 {
-        for j in 0..4 {
-            sum[CUBE[i][j]] += a[i] * b[j];
+    for (places, x) in CUBE.iter().zip(a) {
+        for (&place, y) in places.iter().zip(b) {
+            sum[place] += x * y;
         }
     }
 }
@@ -167,12 +167,10 @@ fn cubic_constraints(basis: &[[f64; 9]; 4]) -> [Cubic; 10] {
     let mut square = [[[0.0; 10]; 3]; 3]; // E E^T
     for i in 0..3 {
         for j in i..3 {
-            let mut sum = [0.0; 10];
             for k in 0..3 {
-                add_linear_product(&mut sum, &e(i, k), &e(j, k), 1.0);
+                add_linear_product(&mut square[i][j], &e(i, k), &e(j, k), 1.0);
             }
-            square[i][j] = sum;
-            square[j][i] = sum;
+            square[j][i] = square[i][j];
         }
     }
     let half_trace: Quadratic =

@@ -200,7 +200,7 @@ pub(super) fn normal_equations(
 ) -> NormalEquations {
     let limit = scale * scale;
     let inverse = inverse_of(relation, m);
-    let mut sums = Sums { cost: 0.0, upper: [[0.0; 9]; 9], gradient: [0.0; 9] };
+    let mut sums = Sums { cost: 0.0, products: [[0.0; 9]; 9], gradient: [0.0; 9] };
     for i in 0..points.len() {
         let weight = points.weight[i];
         match relation {
@@ -239,7 +239,7 @@ pub(super) fn normal_equations(
 
 struct Sums {
     cost: f64,
-    upper: [[f64; 9]; 9],
+    products: [[f64; 9]; 9],
     gradient: [f64; 9],
 }
 
@@ -249,8 +249,8 @@ impl Sums {
             let scaled = weight * row[j];
             self.gradient[j] += scaled * residual;
             // Whole rows although half would do: fixed lengths suit the vector units.
-            for k in 0..9 {
-                self.upper[j][k] += scaled * row[k];
+            for (sum, slope) in self.products[j].iter_mut().zip(row) {
+                *sum += scaled * slope;
             }
         }
     }
@@ -258,7 +258,7 @@ impl Sums {
     fn finished(self) -> NormalEquations {
         NormalEquations {
             cost: self.cost,
-            hessian: SMatrix::from_fn(|j, k| self.upper[j][k]),
+            hessian: SMatrix::from_fn(|j, k| self.products[j][k]),
             gradient: SVector::from(self.gradient),
         }
     }
@@ -364,9 +364,9 @@ mod tests {
                 moved[(k / 3, k % 3)] += step;
                 transfer(&moved, 0.3, -0.2, 0.0, 0.0).error
             };
-            for axis in 0..2 {
+            for (axis, row) in rows.iter().enumerate() {
                 let slope = (at(1e-6)[axis] - at(-1e-6)[axis]) / 2e-6;
-                assert!((slope - rows[axis][k]).abs() < 1e-8, "{axis} {k}");
+                assert!((slope - row[k]).abs() < 1e-8, "{axis} {k}");
             }
         }
     }

@@ -146,7 +146,7 @@ fn shared() -> TwoViewOptions {
 fn general_scene_with_known_focals() {
     for seed in 0..5 {
         for (outlier_share, noise_px, most_turn, most_aim) in
-            [(0.0, 0.5, 0.06, 0.3), (0.5, 0.5, 0.1, 0.5), (0.7, 1.0, 0.3, 1.4)]
+            [(0.0, 0.5, 0.12, 0.3), (0.5, 0.5, 0.15, 0.5), (0.7, 1.0, 0.3, 1.4)]
         {
             let made = Scene { outlier_share, noise_px, seed, ..BASE }.made();
             let got = view(&made, [guess(FOCAL, 0.0); 2], &TwoViewOptions::default());
