@@ -113,8 +113,7 @@ pub fn adjust(problem: &mut Problem, options: &AdjustOptions) -> Result<AdjustSu
     problem.check(options)?;
     let columns = Columns::new(problem, options.free, &problem.fixed_pose);
     let mut cost = problem.cost(options);
-    let mut summary =
-        AdjustSummary { cost_before: cost, cost_after: cost, iterations: 0, converged: false };
+    let mut summary = AdjustSummary { cost_before: cost, cost_after: cost, iterations: 0, converged: false };
     let (mut damping, mut growth) = (1e-4, 2.0);
     while summary.iterations < options.max_iterations && !summary.converged {
         summary.iterations += 1;
@@ -765,7 +764,8 @@ mod tests {
         for i in 0..problem.points.len() {
             for o in problem.observations_of(i) {
                 let camera = &problem.cameras[o.camera];
-                let off = (camera.project(&problem.points[i]).unwrap() - o.pixel) * o.weight.sqrt() / options.noise_px;
+                let off = (camera.project(&problem.points[i]).unwrap() - o.pixel) * o.weight.sqrt()
+                    / options.noise_px;
                 out.push((vec![off.x, off.y], options.loss));
                 if let (Some(depth), Some(sigma)) = (o.depth, options.depth_sigma) {
                     let z = camera.to_camera_frame(&problem.points[i]).z;
@@ -796,10 +796,8 @@ mod tests {
         let columns = Columns::new(&problem, OPTIONS.free, &problem.fixed_pose);
         let (damping, count) = (0.01, columns.count + 3 * problem.points.len());
         let now = residuals(&problem, &OPTIONS);
-        let cost: f64 = now
-            .iter()
-            .map(|(r, loss)| loss.value_and_weight(r.iter().map(|v| v * v).sum()).0)
-            .sum();
+        let cost: f64 =
+            now.iter().map(|(r, loss)| loss.value_and_weight(r.iter().map(|v| v * v).sum()).0).sum();
         assert!((cost - problem.cost(&OPTIONS)).abs() < 1e-9 * cost, "{cost}");
         let slopes: Vec<Vec<(Vec<f64>, Loss)>> = (0..2 * count)
             .map(|k| {

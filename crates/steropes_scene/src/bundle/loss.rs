@@ -87,8 +87,7 @@ mod tests {
             assert!((loss.value_and_weight(1e-12).1 - 1.0).abs() < 1e-9, "{loss:?}");
             for s in [0.01, 0.4, 1.0, 3.0, 50.0] {
                 let h = 1e-6 * s;
-                let slope =
-                    (loss.value_and_weight(s + h).0 - loss.value_and_weight(s - h).0) / (2.0 * h);
+                let slope = (loss.value_and_weight(s + h).0 - loss.value_and_weight(s - h).0) / (2.0 * h);
                 assert!((slope - loss.value_and_weight(s).1).abs() < 1e-7, "{loss:?} at {s}");
             }
         }

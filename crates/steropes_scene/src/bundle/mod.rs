@@ -31,9 +31,7 @@ pub use refine::{
 };
 pub use resect::{ResectOptions, Resection, resect};
 pub use rotation_link::RelativeRotation;
-pub use tracks::{
-    Observation, PairMatches, PixelMatch, TrackOptions, TrackStatistics, Tracks, build_tracks,
-};
+pub use tracks::{Observation, PairMatches, PixelMatch, TrackOptions, TrackStatistics, Tracks, build_tracks};
 pub use uncertainty::CameraUncertainty;
 
 /// Why an argument of bundle adjustment was refused. Nothing was computed then.
@@ -87,7 +85,9 @@ pub enum BundleError {
         got: usize,
     },
     /// No two cameras are held together by enough points.
-    #[error("refine: `tracks` must hold at least two photos together, got none with {needed} points that fit")]
+    #[error(
+        "refine: `tracks` must hold at least two photos together, got none with {needed} points that fit"
+    )]
     NothingHolds {
         /// Points a photo needs.
         needed: usize,

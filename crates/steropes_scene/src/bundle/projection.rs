@@ -1,8 +1,10 @@
 //! The projection of bundle adjustment and its derivatives.
 
 use crate::{Camera, Intrinsics};
-use nalgebra::{Isometry3, Matrix2, Matrix2x3, Matrix2x4, Matrix3, Rotation3, Translation3, Vector2, Vector3};
 use nalgebra::UnitQuaternion;
+use nalgebra::{
+    Isometry3, Matrix2, Matrix2x3, Matrix2x4, Matrix3, Rotation3, Translation3, Vector2, Vector3,
+};
 
 /// Nearest depth that still projects, as a share of the distance between camera and point.
 const NEAREST: f64 = 1e-3;
@@ -55,7 +57,10 @@ impl LensCamera {
         let rotation = UnitQuaternion::from_rotation_matrix(&self.rotation);
         let camera_from_world = Isometry3::from_parts(Translation3::from(self.translation), rotation);
         Camera {
-            intrinsics: Intrinsics { focal_px: self.focal_px, center_px: [self.center_px.x, self.center_px.y] },
+            intrinsics: Intrinsics {
+                focal_px: self.focal_px,
+                center_px: [self.center_px.x, self.center_px.y],
+            },
             world_from_camera: camera_from_world.inverse(),
         }
     }
@@ -120,9 +125,9 @@ impl LensCamera {
         let uv = Vector2::new(p.x * inverse_depth, p.y * inverse_depth);
         let square = uv.norm_squared();
         let stretch = 1.0 + self.radial * square;
-        let by_uv = (Matrix2::identity() * stretch + uv * uv.transpose() * (2.0 * self.radial)) * self.focal_px;
-        let uv_by_point =
-            Matrix2x3::new(1.0, 0.0, -uv.x, 0.0, 1.0, -uv.y) * inverse_depth;
+        let by_uv =
+            (Matrix2::identity() * stretch + uv * uv.transpose() * (2.0 * self.radial)) * self.focal_px;
+        let uv_by_point = Matrix2x3::new(1.0, 0.0, -uv.x, 0.0, 1.0, -uv.y) * inverse_depth;
         let from_center = uv * (self.focal_px * stretch);
         let by_radial = uv * (self.focal_px * square);
         Some(Projection {
@@ -130,8 +135,14 @@ impl LensCamera {
             point_in_camera: p,
             by_camera_point: by_uv * uv_by_point,
             by_lens: Matrix2x4::new(
-                from_center.x, 1.0, 0.0, by_radial.x, //
-                from_center.y, 0.0, 1.0, by_radial.y,
+                from_center.x,
+                1.0,
+                0.0,
+                by_radial.x, //
+                from_center.y,
+                0.0,
+                1.0,
+                by_radial.y,
             ),
         })
     }
@@ -212,7 +223,8 @@ mod tests {
         for i in 0..3 {
             let mut step = Vector3::zeros();
             step[i] = h;
-            let slope = (camera().project(&(x + step)).unwrap() - camera().project(&(x - step)).unwrap()) / (2.0 * h);
+            let slope =
+                (camera().project(&(x + step)).unwrap() - camera().project(&(x - step)).unwrap()) / (2.0 * h);
             let by_point = at.by_camera_point * camera().rotation.matrix();
             near(by_point.column(i).into_owned(), slope, "point");
         }

@@ -73,7 +73,7 @@ impl Default for RefineOptions {
             reference: 0,
             free: FreeIntrinsics { focal: true, center: false, radial: false },
             shared_focal: true,
-            loss_scale: 1.5,
+            loss_scale: 3.0,
             drop_sigmas: 4.0,
             min_observations: 15,
             min_angle_rad: 0.2f64.to_radians(),
@@ -460,8 +460,7 @@ impl<'a> Work<'a> {
             self.rounds += 1;
             let now = (self.noise_px, problem.observations.len());
             log::debug!("refine: round {}: {:.3} px, {} observations", self.rounds, now.0, now.1);
-            let settled = (now.0 - before.0).abs() < 0.01 * now.0
-                && now.1.abs_diff(before.1) * 500 < now.1;
+            let settled = (now.0 - before.0).abs() < 0.01 * now.0 && now.1.abs_diff(before.1) * 500 < now.1;
             if settled {
                 break;
             }
@@ -492,8 +491,7 @@ impl<'a> Work<'a> {
         let all = chosen.iter().flat_map(|&i| self.input.tracks.track(i));
         all.for_each(|o| seen[o.image] += 1);
         let share = |i: usize| support[i] as f64 / seen[i].max(1) as f64;
-        let mut shares: Vec<f64> =
-            (0..self.cameras.len()).filter(|&i| self.active[i]).map(share).collect();
+        let mut shares: Vec<f64> = (0..self.cameras.len()).filter(|&i| self.active[i]).map(share).collect();
         shares.sort_by(f64::total_cmp);
         let usual = shares.get(shares.len() / 2).copied().unwrap_or_default();
         let mut moved = false;
@@ -571,8 +569,7 @@ impl<'a> Work<'a> {
             dropped = true;
             support = vec![0; self.cameras.len()];
             for point in found {
-                let left: Vec<usize> =
-                    point.fitting().map(|o| o.image).filter(|&i| self.active[i]).collect();
+                let left: Vec<usize> = point.fitting().map(|o| o.image).filter(|&i| self.active[i]).collect();
                 if left.len() >= 2 {
                     left.iter().for_each(|&i| support[i] += 1);
                 }

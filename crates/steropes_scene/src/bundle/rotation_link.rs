@@ -69,8 +69,12 @@ mod tests {
             let mut step = Vector3::zeros();
             step[i] = h;
             let turn = |sign: f64| Rotation3::from_scaled_axis(step * sign);
-            let by_a = (link.residual(&(turn(1.0) * a), &b).value - link.residual(&(turn(-1.0) * a), &b).value) / (2.0 * h);
-            let by_b = (link.residual(&a, &(turn(1.0) * b)).value - link.residual(&a, &(turn(-1.0) * b)).value) / (2.0 * h);
+            let by_a = (link.residual(&(turn(1.0) * a), &b).value
+                - link.residual(&(turn(-1.0) * a), &b).value)
+                / (2.0 * h);
+            let by_b = (link.residual(&a, &(turn(1.0) * b)).value
+                - link.residual(&a, &(turn(-1.0) * b)).value)
+                / (2.0 * h);
             assert!((by_a - at.by_a.column(i)).norm() < 1e-8, "{by_a} {}", at.by_a);
             assert!((by_b - at.by_b.column(i)).norm() < 1e-8, "{by_b} {}", at.by_b);
         }

@@ -53,7 +53,11 @@ fn looking(from: Vector3<f64>, at: Vector3<f64>, focal_px: f64) -> Camera {
 }
 
 impl Scene {
-    fn new(cameras: Vec<Camera>, spheres: Vec<(Vector3<f64>, f64)>, planes: Vec<(Vector3<f64>, f64)>) -> Self {
+    fn new(
+        cameras: Vec<Camera>,
+        spheres: Vec<(Vector3<f64>, f64)>,
+        planes: Vec<(Vector3<f64>, f64)>,
+    ) -> Self {
         Self { spheres, planes, cameras, width: 384.0, height: 288.0 }
     }
 
@@ -166,7 +170,8 @@ impl Scene {
     fn seen_in(&self, a: usize, pixel: [f64; 2], b: usize) -> Option<[f64; 2]> {
         let point = self.surface(a, pixel)?;
         let (there, depth) = self.cameras[b].project(&Point3::from(point));
-        let inside = there.x >= 0.0 && there.y >= 0.0 && there.x <= self.width - 1.0 && there.y <= self.height - 1.0;
+        let inside =
+            there.x >= 0.0 && there.y >= 0.0 && there.x <= self.width - 1.0 && there.y <= self.height - 1.0;
         if depth <= 0.0 || !inside {
             return None;
         }
@@ -191,7 +196,10 @@ impl Scene {
                             let Some(there) = self.seen_in(from, [x, y], to) else { continue };
                             let bad = random.uniform() < wrong;
                             let far = if bad {
-                                [random.uniform() * (self.width - 1.0), random.uniform() * (self.height - 1.0)]
+                                [
+                                    random.uniform() * (self.width - 1.0),
+                                    random.uniform() * (self.height - 1.0),
+                                ]
                             } else {
                                 there.map(|v| v + noise_px * random.normal())
                             };
@@ -249,7 +257,13 @@ impl Scene {
     pub(super) fn center_error(&self, cameras: &[Camera]) -> f64 {
         let local = |c: &[Camera]| -> Vec<Vector3<f64>> {
             let first = c[0].world_from_camera;
-            c.iter().map(|c| first.inverse_transform_point(&Point3::from(c.world_from_camera.translation.vector)).coords).collect()
+            c.iter()
+                .map(|c| {
+                    first
+                        .inverse_transform_point(&Point3::from(c.world_from_camera.translation.vector))
+                        .coords
+                })
+                .collect()
         };
         let (got, want) = (local(cameras), local(&self.cameras));
         let scale = got.iter().zip(&want).map(|(g, w)| g.dot(w)).sum::<f64>()

@@ -81,13 +81,20 @@ pub struct TrackOptions {
     /// matches that happen to fulfil the epipolar constraint stand alone, and their points, often very near, pull
     /// hard at focal length and poses.
     pub min_support: f64,
-    /// An observation weighs the mean confidence of its matches to this power; 0: all weigh the same.
+    /// An observation weighs the mean confidence of its matches to this power, over the mean of all such weights; 0: all
+    /// weigh the same.
     pub confidence_power: f64,
 }
 
 impl Default for TrackOptions {
     fn default() -> Self {
-        Self { merge_radius_px: 2.0, min_length: 2, agreement_px: 1.0, min_support: 2.0, confidence_power: 0.0 }
+        Self {
+            merge_radius_px: 2.0,
+            min_length: 2,
+            agreement_px: 1.0,
+            min_support: 2.0,
+            confidence_power: 0.0,
+        }
     }
 }
 
@@ -183,18 +190,17 @@ pub fn build_tracks(
     let solved: Vec<(Vec<Observation>, usize)> =
         links.par_iter().map(|links| track_pixels(links, &keypoints.photo, options)).collect();
     let mut tracks = Tracks { starts: vec![0], ..Tracks::default() };
-    tracks.statistics = TrackStatistics {
-        matches,
-        lonely: matches - order.len(),
-        conflicts,
-        ..TrackStatistics::default()
-    };
+    tracks.statistics =
+        TrackStatistics { matches, lonely: matches - order.len(), conflicts, ..TrackStatistics::default() };
     for (track, contradictions) in &solved {
         tracks.statistics.contradictions += contradictions;
         if track.len() >= options.min_length {
             tracks.push(track);
         }
     }
+    // Weights are relative: with a mean of 1, the noise keeps its meaning.
+    let mean = tracks.observations.iter().map(|o| o.weight).sum::<f64>() / tracks.observations.len() as f64;
+    tracks.observations.iter_mut().for_each(|o| o.weight /= mean);
     Ok(tracks)
 }
 
@@ -365,18 +371,16 @@ fn local_maps(matches: &[PixelMatch]) -> Vec<LocalMap> {
     }
     let pixels: Vec<[f32; 2]> = matches.iter().map(|m| m.pixels[0]).collect();
     let extent = |axis: usize| {
-        let (low, high) = pixels
-            .iter()
-            .fold((f32::MAX, f32::MIN), |(low, high), p| (low.min(p[axis]), high.max(p[axis])));
+        let (low, high) =
+            pixels.iter().fold((f32::MAX, f32::MIN), |(low, high), p| (low.min(p[axis]), high.max(p[axis])));
         high - low + 1.0
     };
     // About 20 matches fall into this radius if they cover the photo evenly.
     let spacing = (extent(0) * extent(1) / matches.len() as f32).sqrt();
     let radius = 2.5 * spacing;
     let grid = Grid::new(&pixels, radius);
-    let offset = |from: [f32; 2], to: [f32; 2]| {
-        Vector2::new(f64::from(to[0] - from[0]), f64::from(to[1] - from[1]))
-    };
+    let offset =
+        |from: [f32; 2], to: [f32; 2]| Vector2::new(f64::from(to[0] - from[0]), f64::from(to[1] - from[1]));
     let mut around = Vec::new();
     matches
         .iter()
@@ -692,10 +696,15 @@ mod tests {
 
     #[test]
     fn confidence_weighs_where_asked() {
-        let pairs = [PairMatches { images: [0, 1], matches: vec![matched([5.0, 5.0], [50.0, 5.0], 4.0)] }];
-        let options = TrackOptions { confidence_power: 0.5, ..all_count() };
-        assert_eq!(build_tracks(2, &pairs, &options).unwrap().track(0)[0].weight, 2.0);
-        assert_eq!(build_tracks(2, &pairs, &all_count()).unwrap().track(0)[0].weight, 1.0);
+        let matches = vec![matched([5.0, 5.0], [50.0, 5.0], 1.0), matched([95.0, 5.0], [10.0, 5.0], 9.0)];
+        let pairs = [PairMatches { images: [0, 1], matches }];
+        let weights = |confidence_power| {
+            let options = TrackOptions { confidence_power, ..all_count() };
+            let tracks = build_tracks(2, &pairs, &options).unwrap();
+            [tracks.track(0)[0].weight, tracks.track(1)[1].weight]
+        };
+        assert_eq!(weights(0.5), [0.5, 1.5]);
+        assert_eq!(weights(0.0), [1.0, 1.0]);
     }
 
     #[test]

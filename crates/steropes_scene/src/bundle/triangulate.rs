@@ -74,15 +74,16 @@ pub fn triangulate_track(
 ///
 /// The ray is the one of the track's first observation with the largest weight. `None` only if no depth puts the point
 /// in front of two cameras.
-pub(super) fn swept_point(cameras: &[LensCamera], track: &[Observation], scale_px: f64) -> Option<Vector3<f64>> {
+pub(super) fn swept_point(
+    cameras: &[LensCamera],
+    track: &[Observation],
+    scale_px: f64,
+) -> Option<Vector3<f64>> {
     const STEPS: i32 = 36;
     let lead = track.iter().fold(&track[0], |best, o| if o.weight > best.weight { o } else { best });
     let camera = &cameras[lead.image];
     let ray = Ray::new(camera, lead);
-    let baseline = track
-        .iter()
-        .map(|o| (cameras[o.image].center() - ray.origin).norm())
-        .fold(0.0, f64::max);
+    let baseline = track.iter().map(|o| (cameras[o.image].center() - ray.origin).norm()).fold(0.0, f64::max);
     if baseline == 0.0 {
         return None;
     }

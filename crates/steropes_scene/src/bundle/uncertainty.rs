@@ -56,9 +56,8 @@ pub(super) fn uncertainties(
             if column == KEPT {
                 return None;
             }
-            let variance = |from: usize| -> f64 {
-                (from..from + 3).map(|k| covariance[(k, k)].max(0.0)).sum()
-            };
+            let variance =
+                |from: usize| -> f64 { (from..from + 3).map(|k| covariance[(k, k)].max(0.0)).sum() };
             let focal = columns.of_focal(i).map_or(0.0, |k| covariance[(k, k)].max(0.0).sqrt());
             // A shift of the translation is a shift of the centre, turned.
             Some(CameraUncertainty {
