@@ -73,7 +73,7 @@ impl Default for RefineOptions {
             reference: 0,
             free: FreeIntrinsics { focal: true, center: false, radial: false },
             shared_focal: true,
-            loss_scale: 1.5,
+            loss_scale: 3.0,
             drop_sigmas: 4.0,
             min_observations: 15,
             min_angle_rad: 0.2f64.to_radians(),

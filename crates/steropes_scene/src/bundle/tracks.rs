@@ -81,7 +81,8 @@ pub struct TrackOptions {
     /// matches that happen to fulfil the epipolar constraint stand alone, and their points, often very near, pull
     /// hard at focal length and poses.
     pub min_support: f64,
-    /// An observation weighs the mean confidence of its matches to this power; 0: all weigh the same.
+    /// An observation weighs the mean confidence of its matches to this power, over the mean of all such weights; 0: all
+    /// weigh the same.
     pub confidence_power: f64,
 }
 
@@ -197,6 +198,9 @@ pub fn build_tracks(
             tracks.push(track);
         }
     }
+    // Weights are relative: with a mean of 1, the noise keeps its meaning.
+    let mean = tracks.observations.iter().map(|o| o.weight).sum::<f64>() / tracks.observations.len() as f64;
+    tracks.observations.iter_mut().for_each(|o| o.weight /= mean);
     Ok(tracks)
 }
 
@@ -692,10 +696,15 @@ mod tests {
 
     #[test]
     fn confidence_weighs_where_asked() {
-        let pairs = [PairMatches { images: [0, 1], matches: vec![matched([5.0, 5.0], [50.0, 5.0], 4.0)] }];
-        let options = TrackOptions { confidence_power: 0.5, ..all_count() };
-        assert_eq!(build_tracks(2, &pairs, &options).unwrap().track(0)[0].weight, 2.0);
-        assert_eq!(build_tracks(2, &pairs, &all_count()).unwrap().track(0)[0].weight, 1.0);
+        let matches = vec![matched([5.0, 5.0], [50.0, 5.0], 1.0), matched([95.0, 5.0], [10.0, 5.0], 9.0)];
+        let pairs = [PairMatches { images: [0, 1], matches }];
+        let weights = |confidence_power| {
+            let options = TrackOptions { confidence_power, ..all_count() };
+            let tracks = build_tracks(2, &pairs, &options).unwrap();
+            [tracks.track(0)[0].weight, tracks.track(1)[1].weight]
+        };
+        assert_eq!(weights(0.5), [0.5, 1.5]);
+        assert_eq!(weights(0.0), [1.0, 1.0]);
     }
 
     #[test]
