@@ -3,8 +3,9 @@
 use super::loss::Problem;
 use super::parameters::Parameters;
 use super::{AlignError, Edge};
+use crate::Intrinsics;
 use crate::geometry::focal::{FocalRange, weiszfeld};
-use crate::geometry::pnp::{PnpOptions, fast_pnp};
+use crate::geometry::pnp::{PnpOptions, fast_pnp, refine_in_object_space};
 use crate::geometry::procrustes::{ScaleMode, procrustes};
 use nalgebra::{Isometry3, Point3, Similarity3};
 
@@ -187,9 +188,11 @@ impl<'a> Placement<'a> {
             let center = [width as f64 / 2.0, height as f64 / 2.0];
             let found = fast_pnp(&seen, &pixels, self.focals[image], center, [width, height], &PNP);
             self.from_pnp[image] = true;
-            if let Ok(Some((focal, pose))) = found {
-                self.focals[image].get_or_insert(focal);
-                self.poses[image] = Some(pose.world_from_camera);
+            if let Ok(Some((focal_px, pose))) = found {
+                self.focals[image].get_or_insert(focal_px);
+                let k = Intrinsics { focal_px, center_px: center };
+                let start = pose.world_from_camera;
+                self.poses[image] = refine_in_object_space(&seen, &pixels, &k, &pose.inliers, &start).ok();
             }
         }
     }
