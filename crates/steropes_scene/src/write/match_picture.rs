@@ -148,15 +148,15 @@ mod tests {
 
     #[test]
     fn a_match_joins_its_two_points() {
-        // 400 pixels become 800: the ends lie at twice their coordinates, the second behind the first photo.
+        // The first photo is drawn at twice its size, the second at 2.5 times and behind the first.
         let picture =
-            match_picture(&grey(400, 300), &grey(200, 400), &[line([100.0, 50.0], [100.0, 100.0], 1.0)]);
-        assert_eq!(picture.dimensions(), (800 + 8 + 400, 800));
+            match_picture(&grey(400, 300), &grey(200, 320), &[line([100.0, 50.0], [100.0, 100.0], 1.0)]);
+        assert_eq!(picture.dimensions(), (800 + 8 + 500, 800));
         assert_ne!(picture.get_pixel(200, 100), &Rgb([128; 3]));
-        assert_ne!(picture.get_pixel(808 + 200, 200), &Rgb([128; 3]));
-        // Half way: (604, 150).
-        assert_ne!(picture.get_pixel(604, 150), &Rgb([128; 3]));
-        assert_eq!(picture.get_pixel(604, 140), &Rgb([128; 3]));
+        assert_ne!(picture.get_pixel(808 + 250, 250), &Rgb([128; 3]));
+        // Half way: (629, 175).
+        assert_ne!(picture.get_pixel(629, 175), &Rgb([128; 3]));
+        assert_eq!(picture.get_pixel(629, 185), &Rgb([128; 3]));
         assert_eq!(picture.get_pixel(10, 790), &Rgb([255; 3]), "below the first photo");
     }
 
