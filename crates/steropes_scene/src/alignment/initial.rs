@@ -51,7 +51,7 @@ pub(super) fn initial_parameters(
     let pose = |i: usize| Isometry3::from_parts(Translation3::from(centers[i] / smallest), rotations[i]);
     let poses: Vec<_> = (0..images).map(pose).collect();
     let sizes: Vec<f64> = sizes.iter().map(|s| s / smallest).collect();
-    Ok(model.from_cameras(identity, &poses, &sizes))
+    Ok(model.at_cameras(identity, &poses, &sizes))
 }
 
 /// A match of two clouds: the points turned into the world, before size and place.

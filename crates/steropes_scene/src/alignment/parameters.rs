@@ -293,8 +293,8 @@ impl Model {
             if d.focal_is_free {
                 image.log_focal += view.focal_px * focal;
             }
-            for k in 0..2 {
-                image.center[k] += principal[k] * c.size[k];
+            for ((out, by), side) in image.center.iter_mut().zip(principal).zip(c.size) {
+                *out += by * side;
             }
             let slope = g * c.median_depth * d.size;
             for (out, by) in out.depths[c.anchors.clone()].iter_mut().zip(&back.depths[c.anchors.clone()]) {
@@ -356,7 +356,7 @@ impl Model {
     }
 
     /// Parameters whose cameras are the given ones and whose clouds have the given sizes.
-    pub(super) fn from_cameras(
+    pub(super) fn at_cameras(
         &self,
         mut parameters: Parameters,
         poses: &[Isometry3<f64>],
