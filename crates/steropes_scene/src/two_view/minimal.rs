@@ -165,13 +165,11 @@ fn add_cubic_product(sum: &mut Cubic, a: &Quadratic, b: &Linear) {
 fn cubic_constraints(basis: &[[f64; 9]; 4]) -> [Cubic; 10] {
     let e = |i: usize, j: usize| -> Linear { std::array::from_fn(|k| basis[k][3 * i + j]) };
     let mut square = [[[0.0; 10]; 3]; 3]; // E E^T
-    for i in 0..3 {
-        for j in i..3 {
-            for k in 0..3 {
-                add_linear_product(&mut square[i][j], &e(i, k), &e(j, k), 1.0);
-            }
-            square[j][i] = square[i][j];
+    for (i, j) in [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)] {
+        for k in 0..3 {
+            add_linear_product(&mut square[i][j], &e(i, k), &e(j, k), 1.0);
         }
+        square[j][i] = square[i][j];
     }
     let half_trace: Quadratic =
         std::array::from_fn(|m| 0.5 * (square[0][0][m] + square[1][1][m] + square[2][2][m]));
