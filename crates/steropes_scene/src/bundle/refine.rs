@@ -557,9 +557,10 @@ impl<'a> Work<'a> {
         loop {
             let group = largest_group(found, &self.active, self.options.min_observations);
             let mut changed = false;
-            for i in 0..self.cameras.len() {
-                if self.active[i] && (support[i] < self.options.min_observations || !group[i]) {
-                    self.active[i] = false;
+            let few = support.iter().map(|&n| n < self.options.min_observations);
+            for ((active, few), in_group) in self.active.iter_mut().zip(few).zip(group) {
+                if *active && (few || !in_group) {
+                    *active = false;
                     changed = true;
                 }
             }

@@ -73,7 +73,7 @@ impl Scene {
             .collect();
         let camera = |i: usize| {
             let angle = std::f64::consts::PI * i as f64 / (count - 1) as f64;
-            let height = if i % 2 == 0 { 1.6 } else { 2.4 };
+            let height = if i.is_multiple_of(2) { 1.6 } else { 2.4 };
             looking(Vector3::new(5.0 * angle.cos(), 5.0 * angle.sin(), height), Vector3::z() * 0.4, 330.0)
         };
         Self::new((0..count).map(camera).collect(), spheres, vec![(Vector3::z(), 0.0)])
