@@ -193,6 +193,7 @@ mod tests {
         let other = t.clone();
         let copied = t.into_vec::<f32>().unwrap();
         assert_ne!(copied.as_ptr(), address);
-        assert_eq!(other.into_vec::<f32>().unwrap().as_ptr(), address);
+        let moved = other.into_vec::<f32>().unwrap();
+        assert_eq!(moved.as_ptr(), address);
     }
 }

@@ -23,6 +23,9 @@ pub fn case(name: &'static str, run: impl Fn(&Device) -> Verdict + Send + Sync +
     Case { name, run: Box::new(run) }
 }
 
+/// A launch that can be repeated.
+pub type Launch = Box<dyn FnMut()>;
+
 /// One timed launch of one op on the shape of a real model.
 pub struct Bench {
     /// `op/what`, for example `linear/mast3r_fc1`.
@@ -32,7 +35,7 @@ pub struct Bench {
     /// Bytes that one launch must read and write at least.
     pub bytes: f64,
     /// Uploads the inputs and returns the closure that only launches.
-    pub prepare: Box<dyn Fn(&Device) -> Box<dyn FnMut()>>,
+    pub prepare: Box<dyn Fn(&Device) -> Launch>,
 }
 
 /// A [`Bench`] from its name, its work and its preparation.
@@ -40,7 +43,7 @@ pub fn bench(
     name: &'static str,
     flops: f64,
     bytes: f64,
-    prepare: impl Fn(&Device) -> Box<dyn FnMut()> + 'static,
+    prepare: impl Fn(&Device) -> Launch + 'static,
 ) -> Bench {
     Bench { name, flops, bytes, prepare: Box::new(prepare) }
 }

@@ -2,7 +2,7 @@
 //! 12 sums, 2 vectors of columns, 1 broadcast of 16 registers).
 
 use super::simd::{Kernel, Lane, Place, Simd, multiply_adds, tile};
-#[expect(clippy::wildcard_imports, reason = "some sixty instructions, all with their own prefix")]
+#[allow(clippy::wildcard_imports, reason = "some sixty instructions, all with their own prefix")]
 use std::arch::x86_64::*;
 use std::ops::{Add, Mul, Sub};
 

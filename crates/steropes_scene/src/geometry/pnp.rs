@@ -520,8 +520,11 @@ mod tests {
         let k = Intrinsics { focal_px: 300.0, center_px: [160.0, 120.0] };
         let camera = crate::Camera { intrinsics: k, world_from_camera: truth };
         let pixels: Vec<[f64; 2]> = (0..40).map(|i| [7.0 * f64::from(i), f64::from(i * i % 240)]).collect();
-        let points: Vec<[f64; 3]> =
-            pixels.iter().zip(0..).map(|(p, i)| camera.unproject(*p, 1.0 + f64::from(i % 7)).coords.into()).collect();
+        let points: Vec<[f64; 3]> = pixels
+            .iter()
+            .zip(0..)
+            .map(|(p, i)| camera.unproject(*p, 1.0 + f64::from(i % 7)).coords.into())
+            .collect();
         let start = truth * Isometry3::new(Vector3::new(0.02, 0.01, -0.03), Vector3::new(0.01, 0.02, -0.01));
         let mut inliers = vec![true; 40];
         let found = refine_in_object_space(&points, &pixels, &k, &inliers, &start).unwrap();
@@ -531,7 +534,10 @@ mod tests {
         wrong[3] = [9.0, 9.0, 9.0];
         inliers[3] = false;
         let without = refine_in_object_space(&wrong, &pixels, &k, &inliers, &start).unwrap();
-        assert!((without.translation.vector - truth.translation.vector).norm() < 1e-9, "an outlier has no say");
+        assert!(
+            (without.translation.vector - truth.translation.vector).norm() < 1e-9,
+            "an outlier has no say"
+        );
         assert!(refine_in_object_space(&points, &pixels, &k, &inliers[1..], &start).is_err());
     }
 

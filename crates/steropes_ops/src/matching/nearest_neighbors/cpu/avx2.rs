@@ -2,6 +2,7 @@
 
 use super::Pass;
 use super::filter::{self, ByteLanes, Rows, State};
+#[allow(clippy::wildcard_imports, reason = "many instructions, all with their own prefix")]
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]

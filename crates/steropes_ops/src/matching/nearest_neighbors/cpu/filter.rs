@@ -425,13 +425,13 @@ unsafe fn tile_reached<L: ByteLanes, const ROWS: usize, const VECTORS: usize>(
         let mut sums = [[L::splat(0); VECTORS]; ROWS];
         for group in 0..groups {
             let mut query = [L::splat(0); VECTORS];
-            for v in 0..VECTORS {
-                query[v] = L::load(queries.add((group * VECTORS + v) * L::COUNT));
+            for (v, query) in query.iter_mut().enumerate() {
+                *query = L::load(queries.add((group * VECTORS + v) * L::COUNT));
             }
-            for r in 0..ROWS {
+            for (r, sums) in sums.iter_mut().enumerate() {
                 let row = L::splat(*rows.add(r * groups + group));
-                for v in 0..VECTORS {
-                    sums[r][v] = sums[r][v].add_products(row, query[v]);
+                for (sum, query) in sums.iter_mut().zip(query) {
+                    *sum = sum.add_products(row, query);
                 }
             }
         }
