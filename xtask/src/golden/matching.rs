@@ -19,7 +19,7 @@ use steropes_testkit::{Tolerance, check_equal};
 ///
 /// # Errors
 /// A tensor or parameter is missing.
-pub fn nearest(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
+pub(super) fn nearest(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
     let cases = file.entry()["params"]["cases"].as_object().context("`params.cases` is an object")?;
     for (case, params) in cases {
         let (metric, metric_name) = metric(&params["dist"])?;
@@ -69,7 +69,7 @@ fn all_searches_agree(
 ///
 /// # Errors
 /// A tensor or parameter is missing.
-pub fn fast(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
+pub(super) fn fast(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
     let cases = file.entry()["params"]["cases"].as_object().context("`params.cases` is an object")?;
     for (case, params) in cases {
         match params["runs"].as_object() {
@@ -270,7 +270,7 @@ impl Run<'_> {
 ///
 /// # Errors
 /// A tensor or parameter is missing.
-pub fn correspondences(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
+pub(super) fn correspondences(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
     let step = file.entry()["params"]["subsample"].as_u64().context("`subsample` is a number")? as usize;
     let maps = ["11", "21", "12", "22"]
         .into_iter()

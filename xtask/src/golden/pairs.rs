@@ -13,7 +13,7 @@ use steropes_scene::pair_graph::{PairFilter, PairGraph, PairGraphError};
 ///
 /// # Errors
 /// The file cannot be read or is not laid out as above.
-pub fn run(path: &Path, report: &mut Report<'_>) -> anyhow::Result<()> {
+pub(super) fn run(path: &Path, report: &mut Report<'_>) -> anyhow::Result<()> {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let file: Value =
         serde_json::from_slice(&std::fs::read(path).with_context(|| path.display().to_string())?)?;

@@ -191,9 +191,9 @@ impl<'a> SquareFrame<'a> {
         Self { photo, scale: 0.5 * (x + y) }
     }
 
-    /// The frame's pixel at a network pixel.
-    fn from_network(&self, pixel: [f64; 2]) -> [f64; 2] {
-        self.photo.map.upright_from_network(pixel).map(|v| v / self.scale - 0.5)
+    /// The frame's pixel at a pixel of the network's image.
+    fn pixel(&self, network: [f64; 2]) -> [f64; 2] {
+        self.photo.map.upright_from_network(network).map(|v| v / self.scale - 0.5)
     }
 
     /// The point of the upright photo at a pixel of the frame.
@@ -268,7 +268,7 @@ impl PlacedGroup {
     fn pair_matches(&self, pair: &VerifiedPair, frames: &[SquareFrame<'_>]) -> PairMatches {
         let images = pair.photos.map(|i| self.photos.iter().position(|&m| m == i).expect("in the group"));
         let pixel = |side: usize, [x, y]: [u32; 2]| {
-            frames[images[side]].from_network([f64::from(x), f64::from(y)]).map(|v| v as f32)
+            frames[images[side]].pixel([f64::from(x), f64::from(y)]).map(|v| v as f32)
         };
         let matches = (0..pair.matches.len())
             .map(|m| PixelMatch {

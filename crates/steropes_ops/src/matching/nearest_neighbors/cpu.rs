@@ -93,7 +93,7 @@ struct Pass<'a> {
     end: usize,
 }
 
-/// Queries per task at most and at least, whole panels of every instruction set but NEON. Many, so that a chunk of rows
+/// Queries per task at most and at least, whole panels where a panel is 16 or 32 wide. Many, so that a chunk of rows
 /// in L1 is used several times, but few enough to keep all threads busy to the end.
 const GROUP: [usize; 2] = [32, 256];
 /// Rows per task at least; packing the queries costs as much as about 20 rows.

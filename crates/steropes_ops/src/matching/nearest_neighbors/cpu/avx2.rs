@@ -2,8 +2,11 @@
 
 use super::Pass;
 use super::filter::{self, ByteLanes, Rows, State};
-#[allow(clippy::wildcard_imports, reason = "many instructions, all with their own prefix")]
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m256i, _mm256_add_epi32, _mm256_castsi256_ps, _mm256_cmpgt_epi32, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_epi32, _mm256_movemask_ps, _mm256_set1_epi16,
+    _mm256_set1_epi32,
+};
 
 #[derive(Clone, Copy)]
 struct I8x32(__m256i);

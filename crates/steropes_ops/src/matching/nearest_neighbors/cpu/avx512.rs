@@ -2,8 +2,10 @@
 
 use super::Pass;
 use super::filter::{self, ByteLanes, Rows, State};
-#[allow(clippy::wildcard_imports, reason = "many instructions, all with their own prefix")]
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m512i, _mm512_cmpge_epi32_mask, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_max_epi32,
+    _mm512_set1_epi32,
+};
 
 #[derive(Clone, Copy)]
 struct I8x64(__m512i);

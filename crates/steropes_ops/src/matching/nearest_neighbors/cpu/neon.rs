@@ -2,7 +2,9 @@
 
 use super::Pass;
 use super::filter::{self, ByteLanes, Rows, State};
-use std::arch::aarch64::*;
+use std::arch::aarch64::{
+    int32x4_t, vaddvq_u32, vandq_u32, vcgeq_s32, vdupq_n_s32, vld1q_s32, vld1q_u32, vmaxq_s32,
+};
 
 #[derive(Clone, Copy)]
 struct I8x16(int32x4_t);
