@@ -235,7 +235,7 @@ fn surface_distance(
 }
 
 /// The `q` quantile (linear between samples); NaN of nothing.
-pub fn quantile(values: &mut [f64], q: f64) -> f64 {
+fn quantile(values: &mut [f64], q: f64) -> f64 {
     if values.is_empty() {
         return f64::NAN;
     }

@@ -495,9 +495,9 @@ impl<'a> Work<'a> {
         shares.sort_by(f64::total_cmp);
         let usual = shares.get(shares.len() / 2).copied().unwrap_or_default();
         let mut moved = false;
-        for i in 0..self.cameras.len() {
+        for (i, &supported) in support.iter().enumerate() {
             if self.active[i] && i != self.reference() && share(i) < 0.5 * usual {
-                moved |= self.replaced_camera(i, chosen, support[i]);
+                moved |= self.replaced_camera(i, chosen, supported);
             }
         }
         moved

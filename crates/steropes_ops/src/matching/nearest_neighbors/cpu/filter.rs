@@ -414,7 +414,6 @@ fn does_not_pay(rechecked: u64, seen: u64, all: u64) -> bool {
 
 /// Which lanes of a panel have a score in the tile that reaches their limit, one mask per vector.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "index loops with constant bounds are what becomes registers")]
 unsafe fn tile_reached<L: ByteLanes, const ROWS: usize, const VECTORS: usize>(
     queries: *const i32,
     rows: *const i32,
