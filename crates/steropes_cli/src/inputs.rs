@@ -4,7 +4,7 @@ use crate::progress::Progress;
 use anyhow::{Context as _, bail};
 use std::path::PathBuf;
 use steropes_models::Model;
-use steropes_scene::photo::{InputFormat, Photo, collect_photos, load_photos};
+use steropes_scene::photo::{InputFormat, LeftOutReason, Photo, collect_photos, load_photos};
 use steropes_scene::reconstruct::Monitor as _;
 use steropes_tensor::Device;
 
@@ -72,7 +72,10 @@ pub(crate) fn read_photos(
 ) -> anyhow::Result<Vec<Photo>> {
     let files = collect_photos(paths)?;
     for left_out in &files.left_out {
-        log::warn!("{left_out}");
+        // Whatever lies beside the photos in a folder is no news.
+        let level =
+            if left_out.why == LeftOutReason::NotAPhoto { log::Level::Info } else { log::Level::Warn };
+        log::log!(level, "{left_out}");
     }
     progress.begin("read", files.paths.len());
     let photos = load_photos(&files.paths, format, &|| progress.step());

@@ -96,7 +96,8 @@ fn unreadable_photos() {
     desk.photo("dot.png", 1, 1, 0);
     desk.refuses(["reconstruct", &good, "dot.png", "-o", "scene"], "dot.png");
     std::fs::write(desk.path("phone.heic"), b"\0\0\0\x18ftypheic").unwrap();
-    desk.refuses(["reconstruct", &good, "phone.heic", "-o", "scene"], "convert");
+    desk.refuses(["reconstruct", "phone.heic", "-o", "scene"], "convert");
+    desk.refuses(["match", &good, "phone.heic", "-o", "m.png"], "convert");
 }
 
 #[test]

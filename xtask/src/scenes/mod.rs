@@ -1,5 +1,6 @@
 //! Photo sets with known cameras, reconstructed by the built program and scored.
 
+mod plot;
 mod score;
 mod truth;
 
@@ -30,6 +31,9 @@ pub struct Args {
     /// Write the scores as JSON to this file
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Draw confidence against true error of every photo to this SVG file
+    #[arg(long)]
+    plot: Option<PathBuf>,
     /// Options for `steropes reconstruct`, after `--`
     #[arg(last = true)]
     options: Vec<String>,
@@ -76,7 +80,25 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         std::fs::write(path, serde_json::to_vec_pretty(&rows)?)
             .with_context(|| path.display().to_string())?;
     }
+    if let Some(path) = &args.plot {
+        let dots: Vec<plot::Dot> = rows.iter().flat_map(dots).collect();
+        plot::draw(path, &dots)?;
+        let correlation = plot::rank_correlation(&dots);
+        writeln!(
+            out,
+            "\nrank correlation of confidence and rotation error over {} photos: {correlation:.2}",
+            dots.len()
+        )?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn dots(row: &Row) -> Vec<plot::Dot> {
+    let exact = row.set.starts_with("synth");
+    row.confidence
+        .iter()
+        .map(|&(_, confidence, rotation_deg, _)| plot::Dot { confidence, rotation_deg, exact })
+        .collect()
 }
 
 fn line(row: &Row) -> String {

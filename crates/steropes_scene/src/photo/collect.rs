@@ -64,7 +64,7 @@ impl fmt::Display for LeftOut {
 /// The photos among files and folders.
 ///
 /// A folder stands for its files (not those of its subfolders) in the byte order of their names. Files that
-/// are no photos, HEIC/HEIF files and duplicates (same path, or same content) are left out, one log line each.
+/// are no photos, HEIC/HEIF files and duplicates (same path, or same content) are left out and listed.
 ///
 /// # Errors
 /// [`PhotoError::Io`] if an argument cannot be read, [`PhotoError::NoPhotos`] if nothing is left.
@@ -119,12 +119,7 @@ pub(super) fn photo_names<P: AsRef<Path>>(paths: &[P]) -> Vec<String> {
 
 impl PhotoFiles {
     fn leave_out(&mut self, path: PathBuf, why: LeftOutReason) {
-        let left_out = LeftOut { path, why };
-        match left_out.why {
-            LeftOutReason::NotAPhoto => log::info!("{left_out}"),
-            _ => log::warn!("{left_out}"),
-        }
-        self.left_out.push(left_out);
+        self.left_out.push(LeftOut { path, why });
     }
 
     /// Moves every photo with the same bytes as an earlier one to `left_out`. Only files of equal length are read.

@@ -17,6 +17,7 @@ pub(super) fn scene(group: &PlacedGroup, photos: &[Photo], surfaces: Vec<DenseIm
             .iter()
             .map(|&i| SquareFrame::new(photo(i)).pinhole(group.cameras[i].intrinsics.focal_px))
             .collect(),
+        radial: kept.iter().map(|&i| group.bundle.as_ref().map_or(0.0, |b| b.radial[i])).collect(),
         tracks: tracks(group, photos, &kept),
         surfaces: kept
             .iter()

@@ -8,8 +8,8 @@ use crate::alignment::{
 };
 use crate::averaging::{AveragingOptions, RotationAverage, RotationEdge, rotation_averaging};
 use crate::bundle::{
-    Bundle, BundleInput, FocalPrior, PairMatches, PixelMatch, RefineOptions, Registration, TrackOptions,
-    build_tracks, refine,
+    Bundle, BundleInput, FocalPrior, FreeIntrinsics, PairMatches, PixelMatch, RefineOptions, Registration,
+    TrackOptions, build_tracks, refine,
 };
 use crate::photo::{Photo, Pinhole};
 use crate::{Camera, Intrinsics};
@@ -148,9 +148,10 @@ fn focals(
 }
 
 /// No pair knows a focal length better than this: its matches have systematic errors.
-const PAIR_FOCAL_SIGMA: f64 = 0.08;
-/// Trust in the fused focal lengths.
-const FOCAL_SIGMA: f64 = 0.15;
+const PAIR_FOCAL_SIGMA: f64 = 0.15;
+/// Trust in the fused focal lengths. It matters for two or three photos, whose matches cannot tell a focal length from
+/// a distortion; many photos overrule it.
+const FOCAL_SIGMA: f64 = 0.05;
 
 /// Focal lengths that differ by more than this (natural logarithm) are different lenses.
 const SAME_LENS: f64 = 0.18;
@@ -250,7 +251,8 @@ impl PlacedGroup {
             tracks: &tracks,
             relative_rotations: &[],
         };
-        let bundle = refine(&input, &RefineOptions::default())?;
+        let free = FreeIntrinsics { focal: true, center: false, radial: true };
+        let bundle = refine(&input, &RefineOptions { free, ..RefineOptions::default() })?;
         for (i, registration) in bundle.registration.iter().enumerate() {
             let camera = &bundle.cameras[i];
             self.cameras[i] = Camera {

@@ -84,6 +84,8 @@ pub struct Scene {
     pub cameras: Vec<Camera>,
     /// The camera of each in pixels of the upright photo: focal length and principal point as COLMAP counts.
     pub upright: Vec<crate::photo::Pinhole>,
+    /// First radial distortion coefficient of each; 0 without bundle adjustment.
+    pub radial: Vec<f64>,
     /// Points that were triangulated; their observations count the photos of this scene.
     pub tracks: Vec<Track>,
     /// The dense surface of each photo.

@@ -14,7 +14,7 @@ use steropes_tensor::{Device, Tensor};
 /// Distance between the seeds of the matching, and side of the blocks of the canonical views.
 pub(super) const SUBSAMPLE: usize = 8;
 /// Trust in focal lengths: of the network, and of EXIF entries.
-const NETWORK_FOCAL_SIGMA: f64 = 0.2;
+const NETWORK_FOCAL_SIGMA: f64 = 0.1;
 const EXIF_FOCAL_SIGMA: f64 = 0.03;
 /// Pairs that are held at once, so that their tests share the threads.
 const BATCH: usize = 4;

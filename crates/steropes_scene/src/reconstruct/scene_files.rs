@@ -36,6 +36,7 @@ impl Scene {
                 name: all[photo].name.clone(),
                 size: all[photo].map.upright_size,
                 pinhole: self.upright[i],
+                radial: self.radial[i],
                 world_from_camera: Some(self.cameras[i].world_from_camera),
                 thumbnail: image::imageops::thumbnail(
                     &all[photo].resized_rgb,

@@ -48,6 +48,7 @@ pub(super) fn reconstruct_one(
         photos: vec![0],
         cameras: vec![camera],
         upright: vec![SquareFrame::new(photo).pinhole(focal_px)],
+        radial: vec![0.0],
         tracks: Vec::new(),
         surfaces: vec![surface],
     };

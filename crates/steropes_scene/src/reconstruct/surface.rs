@@ -2,10 +2,14 @@
 
 use super::ReconstructError;
 use super::cameras::{PlacedGroup, SquareFrame};
+use crate::Camera;
 use crate::alignment::{
     Correction, DenseImage, TrackDepth, clean, dense_depth, dense_for_cameras, dense_images,
 };
+use crate::bundle::LensCamera;
 use crate::photo::Photo;
+use nalgebra::{Point3, Vector2};
+use rayon::prelude::*;
 use steropes_ops::geometry::canonical_view::CanonicalView;
 
 /// A point nearer to a camera than another photo's surface by this share of the depth is seen through.
@@ -34,6 +38,12 @@ pub(super) fn dense(group: &PlacedGroup, photos: &[Photo]) -> Result<Vec<DenseIm
         .into_iter()
         .map(|(image, _)| image)
         .collect();
+    if let Some(bundle) = &group.bundle {
+        for (i, image) in images.iter_mut().enumerate() {
+            let lens = LensCamera { radial: bundle.radial[i], ..LensCamera::new(&group.cameras[i]) };
+            follow_lens(image, &lens, &group.cameras[i]);
+        }
+    }
     // A photo without a camera has no say in what is seen through.
     for (image, lost) in images.iter_mut().zip(&group.lost) {
         if lost.is_some() {
@@ -42,6 +52,20 @@ pub(super) fn dense(group: &PlacedGroup, photos: &[Photo]) -> Result<Vec<DenseIm
     }
     clean(&mut images, &group.cameras, SEEN_THROUGH)?;
     Ok(images)
+}
+
+/// Moves the points of a photo to the viewing rays of its distorted lens, at the same depths.
+fn follow_lens(image: &mut DenseImage, lens: &LensCamera, camera: &Camera) {
+    let width = image.width;
+    image.points.par_chunks_mut(3 * width).zip(image.depth.par_chunks(width)).enumerate().for_each(
+        |(y, (points, depth))| {
+            for (x, (point, &z)) in points.chunks_exact_mut(3).zip(depth).enumerate() {
+                let ray = lens.undistorted(&Vector2::new(x as f64, y as f64));
+                let world = camera.world_from_camera * (Point3::new(ray.x, ray.y, 1.0) * f64::from(z));
+                point.copy_from_slice(&[world.x as f32, world.y as f32, world.z as f32]);
+            }
+        },
+    );
 }
 
 /// The depths of the triangulated points in each photo; `None` without bundle adjustment.

@@ -23,6 +23,8 @@ pub struct CameraEntry {
     pub cx: f64,
     /// Principal point, y.
     pub cy: f64,
+    /// First radial distortion coefficient, as COLMAP's SIMPLE_RADIAL has it.
+    pub k1: f64,
     /// Whether the photo has a place in the scene.
     pub registered: bool,
     /// Rows of the matrix that maps camera coordinates (x right, y down, z forward) to world coordinates; null if
@@ -44,6 +46,7 @@ pub fn camera_entries(photos: &[ScenePhoto]) -> Vec<CameraEntry> {
         fy: photo.pinhole.focal_px[1],
         cx: photo.pinhole.center_px[0],
         cy: photo.pinhole.center_px[1],
+        k1: photo.radial,
         registered: photo.world_from_camera.is_some(),
         world_from_camera: photo.world_from_camera.as_ref().map(rows),
     };
@@ -60,7 +63,8 @@ pub fn write_cameras_json(path: &Path, photos: &[ScenePhoto]) -> Result<(), Writ
     for camera in &cameras {
         let pose = camera.world_from_camera.iter().flatten().flatten();
         // JSON has no NaN; the encoder would write null.
-        if ![camera.fx, camera.fy, camera.cx, camera.cy].iter().chain(pose).all(|v| v.is_finite()) {
+        if ![camera.fx, camera.fy, camera.cx, camera.cy, camera.k1].iter().chain(pose).all(|v| v.is_finite())
+        {
             return Err(encode(format!("the camera of `{}` is not finite", camera.name)));
         }
     }

@@ -10,6 +10,8 @@ use std::path::Path;
 /// COLMAP's model numbers.
 const SIMPLE_PINHOLE: (i32, &str) = (0, "SIMPLE_PINHOLE");
 const PINHOLE: (i32, &str) = (1, "PINHOLE");
+const SIMPLE_RADIAL: (i32, &str) = (2, "SIMPLE_RADIAL");
+const OPENCV: (i32, &str) = (4, "OPENCV");
 
 /// Writes `cameras`, `images` and `points3D`, each as .bin and as .txt, into the folder, which must exist.
 ///
@@ -46,7 +48,9 @@ struct Model {
 struct CameraRecord {
     id: u32,
     size: [u64; 2],
-    /// f cx cy, or fx fy cx cy.
+    /// Number and name of the model.
+    model: (i32, &'static str),
+    /// f or fx fy, cx cy, and what the model has of distortion.
     parameters: Vec<f64>,
 }
 
@@ -74,14 +78,16 @@ struct PointRecord {
 }
 
 impl CameraRecord {
-    fn new(id: u32, size: [u32; 2], pinhole: &Pinhole) -> Self {
+    /// The simplest model that holds the lens.
+    fn new(id: u32, size: [u32; 2], pinhole: &Pinhole, radial: f64) -> Self {
         let ([fx, fy], [cx, cy]) = (pinhole.focal_px, pinhole.center_px);
-        let parameters = if fx == fy { vec![fx, cx, cy] } else { vec![fx, fy, cx, cy] };
-        Self { id, size: size.map(u64::from), parameters }
-    }
-
-    fn model(&self) -> (i32, &'static str) {
-        if self.parameters.len() == 3 { SIMPLE_PINHOLE } else { PINHOLE }
+        let (model, parameters) = match (fx == fy, radial == 0.0) {
+            (true, true) => (SIMPLE_PINHOLE, vec![fx, cx, cy]),
+            (false, true) => (PINHOLE, vec![fx, fy, cx, cy]),
+            (true, false) => (SIMPLE_RADIAL, vec![fx, cx, cy, radial]),
+            (false, false) => (OPENCV, vec![fx, fy, cx, cy, radial, 0.0, 0.0, 0.0]),
+        };
+        Self { id, size: size.map(u64::from), model, parameters }
     }
 }
 
@@ -111,8 +117,10 @@ impl Model {
     /// The id of the camera with this photo's size and lens; a new one if there is none.
     fn camera_id(&mut self, photo: &ScenePhoto) -> u32 {
         let id = self.cameras.len() as u32 + 1;
-        let camera = CameraRecord::new(id, photo.size, &photo.pinhole);
-        let same = |c: &&CameraRecord| c.size == camera.size && c.parameters == camera.parameters;
+        let camera = CameraRecord::new(id, photo.size, &photo.pinhole, photo.radial);
+        let same = |c: &&CameraRecord| {
+            c.size == camera.size && c.model == camera.model && c.parameters == camera.parameters
+        };
         if let Some(known) = self.cameras.iter().find(same) {
             return known.id;
         }
@@ -148,7 +156,7 @@ impl Model {
         out.write_all(&(self.cameras.len() as u64).to_le_bytes())?;
         for camera in &self.cameras {
             out.write_all(&camera.id.to_le_bytes())?;
-            out.write_all(&camera.model().0.to_le_bytes())?;
+            out.write_all(&camera.model.0.to_le_bytes())?;
             for side in camera.size {
                 out.write_all(&side.to_le_bytes())?;
             }
@@ -203,7 +211,7 @@ impl Model {
                 out,
                 "{} {} {width} {height} {}",
                 camera.id,
-                camera.model().1,
+                camera.model.1,
                 joined(&camera.parameters)
             )?;
         }

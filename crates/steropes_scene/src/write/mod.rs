@@ -49,6 +49,9 @@ pub struct ScenePhoto {
     pub size: [u32; 2],
     /// The camera in pixels of the upright photo.
     pub pinhole: Pinhole,
+    /// First radial distortion coefficient: a direction `(u, v, 1)` appears at `f (1 + radial (u² + v²)) (u, v)` off the
+    /// principal point.
+    pub radial: f64,
     /// Maps camera coordinates (x right, y down, z forward) to world coordinates; `None` if the photo could not
     /// be registered.
     pub world_from_camera: Option<Isometry3<f64>>,

@@ -69,6 +69,7 @@ fn photo(index: u32, registered: bool) -> ScenePhoto {
         name: format!("photo {index} ü.jpg"),
         size,
         pinhole: Pinhole { focal_px: [520.0; 2], center_px: size.map(|side| f64::from(side) / 2.0) },
+        radial: 0.0,
         world_from_camera: registered.then_some(pose),
         thumbnail,
     }

@@ -35,13 +35,18 @@ impl Bytes {
     }
 }
 
+/// The models in use and how many parameters each has.
+const MODELS: [((i32, &str), usize); 4] =
+    [(SIMPLE_PINHOLE, 3), (PINHOLE, 4), (SIMPLE_RADIAL, 4), (OPENCV, 8)];
+
 fn read_bin(folder: &Path) -> Model {
     let mut file = Bytes::open(folder.join("cameras.bin"));
     let cameras = (0..file.u64())
         .map(|_| {
             let (id, model) = (file.u32(), file.u32());
             let size = [file.u64(), file.u64()];
-            CameraRecord { id, size, parameters: (0..[3, 4][model as usize]).map(|_| file.f64()).collect() }
+            let (model, parameters) = MODELS.into_iter().find(|m| m.0.0 as u32 == model).unwrap();
+            CameraRecord { id, size, model, parameters: (0..parameters).map(|_| file.f64()).collect() }
         })
         .collect();
     file.finish();
@@ -85,13 +90,12 @@ fn read_txt(folder: &Path) -> Model {
         .iter()
         .map(|line| {
             let words: Vec<_> = line.split(' ').collect();
-            let camera = CameraRecord {
+            CameraRecord {
                 id: words[0].parse().unwrap(),
                 size: [words[2].parse().unwrap(), words[3].parse().unwrap()],
+                model: MODELS.into_iter().find(|m| m.0.1 == words[1]).unwrap().0,
                 parameters: numbers(&words[4..]),
-            };
-            assert_eq!(words[1], camera.model().1);
-            camera
+            }
         })
         .collect();
     let images = lines(folder.join("images.txt"))
@@ -192,6 +196,21 @@ fn equal_lenses_share_a_camera() {
     photos[0].pinhole.focal_px = [400.0, 401.0];
     let model = Model::new(Path::new("colmap"), &photos, &[]).unwrap();
     assert_eq!(model.cameras.len(), 2);
-    assert_eq!(model.cameras.iter().map(CameraRecord::model).collect::<Vec<_>>(), [PINHOLE, SIMPLE_PINHOLE]);
+    assert_eq!(model.cameras.iter().map(|c| c.model).collect::<Vec<_>>(), [PINHOLE, SIMPLE_PINHOLE]);
     assert_eq!(model.images[1].camera_id, model.images[2].camera_id);
+}
+
+#[test]
+fn a_distorted_lens_has_a_model_that_says_so() {
+    let mut scene = test_scene::room();
+    scene.photos[0].radial = -0.25;
+    scene.photos[1].radial = 0.125;
+    scene.photos[1].pinhole.focal_px = [400.0, 401.0];
+    let folder = tempfile::tempdir().unwrap();
+    write_colmap(folder.path(), &scene.photos, &scene.tracks).unwrap();
+    let model = read_bin(folder.path());
+    assert_eq!(model, read_txt(folder.path()));
+    assert_eq!((model.cameras[0].model, model.cameras[0].parameters[3]), (SIMPLE_RADIAL, -0.25));
+    assert_eq!((model.cameras[1].model, model.cameras[1].parameters[4]), (OPENCV, 0.125));
+    assert_eq!(model.cameras[2].model, SIMPLE_PINHOLE, "the third photo has another lens");
 }
