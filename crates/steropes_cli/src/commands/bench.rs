@@ -16,6 +16,11 @@ use steropes_testkit::Bench;
 /// median of at least 10 runs, the spread between the quartiles, and the share of the limit that was reached, where
 /// the limit is the slower of arithmetic and memory.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  steropes bench
+  steropes bench conv2d --threads 1
+  steropes bench --json > rows.json")]
 pub(crate) struct Args {
     /// Only benches whose name contains this
     #[arg(default_value = "")]

@@ -19,6 +19,10 @@ use steropes_tensor::Tensor;
 /// The file holds view1 and view2, each with pts3d (both in the frame of the first photo's camera), conf, and, if the
 /// model has them, desc and desc_conf. Pixels are those of the network's image.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  steropes infer a.jpg b.jpg -o pair.safetensors
+  steropes infer a.jpg b.jpg -o pair.safetensors --pictures --size 512")]
 pub(crate) struct Args {
     /// First photo: its camera is the frame of all points
     a: PathBuf,

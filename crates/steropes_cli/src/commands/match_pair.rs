@@ -19,7 +19,13 @@ use steropes_scene::write::{MatchLine, match_picture, write_picture};
 /// list of matches goes to standard output: pixels of the original photos, confidence, and the 3D point of both in the
 /// frame of the first camera.
 #[derive(clap::Args)]
-#[command(name = "match")]
+#[command(
+    name = "match",
+    after_help = "\
+Examples:
+  steropes match a.jpg b.jpg -o matches.png
+  steropes match a.jpg b.jpg -o matches.png --json > matches.json"
+)]
 pub(crate) struct Args {
     /// First photo
     a: PathBuf,
