@@ -281,3 +281,49 @@ impl PlacedGroup {
         PairMatches { images, matches }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::photo::InputFormat;
+
+    fn photo(width: u32, height: u32) -> Photo {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("photo.png");
+        image::RgbImage::new(width, height).save(&path).expect("a picture");
+        let format = InputFormat { preset: 64, patch: 16, square_ok: true };
+        Photo::read(&path, "photo.png", &format).expect("a photo")
+    }
+
+    #[test]
+    fn photos_share_a_lens_if_size_and_focal_length_agree() {
+        let photos = [photo(128, 96), photo(96, 128), photo(128, 96), photo(128, 96), photo(120, 96)];
+        let own: Vec<&Photo> = photos.iter().collect();
+        let focal = |focal_px| FocalPrior { focal_px, sigma: 0.05 };
+        let focals = [50.0, 53.0, 90.0, 51.0, 50.0].map(focal);
+        let groups = intrinsics_groups(&own, &focals, false);
+        assert!(groups[0] == groups[1] && groups[0] == groups[3], "a turned photo is of the same camera");
+        assert!(groups[0] != groups[2], "another zoom");
+        assert!(groups[0] != groups[4] && groups[2] != groups[4], "another size");
+        let forced = intrinsics_groups(&own, &focals, true);
+        assert!(forced[0] == forced[2] && forced[0] != forced[4]);
+    }
+
+    /// 1000 x 751 becomes 64 x 48.064: the network's pixels are not square, the frame's are.
+    #[test]
+    fn the_square_frame_keeps_the_photos_shape() {
+        let photo = photo(1000, 751);
+        let frame = SquareFrame::new(&photo);
+        for pixel in [[0.0, 0.0], [31.25, 12.5], [63.0, 47.0]] {
+            let upright = photo.map.upright_from_network(pixel);
+            let back = frame.upright(frame.pixel(pixel));
+            assert!((upright[0] - back[0]).abs() + (upright[1] - back[1]).abs() < 1e-9);
+            let network = frame.network(frame.pixel(pixel));
+            assert!((network[0] - pixel[0]).abs() + (network[1] - pixel[1]).abs() < 1e-9);
+        }
+        let a = frame.pixel(photo.map.network_from_upright([100.0, 100.0]));
+        let b = frame.pixel(photo.map.network_from_upright([200.0, 200.0]));
+        assert!(((b[0] - a[0]) - (b[1] - a[1])).abs() < 1e-9, "equal steps on both axes");
+        assert_eq!(frame.pinhole(10.0).center_px, [500.0, 375.5]);
+    }
+}
