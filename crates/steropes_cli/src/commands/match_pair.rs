@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use steropes_models::BothOrders;
 use steropes_scene::matching::Matches;
 use steropes_scene::photo::Photo;
-use steropes_scene::reconstruct::{match_pair, network_image};
+use steropes_scene::reconstruct::{FinePixels, match_pair, network_image};
 use steropes_scene::write::{MatchLine, match_picture, write_picture};
 
 /// Draw what two photos have in common
@@ -46,29 +46,34 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
     let [a, b] = read_pair([&args.a, &args.b], &args.network.format(&model)?)?;
     let outputs =
         model.decode_both(&model.encode(&network_image(&a))?, &model.encode(&network_image(&b))?)?;
-    let matches = match_pair(&outputs)?;
+    let (matches, fine) = match_pair(&outputs)?;
     let lines: Vec<MatchLine> = (0..matches.len())
         .map(|m| MatchLine {
-            point_a_px: resized(&a, matches.xy1[m]),
-            point_b_px: resized(&b, matches.xy2[m]),
+            point_a_px: resized(&a, fine[0][m]),
+            point_b_px: resized(&b, fine[1][m]),
             confidence: matches.confidence[m],
         })
         .collect();
     let picture = match_picture(&a.resized_rgb, &b.resized_rgb, &lines);
     write_file(&args.output, args.force, |path| Ok(write_picture(path, &picture)?))?;
     if common.json {
-        writeln!(out, "{:#}", listed(&a, &b, &matches, &outputs)?)?;
+        writeln!(out, "{:#}", listed(&a, &b, (&matches, &fine), &outputs)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// A network pixel in the resized photo, whose corner is (0, 0).
-fn resized(photo: &Photo, [x, y]: [u32; 2]) -> [f64; 2] {
-    let [left, top] = photo.map.crop_origin;
-    [f64::from(x + left) + 0.5, f64::from(y + top) + 0.5]
+fn resized(photo: &Photo, [x, y]: [f32; 2]) -> [f64; 2] {
+    let [left, top] = photo.map.crop_origin.map(f64::from);
+    [f64::from(x) + left + 0.5, f64::from(y) + top + 0.5]
 }
 
-fn listed(a: &Photo, b: &Photo, matches: &Matches, outputs: &BothOrders) -> anyhow::Result<Value> {
+fn listed(
+    a: &Photo,
+    b: &Photo,
+    (matches, fine): (&Matches, &FinePixels),
+    outputs: &BothOrders,
+) -> anyhow::Result<Value> {
     let points_a = outputs.out11.points.read::<f32>()?;
     let points_b = outputs.out21.points.read::<f32>()?;
     let point = |points: &[f32], photo: &Photo, [x, y]: [u32; 2]| {
@@ -79,8 +84,8 @@ fn listed(a: &Photo, b: &Photo, matches: &Matches, outputs: &BothOrders) -> anyh
         .map(|m| {
             let (xy1, xy2) = (matches.xy1[m], matches.xy2[m]);
             json!({
-                "xy_a": a.map.upright_from_network(xy1.map(f64::from)),
-                "xy_b": b.map.upright_from_network(xy2.map(f64::from)),
+                "xy_a": a.map.upright_from_network(fine[0][m].map(f64::from)),
+                "xy_b": b.map.upright_from_network(fine[1][m].map(f64::from)),
                 "confidence": matches.confidence[m],
                 "point_a": point(&points_a, a, xy1),
                 "point_b": point(&points_b, b, xy2),

@@ -1,6 +1,6 @@
 //! The machinery under the CPU kernels: the one place where SIMD lives.
 //!
-//! A kernel is written once, generic over [`simd::Simd`], and [`Isa::run`] instantiates it for the
+//! A kernel is written once, generic over `simd::Simd`, and `Isa::run` instantiates it for the
 //! instruction set that was found when the program started:
 //!
 //! | instruction set | lanes | register tile |

@@ -161,7 +161,7 @@ impl Tracks {
 ///
 /// # Source
 /// Union-find tracks: Moulon and Monasse, "Unordered feature tracking made fast and easy", CVMP 2012. The
-/// least-squares pixels are written from the formula above [`track_pixels`].
+/// least-squares pixels are written from the formula above `track_pixels`.
 pub fn build_tracks(
     photo_count: usize,
     pairs: &[PairMatches],

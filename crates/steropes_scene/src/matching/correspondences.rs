@@ -1,7 +1,7 @@
 //! The matches of a pair of photos with confidences, from the maps of the network's runs on the pair.
 
 use super::tracks::{self, PairLookup, ReciprocalOptions, Seeds};
-use super::{DescriptorMap, Metric};
+use super::{DescriptorMap, Metric, refine_subpixel};
 use steropes_ops::OpError;
 use steropes_tensor::Tensor;
 
@@ -121,7 +121,46 @@ fn symmetric(frames: &[FrameMaps<'_>], metric: Metric, subsample: usize) -> Resu
         same("descriptors_2", frame.descriptors_2, first.descriptors_2)?;
     }
     let grid = |_: &DescriptorMap| Ok(ReciprocalOptions::grid(subsample));
-    collect(OP, frames, metric, grid, |c1, c2| (c1 * c2).sqrt())
+    Ok(collect(OP, frames, metric, grid, |c1, c2| (c1 * c2).sqrt())?.0)
+}
+
+/// As [`extract_correspondences`], with positions between pixels in either photo beside the matches.
+///
+/// In every frame [`refine_subpixel`] moves either end to the maximum of the similarity near it while the other end stays;
+/// both ends then take half of their mean move, because the two moves undo one and the same error.
+///
+/// # Errors
+/// As [`extract_correspondences`].
+///
+/// # Source
+/// As [`extract_correspondences`] and [`refine_subpixel`].
+pub fn extract_fine_correspondences(
+    frames: &[FrameMaps<'_>],
+    subsample: usize,
+) -> Result<(Matches, [Vec<[f32; 2]>; 2]), OpError> {
+    const OP: &str = "matching::extract_fine_correspondences";
+    let grid = |_: &DescriptorMap| Ok(ReciprocalOptions::grid(subsample));
+    let (matches, maps) = collect(OP, frames, Metric::Dot, grid, |c1, c2| (c1 * c2).sqrt())?;
+    let swapped = Matches {
+        xy1: matches.xy2.clone(),
+        xy2: matches.xy1.clone(),
+        confidence: matches.confidence.clone(),
+    };
+    let share = 0.5 / maps.len() as f32;
+    let mut fine =
+        [&matches.xy1, &matches.xy2].map(|xy| xy.iter().map(|p| p.map(|v| v as f32)).collect::<Vec<_>>());
+    for [map_1, map_2] in &maps {
+        let ends =
+            [refine_subpixel(&swapped, map_2, map_1)?.xy2, refine_subpixel(&matches, map_1, map_2)?.xy2];
+        for ((fine, moved), whole) in fine.iter_mut().zip(ends).zip([&matches.xy1, &matches.xy2]) {
+            for ((fine, moved), whole) in fine.iter_mut().zip(moved).zip(whole) {
+                for axis in 0..2 {
+                    fine[axis] += share * (moved[axis] - whole[axis] as f32);
+                }
+            }
+        }
+    }
+    Ok((matches, fine))
 }
 
 /// The matches of a pair of photos from one frame: as [`extract_correspondences`], but with the confidence `min(c1, c2)`,
@@ -149,19 +188,20 @@ pub fn extract_correspondences_nonsym(
         };
         Ok(ReciprocalOptions { seeds, pixel_tol, basin: false })
     };
-    collect(OP, &[frame], Metric::Dot, options, f32::min)
+    Ok(collect(OP, &[frame], Metric::Dot, options, f32::min)?.0)
 }
 
-/// Both searches in every frame, merged.
+/// Both searches in every frame, merged, and the maps of each frame.
 fn collect(
     op: &'static str,
     frames: &[FrameMaps<'_>],
     metric: Metric,
     options: impl Fn(&DescriptorMap) -> Result<ReciprocalOptions, OpError>,
     combine: impl Fn(f32, f32) -> f32,
-) -> Result<Matches, OpError> {
+) -> Result<(Matches, Vec<[DescriptorMap; 2]>), OpError> {
     let (mut pixels_1, mut pixels_2, mut confidence) = (Vec::new(), Vec::new(), Vec::new());
     let mut widths = [0, 0];
+    let mut maps = Vec::with_capacity(frames.len());
     for frame in frames {
         let map_1 = DescriptorMap::new(frame.descriptors_1, metric)?;
         let map_2 = DescriptorMap::new(frame.descriptors_2, metric)?;
@@ -179,14 +219,16 @@ fn collect(
             pixels_1.extend_from_slice(p);
             pixels_2.extend_from_slice(q);
         }
+        maps.push([map_1, map_2]);
     }
     let merged = merge_correspondences(&pixels_1, &pixels_2);
     let xy = |pixels: &[u32], width: u32| pixels.iter().map(|p| [p % width, p / width]).collect();
-    Ok(Matches {
+    let matches = Matches {
         xy1: xy(&merged.pixels_1, widths[0]),
         xy2: xy(&merged.pixels_2, widths[1]),
         confidence: merged.first.iter().map(|i| confidence[*i]).collect(),
-    })
+    };
+    Ok((matches, maps))
 }
 
 /// The confidences of a map's pixels.

@@ -13,7 +13,7 @@ mod tracks;
 
 pub use correspondences::{
     FrameMaps, Matches, MergedPixels, extract_correspondences, extract_correspondences_nonsym,
-    extract_point_correspondences, merge_correspondences,
+    extract_fine_correspondences, extract_point_correspondences, merge_correspondences,
 };
 pub use steropes_ops::matching::nearest_neighbors::Metric;
 pub use subpixel::{SubpixelMatches, refine_subpixel};

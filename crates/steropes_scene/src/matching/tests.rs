@@ -239,6 +239,45 @@ fn subpixel_positions_are_nearer_to_the_truth() {
     }
 }
 
+/// Distance of a point of photo 2 from the epipolar line of its match in photo 1, in pixels.
+fn epipolar_distance([view_1, view_2]: &[View; 2], a: [f32; 2], b: [f32; 2]) -> f64 {
+    let ends = [0.5, 50.0].map(|depth| {
+        let (pixel, _) = view_2.camera.project(&view_1.camera.unproject(a.map(f64::from), depth));
+        pixel
+    });
+    let along = (ends[1] - ends[0]).normalize();
+    let offset = nalgebra::Vector2::new(f64::from(b[0]), f64::from(b[1])) - ends[0];
+    (along.x * offset.y - along.y * offset.x).abs()
+}
+
+#[test]
+fn fine_matches_are_the_same_matches_nearer_to_their_epipolar_lines() {
+    let views = two_views("fine", 256, 192, 0.0);
+    let ones = tensor(&[192, 256], vec![1.0; 192 * 256]);
+    let frame = FrameMaps {
+        descriptors_1: &views[0].descriptors,
+        confidence_1: &ones,
+        descriptors_2: &views[1].descriptors,
+        confidence_2: &ones,
+    };
+    let (matches, fine) = extract_fine_correspondences(&[frame], 8).unwrap();
+    assert_eq!(matches, extract_correspondences(&[frame], 8).unwrap());
+    let median = |a: &[[f32; 2]], b: &[[f32; 2]]| {
+        let mut d: Vec<f64> = a.iter().zip(b).map(|(a, b)| epipolar_distance(&views, *a, *b)).collect();
+        d.sort_by(f64::total_cmp);
+        d[d.len() / 2]
+    };
+    let whole = |xy: &[[u32; 2]]| xy.iter().map(|p| p.map(|v| v as f32)).collect::<Vec<_>>();
+    let before = median(&whole(&matches.xy1), &whole(&matches.xy2));
+    let after = median(&fine[0], &fine[1]);
+    assert!(after < 0.5 * before, "{before} -> {after}");
+    let moved = fine[0]
+        .iter()
+        .zip(&matches.xy1)
+        .map(|(f, w)| (f[0] - w[0] as f32).abs().max((f[1] - w[1] as f32).abs()));
+    assert!(moved.fold(0.0, f32::max) <= 0.25, "either end moves by half of at most half a pixel");
+}
+
 #[test]
 fn subpixel_meets_a_quadratic_exactly_and_refuses_the_rest() {
     // Descriptors whose products with (1, 0) are a quadratic with its maximum at (3.3, 1.8), then a saddle.

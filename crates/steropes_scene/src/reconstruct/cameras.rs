@@ -269,12 +269,12 @@ impl PlacedGroup {
 
     fn pair_matches(&self, pair: &VerifiedPair, frames: &[SquareFrame<'_>]) -> PairMatches {
         let images = pair.photos.map(|i| self.photos.iter().position(|&m| m == i).expect("in the group"));
-        let pixel = |side: usize, [x, y]: [u32; 2]| {
-            frames[images[side]].pixel([f64::from(x), f64::from(y)]).map(|v| v as f32)
+        let pixel = |side: usize, m: usize| {
+            frames[images[side]].pixel(pair.fine[side][m].map(f64::from)).map(|v| v as f32)
         };
         let matches = (0..pair.matches.len())
             .map(|m| PixelMatch {
-                pixels: [pixel(0, pair.matches.xy1[m]), pixel(1, pair.matches.xy2[m])],
+                pixels: [pixel(0, m), pixel(1, m)],
                 confidence: pair.matches.confidence[m],
             })
             .collect();

@@ -3,7 +3,7 @@
 use super::{Monitor, Options, PairReport, ReconstructError};
 use crate::Intrinsics;
 use crate::geometry::focal::{FocalRange, weiszfeld};
-use crate::matching::{FrameMaps, Matches, extract_correspondences, extract_point_correspondences};
+use crate::matching::{FrameMaps, Matches, extract_fine_correspondences, extract_point_correspondences};
 use crate::photo::{Photo, normalised_hwc};
 use crate::two_view::{Failure, MatchedPixels, PhotoGuess, TwoView, TwoViewKind, TwoViewOptions, verify};
 use rayon::prelude::*;
@@ -19,12 +19,17 @@ const EXIF_FOCAL_SIGMA: f64 = 0.03;
 /// Pairs that are held at once, so that their tests share the threads.
 const BATCH: usize = 4;
 
+/// Places (x, y) between network pixels of each match, in the first and in the second photo.
+pub type FinePixels = [Vec<[f32; 2]>; 2];
+
 /// A pair that passed the test.
 pub(super) struct VerifiedPair {
     /// The photos.
     pub(super) photos: [usize; 2],
-    /// The matches that fit, in network pixels.
+    /// The matches that fit, in whole network pixels.
     pub(super) matches: Matches,
+    /// Their places between pixels in either photo.
+    pub(super) fine: FinePixels,
     /// What they show.
     pub(super) view: TwoView,
     /// Index of its report.
@@ -93,14 +98,14 @@ impl Comparison {
         }
         let views: Vec<_> = seen
             .par_iter()
-            .map(|([i, j], matches, _)| {
+            .map(|([i, j], (matches, fine), _)| {
                 let guesses = [*i, *j].map(|p| self.photo_guess(p, photos));
-                let view = test(matches, &guesses, options);
+                let view = test(matches, fine, &guesses, options);
                 monitor.step();
                 view
             })
             .collect::<Result<_, _>>()?;
-        for (([i, j], matches, outputs), view) in seen.into_iter().zip(views) {
+        for (([i, j], (matches, fine), outputs), view) in seen.into_iter().zip(views) {
             let why = judge(&view);
             let kept = why.is_ok();
             self.reports.push(PairReport {
@@ -121,7 +126,8 @@ impl Comparison {
             self.sums[i].add(&outputs.out11.points, &outputs.out11.confidence)?;
             self.sums[j].add(&outputs.out22.points, &outputs.out22.confidence)?;
             let report = self.reports.len() - 1;
-            self.pairs.push(VerifiedPair { photos: [i, j], matches: inliers(&matches, &view), view, report });
+            let (matches, fine) = inliers(&matches, &fine, &view);
+            self.pairs.push(VerifiedPair { photos: [i, j], matches, fine, view, report });
         }
         Ok(())
     }
@@ -166,11 +172,11 @@ pub(super) fn frame_intrinsics(photo: &Photo, focal_px: f64) -> Intrinsics {
     Intrinsics { focal_px, center_px: photo.map.network_from_upright(middle) }
 }
 
-/// The matches of a pair, from both orders of the network.
+/// The matches of a pair from both orders of the network, and their places between pixels.
 ///
 /// # Errors
 /// [`ReconstructError::Op`] if an output has an unexpected shape.
-pub fn match_pair(outputs: &BothOrders) -> Result<Matches, ReconstructError> {
+pub fn match_pair(outputs: &BothOrders) -> Result<(Matches, FinePixels), ReconstructError> {
     let BothOrders { out11, out21, out22, out12 } = outputs;
     let frames = [(out11, out21), (out12, out22)];
     let described: Option<Vec<FrameMaps<'_>>> = frames
@@ -184,33 +190,32 @@ pub fn match_pair(outputs: &BothOrders) -> Result<Matches, ReconstructError> {
             })
         })
         .collect();
-    Ok(match described {
-        Some(frames) => extract_correspondences(&frames, SUBSAMPLE)?,
-        // A network without descriptors: nearest points in either frame.
-        None => extract_point_correspondences(
-            &frames.map(|(first, second)| FrameMaps {
-                descriptors_1: &first.points,
-                confidence_1: &first.confidence,
-                descriptors_2: &second.points,
-                confidence_2: &second.confidence,
-            }),
-            SUBSAMPLE,
-        )?,
-    })
+    if let Some(frames) = described {
+        return Ok(extract_fine_correspondences(&frames, SUBSAMPLE)?);
+    }
+    // A network without descriptors: nearest points in either frame, whose pixels cannot be refined.
+    let frames = frames.map(|(first, second)| FrameMaps {
+        descriptors_1: &first.points,
+        confidence_1: &first.confidence,
+        descriptors_2: &second.points,
+        confidence_2: &second.confidence,
+    });
+    let matches = extract_point_correspondences(&frames, SUBSAMPLE)?;
+    let whole = |xy: &[[u32; 2]]| xy.iter().map(|p| p.map(|v| v as f32)).collect();
+    let fine = [whole(&matches.xy1), whole(&matches.xy2)];
+    Ok((matches, fine))
 }
 
 fn test(
     matches: &Matches,
+    fine: &FinePixels,
     guesses: &[PhotoGuess; 2],
     options: &Options,
 ) -> Result<TwoView, ReconstructError> {
-    let pixels = |xy: &[[u32; 2]]| xy.iter().map(|p| p.map(f64::from)).collect::<Vec<_>>();
+    let pixels = |xy: &[[f32; 2]]| xy.iter().map(|p| p.map(f64::from)).collect::<Vec<_>>();
     let confidence: Vec<f64> = matches.confidence.iter().map(|c| f64::from(*c)).collect();
-    let matched = MatchedPixels {
-        pixels_1: &pixels(&matches.xy1),
-        pixels_2: &pixels(&matches.xy2),
-        confidence: &confidence,
-    };
+    let matched =
+        MatchedPixels { pixels_1: &pixels(&fine[0]), pixels_2: &pixels(&fine[1]), confidence: &confidence };
     let settings = TwoViewOptions {
         seed: options.seed,
         shared_focal: options.shared_intrinsics && guesses[0].size_px == guesses[1].size_px,
@@ -235,13 +240,14 @@ fn judge(view: &TwoView) -> Result<&'static str, &'static str> {
     }
 }
 
-fn inliers(matches: &Matches, view: &TwoView) -> Matches {
+fn inliers(matches: &Matches, fine: &FinePixels, view: &TwoView) -> (Matches, FinePixels) {
     let keep: Vec<usize> = (0..matches.len()).filter(|&m| view.inliers[m]).collect();
-    Matches {
+    let kept = Matches {
         xy1: keep.iter().map(|&m| matches.xy1[m]).collect(),
         xy2: keep.iter().map(|&m| matches.xy2[m]).collect(),
         confidence: keep.iter().map(|&m| matches.confidence[m]).collect(),
-    }
+    };
+    (kept, [0, 1].map(|side| keep.iter().map(|&m| fine[side][m]).collect()))
 }
 
 fn empty_sums(photo: &Photo) -> Result<CanonicalSums, ReconstructError> {
