@@ -8,9 +8,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use steropes_models::BothOrders;
-use steropes_scene::matching::Matches;
+use steropes_scene::matching::{FinePixels, Matches};
 use steropes_scene::photo::Photo;
-use steropes_scene::reconstruct::{FinePixels, match_pair, network_image};
+use steropes_scene::reconstruct::{match_pair, network_image};
 use steropes_scene::write::{MatchLine, match_picture, write_picture};
 
 /// Draw what two photos have in common

@@ -28,6 +28,9 @@ impl Matches {
     }
 }
 
+/// Places (x, y) between network pixels of each match, in photo 1 and in photo 2.
+pub type FinePixels = [Vec<[f32; 2]>; 2];
+
 /// What one run of the network says about the pixels of both photos, in the frame of one of them.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameMaps<'a> {
@@ -137,7 +140,7 @@ fn symmetric(frames: &[FrameMaps<'_>], metric: Metric, subsample: usize) -> Resu
 pub fn extract_fine_correspondences(
     frames: &[FrameMaps<'_>],
     subsample: usize,
-) -> Result<(Matches, [Vec<[f32; 2]>; 2]), OpError> {
+) -> Result<(Matches, FinePixels), OpError> {
     const OP: &str = "matching::extract_fine_correspondences";
     let grid = |_: &DescriptorMap| Ok(ReciprocalOptions::grid(subsample));
     let (matches, maps) = collect(OP, frames, Metric::Dot, grid, |c1, c2| (c1 * c2).sqrt())?;

@@ -12,7 +12,7 @@ mod tests;
 mod tracks;
 
 pub use correspondences::{
-    FrameMaps, Matches, MergedPixels, extract_correspondences, extract_correspondences_nonsym,
+    FinePixels, FrameMaps, Matches, MergedPixels, extract_correspondences, extract_correspondences_nonsym,
     extract_fine_correspondences, extract_point_correspondences, merge_correspondences,
 };
 pub use steropes_ops::matching::nearest_neighbors::Metric;

@@ -16,7 +16,7 @@ mod scene_files;
 mod single;
 mod surface;
 
-pub use pairs::{FinePixels, match_pair, network_image};
+pub use pairs::{match_pair, network_image};
 pub use report::{PairReport, PhotoReport};
 
 use crate::averaging::RotationAverage;

@@ -3,7 +3,9 @@
 use super::{Monitor, Options, PairReport, ReconstructError};
 use crate::Intrinsics;
 use crate::geometry::focal::{FocalRange, weiszfeld};
-use crate::matching::{FrameMaps, Matches, extract_fine_correspondences, extract_point_correspondences};
+use crate::matching::{
+    FinePixels, FrameMaps, Matches, extract_fine_correspondences, extract_point_correspondences,
+};
 use crate::photo::{Photo, normalised_hwc};
 use crate::two_view::{Failure, MatchedPixels, PhotoGuess, TwoView, TwoViewKind, TwoViewOptions, verify};
 use rayon::prelude::*;
@@ -18,9 +20,6 @@ const NETWORK_FOCAL_SIGMA: f64 = 0.1;
 const EXIF_FOCAL_SIGMA: f64 = 0.03;
 /// Pairs that are held at once, so that their tests share the threads.
 const BATCH: usize = 4;
-
-/// Places (x, y) between network pixels of each match, in the first and in the second photo.
-pub type FinePixels = [Vec<[f32; 2]>; 2];
 
 /// A pair that passed the test.
 pub(super) struct VerifiedPair {
