@@ -178,6 +178,23 @@ fn the_same_seed_gives_the_same_bytes() {
 }
 
 #[test]
+fn photos_that_have_nothing_in_common() {
+    let desk = Desk::new();
+    let noise = |name: &str, seed: u32| {
+        let value = |x: u32, y: u32, c: u32| {
+            let mut v = (x * 7919 + y * 104_729 + c * 1_299_709 + seed).wrapping_mul(2_654_435_761);
+            v ^= v >> 15;
+            (v.wrapping_mul(2_246_822_519) >> 24) as u8
+        };
+        let path = desk.path(name);
+        RgbImage::from_fn(192, 144, |x, y| Rgb([0, 1, 2].map(|c| value(x, y, c)))).save(&path).unwrap();
+        text(path)
+    };
+    let (a, b) = (noise("a.png", 1), noise("b.png", 77_777));
+    desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--size", "128"], "no two of the 2 photos");
+}
+
+#[test]
 fn one_photo_gives_a_scene_of_its_own() {
     let desk = Desk::new();
     let output = desk.run(["reconstruct", &text(castle("photo_02.jpg")), "-o", "scene", "--size", "128"]);
