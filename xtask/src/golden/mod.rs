@@ -13,6 +13,7 @@ mod pairs;
 mod photos;
 mod registration;
 mod report;
+mod spectral;
 
 pub use files::TensorFile;
 pub use report::{Outcome, Report};
@@ -79,6 +80,7 @@ fn run_pipeline(
             "3.1" => matching::nearest(&file, report)?,
             "3.2" => matching::fast(&file, report)?,
             "3.3, 3.4" => matching::correspondences(&file, report)?,
+            "4.4" => spectral::run(&file, report)?,
             "5.2, 5.3, 5.4" => dense_alignment::run(&file, report)?,
             "5.4" => registration::poses(&file, report)?,
             "5.5 (and 5.4 for the 4x4 form)" => registration::point_sets(&file, report)?,

@@ -27,6 +27,7 @@ mod initial;
 mod optimise;
 mod parameters;
 mod rescale;
+mod spectral;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -37,6 +38,7 @@ pub use initial::InitialCameras;
 pub use optimise::{Aligner, Evaluation, Stage};
 pub use parameters::{ImageParameters, Parameters};
 pub use rescale::{Correction, Rescaling, TrackDepth, dense_for_cameras, rescale_to_tracks};
+pub use spectral::{AnchorDepths, Laplacian, SpectralBasis, spectral_basis};
 pub use steropes_ops::geometry::sparse_alignment::{FrameTargets, Precision};
 pub use tree::{KinematicTree, TreeChoice, WardTree, maximum_spanning, ward};
 
