@@ -64,6 +64,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
         Ok(code) => code,
+        // Whoever reads standard output has seen enough, as in `steropes bench | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             interrupt::discard_unfinished();
             complain(&error);
@@ -101,6 +103,11 @@ fn start_log(common: &Common) {
         .format_target(false)
         .format_timestamp(None)
         .init();
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = |cause: &(dyn std::error::Error + 'static)| Some(cause.downcast_ref::<std::io::Error>()?.kind());
+    error.chain().filter_map(kind).any(|kind| kind == std::io::ErrorKind::BrokenPipe)
 }
 
 /// One line on standard error.
