@@ -248,7 +248,7 @@ fn confidences<'a>(
     confidence.cpu_slice().ok_or(OpError::DType {
         op,
         argument,
-        expected: steropes_tensor::DType::F32,
+        expected: "f32",
         found: confidence.dtype(),
     })
 }
