@@ -74,7 +74,15 @@ impl<'a> Maps<'a> {
                 || Candidates::new(numbers.count()),
                 |candidates, (task, depth)| {
                     let first = task * TASK;
-                    isa.run(Pixels { maps: self, view: v, cameras: &cameras, numbers, candidates, first, depth });
+                    isa.run(Pixels {
+                        maps: self,
+                        view: v,
+                        cameras: &cameras,
+                        numbers,
+                        candidates,
+                        first,
+                        depth,
+                    });
                 },
             );
         }

@@ -129,11 +129,7 @@ pub fn tsdf(maps: &DepthMaps<'_>, points: &Tensor, threshold: f32) -> Result<(Te
 /// # Source
 /// As [`tsdf`]; the random numbers are sums of twelve uniform ones from the hash `pcg3d` (Jarzynski and Olano, Hash functions for GPU
 /// rendering, 2020).
-pub fn refine_depth(
-    maps: &DepthMaps<'_>,
-    samples: Samples<'_>,
-    threshold: f32,
-) -> Result<Tensor, OpError> {
+pub fn refine_depth(maps: &DepthMaps<'_>, samples: Samples<'_>, threshold: f32) -> Result<Tensor, OpError> {
     let pixels = check_maps(REFINE, maps, threshold)?;
     check_samples(samples, pixels)?;
     let depth = host::<f32>(REFINE, "depth", maps.depth)?;
@@ -194,7 +190,12 @@ fn check_view(op: &'static str, view: &View) -> Result<(), OpError> {
     let off = (0..9).map(|k| (product(k / 3, k % 3) - f64::from(u8::from(k / 3 == k % 3))).abs());
     let orthonormal = off.fold(0.0, |largest: f64, e| if e.is_nan() { e } else { largest.max(e) }) < 1e-3;
     if !(orthonormal && rows.iter().all(|row| row[3].is_finite()) && cameras::determinant(rows) > 0.0) {
-        return Err(OpError::value(op, "camera_from_world", "a rotation and a finite shift", format!("{rows:?}")));
+        return Err(OpError::value(
+            op,
+            "camera_from_world",
+            "a rotation and a finite shift",
+            format!("{rows:?}"),
+        ));
     }
     Ok(())
 }
@@ -206,9 +207,12 @@ fn check_samples(samples: Samples<'_>, pixels: usize) -> Result<(), OpError> {
         }
         Samples::Given(numbers) => match numbers.shape() {
             &[n, count] if n == pixels && count > 0 => Ok(()),
-            shape => {
-                Err(OpError::shape(REFINE, "samples", format!("[{pixels}, count] with a count above 0"), shape))
-            }
+            shape => Err(OpError::shape(
+                REFINE,
+                "samples",
+                format!("[{pixels}, count] with a count above 0"),
+                shape,
+            )),
         },
         Samples::Random { .. } => Ok(()),
     }

@@ -43,7 +43,12 @@ impl Scene<'_> {
     }
 
     /// The candidates of pixel `index` of map `view` (counted over all maps: `start + index`).
-    pub(super) fn candidates(&self, at: usize, numbers: &dyn Fn(usize, usize) -> f32, count: usize) -> Vec<f64> {
+    pub(super) fn candidates(
+        &self,
+        at: usize,
+        numbers: &dyn Fn(usize, usize) -> f32,
+        count: usize,
+    ) -> Vec<f64> {
         let (depth, threshold) = (f64::from(self.depth[at]), f64::from(self.threshold));
         (0..count).map(|s| depth + (f64::from(numbers(at, s)) - 1.0) * threshold).collect()
     }
@@ -68,7 +73,11 @@ impl Scene<'_> {
             let moved = [0, 1, 2].map(|c| camera[c] - pose[c][3]);
             let world = [0, 1, 2].map(|c| (0..3).map(|i| pose[i][c] * moved[i]).sum::<f64>());
             let usable = d.is_finite() && d > 0.0;
-            if usable { self.value(world, disturbance).map_or(f64::INFINITY, f64::abs) } else { f64::INFINITY }
+            if usable {
+                self.value(world, disturbance).map_or(f64::INFINITY, f64::abs)
+            } else {
+                f64::INFINITY
+            }
         };
         candidates.iter().map(distance).collect()
     }

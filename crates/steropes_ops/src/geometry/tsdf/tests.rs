@@ -15,7 +15,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case("tsdf/oracle/refine_random_candidates", |d| {
             refine_against_oracle(d, &[[19, 13], [20, 15]], 33, Some(11))
         }),
-        case("tsdf/oracle/refine_model_size", |d| refine_against_oracle(d, &[[512, 384], [96, 64]], 3, Some(5))),
+        case("tsdf/oracle/refine_model_size", |d| {
+            refine_against_oracle(d, &[[512, 384], [96, 64]], 3, Some(5))
+        }),
         case("tsdf/property/single_values", single_values),
         case("tsdf/property/sure_and_unsure_pixels_stay_finite", sure_pixels_stay_finite),
         case("tsdf/property/unusable_pixels_say_nothing", unusable_pixels_say_nothing),
@@ -98,7 +100,8 @@ impl Scene {
     fn values(&self, device: &Device, points: &[f32]) -> Result<(Vec<f32>, Vec<u32>), String> {
         let (depth, confidence) = (list(device, &self.depth), list(device, &self.confidence));
         let maps = DepthMaps { views: &self.views, depth: &depth, confidence: &confidence };
-        let points = Tensor::new(device, &[points.len() / 3, 3], points.to_vec()).map_err(|e| e.to_string())?;
+        let points =
+            Tensor::new(device, &[points.len() / 3, 3], points.to_vec()).map_err(|e| e.to_string())?;
         let (values, seen) = tsdf(&maps, &points, THRESHOLD).map_err(|e| e.to_string())?;
         Ok((values.read().map_err(|e| e.to_string())?, seen.read().map_err(|e| e.to_string())?))
     }
@@ -151,7 +154,9 @@ fn values_against_oracle(device: &Device, sizes: &[[usize; 2]], count: usize) ->
         want.push(exact.unwrap_or(0.0));
     }
     if count > 1 && (20 * fragile > count || 10 * hidden < count || 10 * hidden > 9 * count) {
-        return Err(format!("{fragile} points on an edge, {hidden} unseen of {count}: the case shows little"));
+        return Err(format!(
+            "{fragile} points on an edge, {hidden} unseen of {count}: the case shows little"
+        ));
     }
     check_close(&got, &want, Tolerance::Absolute(5e-6))
 }
@@ -285,7 +290,8 @@ fn unusable_pixels_say_nothing(device: &Device) -> Verdict {
         let (values, seen) = bad.values(device, &point)?;
         check_equal(&values, &[0.0])?;
         check_equal(&seen, &[0])?;
-        let (values, seen) = one_pixel(confidence).at_depth(depth).and(one_pixel(2.0)).values(device, &point)?;
+        let (values, seen) =
+            one_pixel(confidence).at_depth(depth).and(one_pixel(2.0)).values(device, &point)?;
         check_equal(&seen, &[1])?;
         check_close(&values, &[0.25], Tolerance::Absolute(1e-6))?;
     }
@@ -361,7 +367,11 @@ fn refuse(device: &Device, change: impl Fn(&mut View), part: &str) -> Verdict {
 fn errors_of_views(device: &Device) -> Verdict {
     refuse(device, |v| v.width = 0, "`width` must be at least 1, got 0")?;
     refuse(device, |v| v.height = 0, "`height` must be at least 1, got 0")?;
-    refuse(device, |v| v.height = 1 << 31, "`views` must be at least one, with fewer than 2^31 pixels in all")?;
+    refuse(
+        device,
+        |v| v.height = 1 << 31,
+        "`views` must be at least one, with fewer than 2^31 pixels in all",
+    )?;
     refuse(device, |v| v.height = 2, "`depth` must be [2], got [1]")?;
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         refuse(device, |v| v.focal_px[1] = bad, "`focal_px` must be positive and finite, got")?;
