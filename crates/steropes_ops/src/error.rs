@@ -1,8 +1,8 @@
 //! What an op says about arguments that it cannot take.
 
-use steropes_tensor::{DType, Element, Tensor};
+use steropes_tensor::{DType, Device, DeviceError, Element, Gpu, Tensor};
 
-/// An argument that an op cannot take. Nothing was computed.
+/// Why an op did not run. Nothing was computed, unless the device failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpError {
@@ -26,10 +26,35 @@ pub enum OpError {
         /// The parameter's name.
         argument: &'static str,
         /// The dtype it should have.
-        expected: DType,
+        expected: &'static str,
         /// The dtype it has.
         found: DType,
     },
+    /// The arguments are on different devices.
+    #[error("{op}: `{argument}` must be on {expected} as the first argument, it is on {found}")]
+    Device {
+        /// The op's name.
+        op: &'static str,
+        /// The parameter's name.
+        argument: &'static str,
+        /// The device of the first argument.
+        expected: String,
+        /// The device it is on.
+        found: String,
+    },
+    /// The op has no kernel for this on the device of its arguments.
+    #[error("{op}: not on {device}: {why}")]
+    Unsupported {
+        /// The op's name.
+        op: &'static str,
+        /// The device.
+        device: String,
+        /// The reason in words.
+        why: String,
+    },
+    /// The device failed.
+    #[error(transparent)]
+    Failed(#[from] DeviceError),
     /// A number is out of its range.
     #[error("{op}: `{argument}` must be {expected}, got {found}")]
     Value {
@@ -66,16 +91,101 @@ impl OpError {
     }
 }
 
-/// The elements of a CPU tensor, or the error that names the argument of the wrong dtype.
+/// The dtypes that an argument may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// f32 on the CPU, f32 or f16 on a GPU that has f16; all arguments of this kind must agree.
+    Float,
+    /// f32.
+    F32,
+    /// u32.
+    U32,
+}
+
+impl Holds {
+    fn check(self, dtype: DType, device: &Device) -> Result<(), &'static str> {
+        let f16 = device.gpu().is_some_and(|gpu| gpu.capabilities().f16);
+        let (fits, expected) = match self {
+            Self::Float if f16 => (matches!(dtype, DType::F32 | DType::F16), "f32 or f16"),
+            Self::Float | Self::F32 => (dtype == DType::F32, "f32"),
+            Self::U32 => (dtype == DType::U32, "u32"),
+        };
+        if fits { Ok(()) } else { Err(expected) }
+    }
+}
+
+/// Where an op runs.
+pub(crate) enum Place {
+    /// On the CPU.
+    Cpu,
+    /// On this GPU.
+    Gpu(Gpu),
+}
+
+/// The device that all arguments are on.
+///
+/// # Errors
+/// [`OpError::DType`] or [`OpError::Device`] that names the first argument that does not fit.
+pub(crate) fn place(
+    op: &'static str,
+    arguments: &[(&'static str, &Tensor, Holds)],
+) -> Result<Place, OpError> {
+    let device = arguments.first().map_or(Device::Cpu, |(_, tensor, _)| tensor.device());
+    let mut float: Option<DType> = None;
+    for &(argument, tensor, holds) in arguments {
+        let found = tensor.dtype();
+        holds.check(found, &device).map_err(|expected| OpError::DType { op, argument, expected, found })?;
+        if tensor.device() != device {
+            let (expected, found) = (device.name().to_owned(), tensor.device().name().to_owned());
+            return Err(OpError::Device { op, argument, expected, found });
+        }
+        if holds == Holds::Float {
+            let first = *float.get_or_insert(found);
+            if first != found {
+                let expected = if first == DType::F32 {
+                    "f32 as the first argument"
+                } else {
+                    "f16 as the first argument"
+                };
+                return Err(OpError::DType { op, argument, expected, found });
+            }
+        }
+    }
+    Ok(match device {
+        Device::Cpu => Place::Cpu,
+        Device::Gpu(gpu) => Place::Gpu(gpu),
+    })
+}
+
+/// The elements of a CPU tensor whose dtype was checked.
+///
+/// # Panics
+/// If the tensor is on a GPU or holds another type.
+pub(crate) fn values<T: Element>(tensor: &Tensor) -> &[T] {
+    tensor.cpu_slice().expect("device and dtype were checked")
+}
+
+/// The elements of a CPU tensor, for an op without a GPU kernel.
+///
+/// # Errors
+/// [`OpError::Unsupported`] on a GPU, [`OpError::DType`] for another dtype.
 pub(crate) fn host<'a, T: Element>(
     op: &'static str,
     argument: &'static str,
     tensor: &'a Tensor,
 ) -> Result<&'a [T], OpError> {
-    tensor.cpu_slice().ok_or(OpError::DType { op, argument, expected: T::DTYPE, found: tensor.dtype() })
+    if tensor.device() != Device::Cpu {
+        let device = tensor.device().name().to_owned();
+        return Err(OpError::Unsupported { op, device, why: "there is no GPU kernel".to_owned() });
+    }
+    let expected = match T::DTYPE {
+        DType::U32 => "u32",
+        _ => "f32",
+    };
+    tensor.cpu_slice().ok_or(OpError::DType { op, argument, expected, found: tensor.dtype() })
 }
 
 /// The result of a CPU kernel as a tensor.
 pub(crate) fn on_cpu<T: Element>(shape: &[usize], data: Vec<T>) -> Tensor {
-    Tensor::new(&steropes_tensor::Device::cpu(), shape, data).expect("a kernel fills the shape it was given")
+    Tensor::new(&Device::Cpu, shape, data).expect("a kernel fills the shape it was given")
 }

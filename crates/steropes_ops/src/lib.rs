@@ -1,4 +1,4 @@
-//! Every kernel of Steropes, each a folder with its contract, CPU kernel, f64 oracle, cases and bench.
+//! Every kernel of Steropes, each a folder with its contract, CPU and GPU kernel, f64 oracle, cases and bench.
 //!
 //! An op checks its arguments, then runs where its tensors are. It never runs anywhere else.
 
@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod elementwise;
 mod error;
 pub mod geometry;
+mod gpu;
 pub mod linalg;
 pub mod matching;
 pub mod norm;

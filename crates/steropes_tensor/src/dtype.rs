@@ -13,6 +13,8 @@ pub enum DType {
     F16,
     /// The upper half of a binary32.
     BF16,
+    /// Signed 64-bit integer.
+    I64,
     /// Signed 32-bit integer.
     I32,
     /// Unsigned 32-bit integer.
@@ -25,6 +27,7 @@ impl DType {
     /// Bytes of one element.
     pub fn size_bytes(self) -> usize {
         match self {
+            Self::I64 => 8,
             Self::F32 | Self::I32 | Self::U32 => 4,
             Self::F16 | Self::BF16 => 2,
             Self::U8 => 1,
@@ -38,6 +41,7 @@ impl std::fmt::Display for DType {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::BF16 => "bf16",
+            Self::I64 => "i64",
             Self::I32 => "i32",
             Self::U32 => "u32",
             Self::U8 => "u8",
@@ -57,7 +61,7 @@ pub(crate) mod sealed {
     use super::CpuData;
 
     /// How one element type sits in host storage.
-    pub trait Stored: Sized {
+    pub trait Stored: Sized + bytemuck::Pod {
         fn wrap(data: Vec<Self>) -> CpuData;
         fn slice(data: &CpuData) -> Option<&[Self]>;
         fn unwrap(data: CpuData) -> Result<Vec<Self>, CpuData>;
@@ -86,6 +90,7 @@ macro_rules! element {
 element!(f32, F32);
 element!(f16, F16);
 element!(bf16, BF16);
+element!(i64, I64);
 element!(i32, I32);
 element!(u32, U32);
 element!(u8, U8);

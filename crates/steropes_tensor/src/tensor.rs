@@ -1,7 +1,9 @@
 //! The tensor itself.
 
+use crate::gpu::{Capabilities, Gpu, Memory};
 use crate::{DType, Device, DeviceError, Element};
 use half::{bf16, f16};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A row-major array on a device.
@@ -17,6 +19,15 @@ pub struct Tensor {
 #[derive(Clone)]
 enum Storage {
     Cpu(Arc<CpuData>),
+    Gpu(GpuData),
+}
+
+/// Memory of one element type on a GPU.
+#[derive(Clone)]
+struct GpuData {
+    gpu: Gpu,
+    memory: Memory,
+    dtype: DType,
 }
 
 /// Host memory of one element type.
@@ -25,6 +36,7 @@ pub enum CpuData {
     F32(Vec<f32>),
     F16(Vec<f16>),
     BF16(Vec<bf16>),
+    I64(Vec<i64>),
     I32(Vec<i32>),
     U32(Vec<u32>),
     U8(Vec<u8>),
@@ -36,6 +48,7 @@ impl CpuData {
             Self::F32(_) => DType::F32,
             Self::F16(_) => DType::F16,
             Self::BF16(_) => DType::BF16,
+            Self::I64(_) => DType::I64,
             Self::I32(_) => DType::I32,
             Self::U32(_) => DType::U32,
             Self::U8(_) => DType::U8,
@@ -43,35 +56,89 @@ impl CpuData {
     }
 }
 
-/// A shape that does not fit its elements.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a tensor of shape {shape:?} has {expected} elements, got {found}")]
-pub struct TensorError {
-    /// The shape asked for.
-    pub shape: Vec<usize>,
-    /// Elements that the shape has.
-    pub expected: usize,
-    /// Elements that were given.
-    pub found: usize,
+/// A tensor that cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorError {
+    /// The shape does not fit the elements.
+    #[error("a tensor of shape {shape:?} has {expected} elements, got {found}")]
+    Length {
+        /// The shape asked for.
+        shape: Vec<usize>,
+        /// Elements that the shape has.
+        expected: usize,
+        /// Elements that were given.
+        found: usize,
+    },
+    /// The device has no memory for it.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 impl Tensor {
     /// A tensor on `device` with the given elements in row-major order.
     ///
     /// # Errors
-    /// [`TensorError`] if `data` does not have as many elements as `shape`.
+    /// [`TensorError::Length`] if `data` does not have as many elements as `shape`, [`TensorError::Device`] if a GPU has no
+    /// memory for them.
     pub fn new<T: Element>(device: &Device, shape: &[usize], data: Vec<T>) -> Result<Self, TensorError> {
         check_len(shape, data.len())?;
-        let storage = match device.kind() {
-            crate::DeviceKind::Cpu => Storage::Cpu(Arc::new(T::wrap(data))),
+        let storage = match device {
+            Device::Cpu => Storage::Cpu(Arc::new(T::wrap(data))),
+            Device::Gpu(gpu) => {
+                let data: &[u8] = bytemuck::cast_slice(&data);
+                let memory = gpu.allocate("upload", data.len() as u64)?;
+                gpu.upload(&memory, data)?;
+                Storage::Gpu(GpuData { gpu: gpu.clone(), memory, dtype: T::DTYPE })
+            }
         };
         Ok(Self { shape: shape.to_vec(), storage })
     }
 
     /// A tensor of zeros.
+    ///
+    /// # Panics
+    /// If a GPU has no memory for it; [`Tensor::new`] says so instead.
     pub fn zeros<T: Element>(device: &Device, shape: &[usize]) -> Self {
         let data = vec![T::default(); shape.iter().product()];
-        Self::new(device, shape, data).expect("as many zeros as the shape has elements")
+        Self::new(device, shape, data).expect("memory for as many zeros as the shape has elements")
+    }
+
+    /// A tensor on a GPU with unspecified elements, for the kernel of `op` to fill.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`] that names `op` and the bytes.
+    pub fn on_gpu(gpu: &Gpu, op: &'static str, dtype: DType, shape: &[usize]) -> Result<Self, DeviceError> {
+        let bytes = shape.iter().product::<usize>() as u64 * dtype.size_bytes() as u64;
+        let memory = gpu.allocate(op, bytes)?;
+        Ok(Self { shape: shape.to_vec(), storage: Storage::Gpu(GpuData { gpu: gpu.clone(), memory, dtype }) })
+    }
+
+    /// The same elements on another device; shared where it is the same one.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if a device failed or has no memory for it.
+    pub fn to_device(&self, device: &Device) -> Result<Self, DeviceError> {
+        if self.device() == *device {
+            return Ok(self.clone());
+        }
+        match self.dtype() {
+            DType::F32 => self.moved::<f32>(device),
+            DType::F16 => self.moved::<f16>(device),
+            DType::BF16 => self.moved::<bf16>(device),
+            DType::I64 => self.moved::<i64>(device),
+            DType::I32 => self.moved::<i32>(device),
+            DType::U32 => self.moved::<u32>(device),
+            DType::U8 => self.moved::<u8>(device),
+        }
+    }
+
+    fn moved<T: Element>(&self, device: &Device) -> Result<Self, DeviceError> {
+        match Self::new(device, &self.shape, self.read::<T>()?) {
+            Ok(tensor) => Ok(tensor),
+            Err(TensorError::Device(error)) => Err(error),
+            Err(TensorError::Length { .. }) => unreachable!("a tensor fits its own shape"),
+        }
     }
 
     /// The extents, outermost first.
@@ -93,20 +160,22 @@ impl Tensor {
     pub fn dtype(&self) -> DType {
         match &self.storage {
             Storage::Cpu(data) => data.dtype(),
+            Storage::Gpu(data) => data.dtype,
         }
     }
 
     /// The device that holds the memory.
     pub fn device(&self) -> Device {
         match &self.storage {
-            Storage::Cpu(_) => Device::cpu(),
+            Storage::Cpu(_) => Device::Cpu,
+            Storage::Gpu(data) => Device::Gpu(data.gpu.clone()),
         }
     }
 
     /// The same memory under another shape.
     ///
     /// # Errors
-    /// [`TensorError`] if the number of elements differs.
+    /// [`TensorError::Length`] if the number of elements differs.
     pub fn reshape(self, shape: &[usize]) -> Result<Self, TensorError> {
         check_len(shape, self.len())?;
         Ok(Self { shape: shape.to_vec(), storage: self.storage })
@@ -115,24 +184,34 @@ impl Tensor {
     /// Waits for the device and copies the elements to the host.
     ///
     /// # Errors
-    /// [`DeviceError::WrongType`] if `T` is not the dtype of the tensor.
+    /// [`DeviceError::WrongType`] if `T` is not the dtype of the tensor, another [`DeviceError`] if the device failed.
     pub fn read<T: Element>(&self) -> Result<Vec<T>, DeviceError> {
         match &self.storage {
             Storage::Cpu(data) => T::slice(data).map(<[T]>::to_vec).ok_or_else(|| self.wrong_type::<T>()),
+            Storage::Gpu(data) if data.dtype != T::DTYPE => Err(self.wrong_type::<T>()),
+            Storage::Gpu(_) if self.is_empty() => Ok(Vec::new()),
+            Storage::Gpu(data) => {
+                let bytes = data.gpu.read(&data.memory, (self.len() * data.dtype.size_bytes()) as u64)?;
+                Ok(bytemuck::pod_collect_to_vec(&bytes))
+            }
         }
     }
 
     /// Like [`Tensor::read`], without a copy where nobody else holds the memory.
     ///
     /// # Errors
-    /// [`DeviceError::WrongType`] if `T` is not the dtype of the tensor.
+    /// As [`Tensor::read`].
     pub fn into_vec<T: Element>(self) -> Result<Vec<T>, DeviceError> {
         let error = self.wrong_type::<T>();
+        if matches!(self.storage, Storage::Gpu(_)) {
+            return self.read();
+        }
         match self.storage {
             Storage::Cpu(data) => match Arc::try_unwrap(data) {
                 Ok(data) => T::unwrap(data).map_err(|_| error),
                 Err(shared) => T::slice(&shared).map(<[T]>::to_vec).ok_or(error),
             },
+            Storage::Gpu(_) => unreachable!("read above"),
         }
     }
 
@@ -140,6 +219,23 @@ impl Tensor {
     pub fn cpu_slice<T: Element>(&self) -> Option<&[T]> {
         match &self.storage {
             Storage::Cpu(data) => T::slice(data),
+            Storage::Gpu(_) => None,
+        }
+    }
+
+    /// The memory of a GPU tensor, for kernels: `None` on the CPU.
+    pub fn gpu_memory(&self) -> Option<&Memory> {
+        match &self.storage {
+            Storage::Cpu(_) => None,
+            Storage::Gpu(data) => Some(&data.memory),
+        }
+    }
+
+    /// Whether nobody else holds the memory, so that an op that was given this tensor may write over it.
+    pub fn is_unshared(&self) -> bool {
+        match &self.storage {
+            Storage::Cpu(data) => Arc::strong_count(data) == 1,
+            Storage::Gpu(data) => data.memory.is_unshared(),
         }
     }
 
@@ -156,7 +252,29 @@ impl std::fmt::Debug for Tensor {
 
 fn check_len(shape: &[usize], found: usize) -> Result<(), TensorError> {
     let expected = shape.iter().product();
-    if expected == found { Ok(()) } else { Err(TensorError { shape: shape.to_vec(), expected, found }) }
+    if expected == found {
+        Ok(())
+    } else {
+        Err(TensorError::Length { shape: shape.to_vec(), expected, found })
+    }
+}
+
+/// Ranges of rows that cover `0..rows`, each short enough that an array with `row_bytes` bytes for each of its rows fits one
+/// binding, and each starting where a binding may start in all of `row_bytes`.
+///
+/// # Panics
+/// If a single row does not fit a binding.
+pub fn row_slices(gpu: &Capabilities, rows: usize, row_bytes: &[usize]) -> Vec<Range<usize>> {
+    let largest = row_bytes.iter().copied().max().unwrap_or(0).max(1);
+    // This many rows are a multiple of the alignment, whatever the width.
+    let step = Capabilities::BINDING_ALIGNMENT as usize;
+    let most = gpu.max_binding_bytes as usize / largest;
+    if rows <= most {
+        return std::iter::once(0..rows).collect();
+    }
+    assert!(most >= step, "{step} rows of {largest} bytes fit a binding");
+    let most = most / step * step;
+    (0..rows).step_by(most).map(|first| first..(first + most).min(rows)).collect()
 }
 
 #[cfg(test)]

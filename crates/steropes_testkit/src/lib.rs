@@ -5,7 +5,8 @@ mod tolerance;
 
 pub use tolerance::{Tolerance, check_close, check_equal};
 
-use steropes_tensor::Device;
+use half::f16;
+use steropes_tensor::{DType, Device, Tensor};
 
 /// The outcome of a case: `Err` says in one line what is wrong.
 pub type Verdict = Result<(), String>;
@@ -14,13 +15,69 @@ pub type Verdict = Result<(), String>;
 pub struct Case {
     /// `op/kind/what`, for example `rope2d/oracle/odd_sizes`.
     pub name: &'static str,
+    /// What the device must have.
+    pub needs: Needs,
     /// Runs the check on a device.
     pub run: Box<dyn Fn(&Device) -> Verdict + Send + Sync>,
 }
 
 /// A [`Case`] from its name and its check.
 pub fn case(name: &'static str, run: impl Fn(&Device) -> Verdict + Send + Sync + 'static) -> Case {
-    Case { name, run: Box::new(run) }
+    Case { name, needs: Needs::Nothing, run: Box::new(run) }
+}
+
+/// A [`Case`] for devices that compute with f16 storage.
+pub fn f16_case(name: &'static str, run: impl Fn(&Device) -> Verdict + Send + Sync + 'static) -> Case {
+    Case { needs: Needs::F16, ..case(name, run) }
+}
+
+/// A [`Case`] for GPUs only, for example about memory that only they have.
+pub fn gpu_case(name: &'static str, run: impl Fn(&Device) -> Verdict + Send + Sync + 'static) -> Case {
+    Case { needs: Needs::Gpu, ..case(name, run) }
+}
+
+/// What a device must have for a case or a bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: it runs everywhere.
+    Nothing,
+    /// A GPU.
+    Gpu,
+    /// f16 storage.
+    F16,
+}
+
+impl Needs {
+    /// Whether `device` has it.
+    pub fn met_by(self, device: &Device) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Gpu => device.gpu().is_some(),
+            Self::F16 => device.gpu().is_some_and(|gpu| gpu.capabilities().f16),
+        }
+    }
+}
+
+/// An f16 tensor of `values`, and the values as it holds them.
+///
+/// # Panics
+/// If the shape does not fit the values.
+pub fn f16_tensor(device: &Device, shape: &[usize], values: &[f32]) -> (Tensor, Vec<f32>) {
+    let halves: Vec<f16> = values.iter().map(|&v| f16::from_f32(v)).collect();
+    let rounded = halves.iter().map(|h| h.to_f32()).collect();
+    (Tensor::new(device, shape, halves).expect("a test's shape fits its values"), rounded)
+}
+
+/// The values of an f32 or f16 tensor as f32.
+///
+/// # Errors
+/// What the device said, in one line.
+pub fn floats(tensor: &Tensor) -> Result<Vec<f32>, String> {
+    match tensor.dtype() {
+        DType::F16 => tensor.read::<f16>().map(|v| v.into_iter().map(f16::to_f32).collect()),
+        _ => tensor.read::<f32>(),
+    }
+    .map_err(|e| e.to_string())
 }
 
 /// A launch that can be repeated.
@@ -30,6 +87,8 @@ pub type Launch = Box<dyn FnMut()>;
 pub struct Bench {
     /// `op/what`, for example `linear/mast3r_fc1`.
     pub name: &'static str,
+    /// What the device must have.
+    pub needs: Needs,
     /// Floating-point operations of one launch, counted by hand (one multiply-add is two).
     pub flops: f64,
     /// Bytes that one launch must read and write at least.
@@ -45,7 +104,17 @@ pub fn bench(
     bytes: f64,
     prepare: impl Fn(&Device) -> Launch + 'static,
 ) -> Bench {
-    Bench { name, flops, bytes, prepare: Box::new(prepare) }
+    Bench { name, needs: Needs::Nothing, flops, bytes, prepare: Box::new(prepare) }
+}
+
+/// A [`Bench`] for devices that compute with f16 storage.
+pub fn f16_bench(
+    name: &'static str,
+    flops: f64,
+    bytes: f64,
+    prepare: impl Fn(&Device) -> Launch + 'static,
+) -> Bench {
+    Bench { needs: Needs::F16, ..bench(name, flops, bytes, prepare) }
 }
 
 /// Passes if `result` is an error whose text contains `part`; for the error cases of an op.

@@ -7,7 +7,7 @@ pub(crate) mod tests;
 
 use crate::error::{OpError, host};
 use std::sync::Arc;
-use steropes_tensor::{Device, DeviceKind, Tensor};
+use steropes_tensor::{Device, Tensor};
 
 const OP: &str = "matching::nearest_neighbors";
 
@@ -144,16 +144,11 @@ pub fn nearest_neighbors_by(
         return Err(OpError::shape(OP, "queries", format!("[queries, {depth}]"), queries.shape()));
     }
     let values = host::<f32>(OP, "queries", queries)?;
-    match database.device().kind() {
-        DeviceKind::Cpu => {
-            let rows = host::<f32>(OP, "rows", &database.rows)?;
-            let (indices, work) = cpu::search(values, rows, &database.prepared, search);
-            Ok(Answer {
-                indices: crate::error::on_cpu(&[count], indices),
-                rechecked_share: work.rechecked_share(),
-                filter_gave_up: work.gave_up,
-            })
-        }
-        _ => unreachable!("a database exists only on devices that have a kernel"),
-    }
+    let rows = host::<f32>(OP, "rows", &database.rows)?;
+    let (indices, work) = cpu::search(values, rows, &database.prepared, search);
+    Ok(Answer {
+        indices: crate::error::on_cpu(&[count], indices),
+        rechecked_share: work.rechecked_share(),
+        filter_gave_up: work.gave_up,
+    })
 }

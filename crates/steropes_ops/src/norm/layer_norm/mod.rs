@@ -2,24 +2,26 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod gpu;
 pub(crate) mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host, on_cpu};
-use steropes_tensor::{DeviceKind, Tensor};
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
+use steropes_tensor::Tensor;
 
 const OP: &str = "norm::layer_norm";
 
 /// `(x - mean) / sqrt(var + eps) * weight + bias` over the last axis, `var` divided by the width.
 ///
 /// # Shapes
-/// - `x`: `[.., width]`, f32
+/// - `x`: `[.., width]`, f32, on a GPU also f16
 /// - `weight`, `bias`: `[width]`, f32
-/// - returns: the shape of `x`
+/// - returns: the shape and dtype of `x`
 ///
 /// # Numerics
 /// f32 throughout: the mean first, then the variance around it, so that values far from zero lose only the rounding of
-/// the mean, an ulp of theirs, divided by their spread. Otherwise within `Tolerance::OfLargest(1e-6)`.
+/// the mean, an ulp of theirs, divided by their spread. Otherwise within `Tolerance::OfLargest(1e-6)`; f16 results are
+/// rounded once, to within 5e-4 of themselves.
 ///
 /// # Errors
 /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Value`] if an argument is not as above or `eps` is negative or not
@@ -39,10 +41,12 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Resul
     if !(eps.is_finite() && eps >= 0.0) {
         return Err(OpError::value(OP, "eps", "a finite number from 0 on", eps));
     }
-    let values = host::<f32>(OP, "x", x)?;
-    let (weight, bias) = (host::<f32>(OP, "weight", weight)?, host::<f32>(OP, "bias", bias)?);
-    match x.device().kind() {
-        DeviceKind::Cpu => Ok(on_cpu(x.shape(), cpu::layer_norm(values, weight, bias, eps))),
-        _ => unreachable!("`host` refuses other devices"),
+    let arguments = [("x", x, Holds::Float), ("weight", weight, Holds::F32), ("bias", bias, Holds::F32)];
+    match place(OP, &arguments)? {
+        Place::Cpu => {
+            let y = cpu::layer_norm(values(x), values(weight), values(bias), eps);
+            Ok(on_cpu(x.shape(), y))
+        }
+        Place::Gpu(gpu) => gpu::layer_norm(&gpu, x, weight, bias, eps),
     }
 }

@@ -1,7 +1,9 @@
 use super::{layer_norm, reference};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::normal;
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -12,6 +14,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case("layer_norm/oracle/mast3r_encoder", |d| against_oracle(d, &[1, 768, 1024], 1.0, 0.0)),
         case("layer_norm/oracle/far_from_zero", |d| against_oracle(d, &[5, 300], 0.5, 100.0)),
         case("layer_norm/oracle/small_values", |d| against_oracle(d, &[5, 300], 1e-3, 0.0)),
+        f16_case("layer_norm/f16/odd_sizes", |d| f16_against_oracle(d, &[3, 7, 37])),
+        f16_case("layer_norm/f16/mast3r_encoder", |d| f16_against_oracle(d, &[1, 96, 1024])),
         case("layer_norm/property/mean_and_variance", mean_and_variance),
         case("layer_norm/property/equal_values_give_the_bias", equal_values_give_the_bias),
         case("layer_norm/property/nan_stays_in_its_row", nan_stays_in_its_row),
@@ -46,6 +50,15 @@ fn against_oracle(device: &Device, shape: &[usize], spread: f32, center: f32) ->
     // The rounding of the mean, an ulp of the values, is divided by their spread.
     let cancelled = 1.0 + f64::from((center / spread).abs());
     check_close(&got, &want, Tolerance::OfLargest(1e-6 * cancelled))
+}
+
+fn f16_against_oracle(device: &Device, shape: &[usize]) -> Verdict {
+    let width = *shape.last().expect("an axis");
+    let (weight, bias) = (normal("layer_norm/weight", width), normal("layer_norm/bias", width));
+    let (x, rounded) = f16_tensor(device, shape, &normal("layer_norm/x", shape.iter().product()));
+    let want = reference::layer_norm(&rounded, &weight, &bias, 1e-6);
+    let y = layer_norm(&x, &tensor(device, &[width], weight), &tensor(device, &[width], bias), 1e-6);
+    check_close(&floats(&y.map_err(|e| e.to_string())?)?, &want, Tolerance::OfLargest(5e-4))
 }
 
 /// Widths around one and four vectors of every instruction set.
@@ -124,7 +137,7 @@ fn dtypes(device: &Device) -> Verdict {
     let (x, ones) = (Tensor::zeros::<f32>(device, &[2, 3]), Tensor::zeros::<f32>(device, &[3]));
     let whole = Tensor::zeros::<i32>(device, &[3]);
     let wrong_x = Tensor::zeros::<u8>(device, &[2, 3]);
-    expect_error(layer_norm(&wrong_x, &ones, &ones, 1e-6), "`x` must hold f32, got u8")?;
+    expect_error(layer_norm(&wrong_x, &ones, &ones, 1e-6), "`x` must hold f32")?;
     expect_error(layer_norm(&x, &whole, &ones, 1e-6), "`weight` must hold f32, got i32")?;
     expect_error(layer_norm(&x, &ones, &whole, 1e-6), "`bias` must hold f32, got i32")
 }

@@ -6,7 +6,7 @@ pub(crate) mod reference;
 pub(crate) mod tests;
 
 use crate::error::{OpError, host, on_cpu};
-use steropes_tensor::{DeviceKind, Tensor};
+use steropes_tensor::Tensor;
 
 const OP: &str = "position::rope2d";
 
@@ -54,13 +54,8 @@ pub fn rope2d(x: Tensor, positions: &Tensor, base: f32) -> Result<Tensor, OpErro
     }
     host::<f32>(OP, "x", &x)?;
     let positions = host::<u32>(OP, "positions", positions)?;
-    match x.device().kind() {
-        DeviceKind::Cpu => {
-            let shape = x.shape().to_vec();
-            let mut values = x.into_vec::<f32>().expect("the dtype was checked");
-            cpu::rope2d(&mut values, positions, heads, head_dim, base);
-            Ok(on_cpu(&shape, values))
-        }
-        _ => unreachable!("`host` refuses other devices"),
-    }
+    let shape = x.shape().to_vec();
+    let mut values = x.into_vec::<f32>().expect("the dtype was checked");
+    cpu::rope2d(&mut values, positions, heads, head_dim, base);
+    Ok(on_cpu(&shape, values))
 }

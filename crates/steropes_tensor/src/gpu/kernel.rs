@@ -1,0 +1,118 @@
+//! A kernel: WGSL text behind a generated header.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// A WGSL kernel in one specialisation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    name: &'static str,
+    text: Arc<str>,
+}
+
+impl Kernel {
+    /// The kernel `name` whose text is `body` behind `header`. The entry point is `main`; arrays are the bindings of
+    /// group 0, numbered from 0 without a gap and all used; small numbers come as one `var<immediate>`.
+    pub fn new(name: &'static str, header: &Header, body: &str) -> Self {
+        Self { name, text: format!("{}{}{body}", header.enables, header.lines).into() }
+    }
+
+    /// The name, that of its op.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn text_shared(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+}
+
+/// What stands before the body of a kernel: extensions, aliases and constants that make one text serve every
+/// element type and tile size.
+#[derive(Clone, Debug, Default)]
+pub struct Header {
+    enables: String,
+    lines: String,
+}
+
+impl Header {
+    /// An empty header.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// `enable extension;`
+    #[must_use]
+    pub fn enable(mut self, extension: &str) -> Self {
+        writeln!(self.enables, "enable {extension};").expect("writing to a string");
+        self
+    }
+
+    /// `alias name = wgsl_type;`
+    #[must_use]
+    pub fn alias(mut self, name: &str, wgsl_type: &str) -> Self {
+        writeln!(self.lines, "alias {name} = {wgsl_type};").expect("writing to a string");
+        self
+    }
+
+    /// `const name: u32 = value;`
+    #[must_use]
+    pub fn count(mut self, name: &str, value: u32) -> Self {
+        writeln!(self.lines, "const {name}: u32 = {value}u;").expect("writing to a string");
+        self
+    }
+
+    /// `const name: f32 = value;`
+    #[must_use]
+    pub fn number(mut self, name: &str, value: f32) -> Self {
+        writeln!(self.lines, "const {name}: f32 = {value:e}f;").expect("writing to a string");
+        self
+    }
+
+    /// `const name: bool = value;`
+    #[must_use]
+    pub fn flag(mut self, name: &str, value: bool) -> Self {
+        writeln!(self.lines, "const {name}: bool = {value};").expect("writing to a string");
+        self
+    }
+
+    /// Text as it is, for functions that several kernels share.
+    #[must_use]
+    pub fn text(mut self, text: &str) -> Self {
+        self.lines.push_str(text);
+        self
+    }
+
+    /// The element type of a tensor under the name `Elem`, and `Elem4` for four of them; enables f16 where needed.
+    ///
+    /// # Panics
+    /// If `dtype` is neither f32 nor f16; ops check that before.
+    #[must_use]
+    pub fn element(self, dtype: crate::DType) -> Self {
+        match dtype {
+            crate::DType::F32 => self.alias("Elem", "f32").alias("Elem4", "vec4<f32>"),
+            crate::DType::F16 => self.enable("f16").alias("Elem", "f16").alias("Elem4", "vec4<f16>"),
+            other => unreachable!("kernels compute in f32 or f16, not {other}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_come_first() {
+        let header = Header::new().count("TILE", 64).element(crate::DType::F16).number("EPS", 1e-6);
+        let kernel = Kernel::new("k", &header, "fn f() {}");
+        assert_eq!(
+            kernel.text(),
+            "enable f16;\nconst TILE: u32 = 64u;\nalias Elem = f16;\nalias Elem4 = vec4<f16>;\nconst EPS: f32 = 1e-6f;\nfn f() {}"
+        );
+    }
+}
