@@ -12,7 +12,20 @@ pub mod tsdf;
 pub mod unproject;
 pub mod weighted_average;
 
+use crate::error::OpError;
+use steropes_tensor::{Gpu, Tensor};
 use steropes_testkit::{Bench, Case};
+
+/// Fails if a tensor of a kernel that reads it at places far apart, so that no part of it could be bound alone, does not fit one binding.
+fn check_binding(op: &'static str, gpu: &Gpu, argument: &str, tensor: &Tensor) -> Result<(), OpError> {
+    let capabilities = gpu.capabilities();
+    let (bytes, most) = ((tensor.len() * tensor.dtype().size_bytes()) as u64, capabilities.max_binding_bytes);
+    if bytes <= most {
+        return Ok(());
+    }
+    let why = format!("`{argument}` has {bytes} bytes, a kernel can reach {most}");
+    Err(OpError::Unsupported { op, device: capabilities.name.clone(), why })
+}
 
 pub(crate) fn cases() -> Vec<Case> {
     [

@@ -108,7 +108,7 @@ impl Triangle {
         let r = &self.rows;
         let diagonal = [0, 1, 2].map(|i| r[i][i].abs());
         let largest = diagonal.iter().fold(0.0, |m: f64, &d| m.max(d));
-        if !diagonal.iter().all(|&d| d > 0.0 && d >= MIN_DIAGONAL_RATIO * largest) {
+        if !diagonal.iter().all(|&d| d > 0.0 && d >= f64::from(MIN_DIAGONAL_RATIO) * largest) {
             return None;
         }
         let z = r[2][3] / r[2][2];

@@ -2,10 +2,11 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod gpu;
 mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host, on_cpu};
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
 use steropes_tensor::Tensor;
 
 const OP: &str = "geometry::triangulation";
@@ -13,7 +14,7 @@ const MATCHES: &str = "geometry::triangulation::points_from_matches";
 
 /// The smallest ratio of two diagonal elements of the triangular factor that still says where a point is; with less,
 /// the rays are parallel within f32.
-const MIN_DIAGONAL_RATIO: f64 = 1.0 / (1 << 18) as f64;
+const MIN_DIAGONAL_RATIO: f32 = 1.0 / (1 << 18) as f32;
 
 /// The point whose projections fit its pixels best in the linear sense, for many points at once.
 ///
@@ -36,7 +37,8 @@ const MIN_DIAGONAL_RATIO: f64 = 1.0 / (1 << 18) as f64;
 /// factor is below 2^-18 of the largest.
 ///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above. Nothing is computed then.
+/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument is not as above, [`OpError::Unsupported`] if `pixels` is
+/// larger than what a GPU can bind at once. Nothing is computed then.
 ///
 /// # Source
 /// Hartley and Sturm, Triangulation, 1997, section 5.1 (linear least squares, inhomogeneous); Golub and Van Loan, Matrix
@@ -49,10 +51,13 @@ pub fn triangulate(pixels: &Tensor, projections: &Tensor) -> Result<Tensor, OpEr
         let expected = format!("[{batch}, {cameras}, 3, 4]");
         return Err(OpError::shape(OP, "projections", expected, projections.shape()));
     }
-    let pixels = host::<f32>(OP, "pixels", pixels)?;
-    let projections = host::<f32>(OP, "projections", projections)?;
-    let found = cpu::triangulate(pixels, projections, [batch, cameras, points]);
-    Ok(on_cpu(&[batch, points, 3], found))
+    match place(OP, &[("pixels", pixels, Holds::F32), ("projections", projections, Holds::F32)])? {
+        Place::Cpu => {
+            let found = cpu::triangulate(values(pixels), values(projections), [batch, cameras, points]);
+            Ok(on_cpu(&[batch, points, 3], found))
+        }
+        Place::Gpu(gpu) => gpu::triangulate(&gpu, pixels, projections),
+    }
 }
 
 /// What [`points_from_matches`] finds for each pixel of the reference image.
@@ -87,8 +92,9 @@ pub struct MatchedPoints {
 /// As [`triangulate`]; averages in f64 on the CPU, in f32 on a GPU.
 ///
 /// # Errors
-/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Value`] if an argument is not as above, or `min_valid_share` is not
-/// in [0, 1). Nothing is computed then.
+/// [`OpError::Shape`], [`OpError::DType`], [`OpError::Device`] or [`OpError::Value`] if an argument is not as above, or
+/// `min_valid_share` is not in [0, 1); [`OpError::Unsupported`] if `matches` is larger than what a GPU can bind at once. Nothing is
+/// computed then.
 ///
 /// # Source
 /// MASt3R, arXiv:2406.09756 (released program, behaviour as described in the specification); written from the formulas.
@@ -111,17 +117,25 @@ pub fn points_from_matches(
     if !(0.0..1.0).contains(&min_valid_share) {
         return Err(OpError::value(MATCHES, "min_valid_share", "at least 0 and below 1", min_valid_share));
     }
-    let cameras = cpu::Cameras {
-        intrinsics: host(MATCHES, "intrinsics", intrinsics)?,
-        camera_from_world: host(MATCHES, "camera_from_world", camera_from_world)?,
-    };
-    let matches = host::<f32>(MATCHES, "matches", matches)?;
     let too_few = (min_valid_share * views as f64).floor() as usize;
-    let shape = [batch, views, height * width];
-    let [points, depth, confidence] = cpu::points_from_matches(&cameras, matches, shape, too_few);
-    Ok(MatchedPoints {
-        points: on_cpu(&[batch, height, width, 3], points),
-        depth: on_cpu(&[batch, height, width], depth),
-        confidence: on_cpu(&[batch, height, width], confidence),
-    })
+    let arguments = [
+        ("intrinsics", intrinsics, Holds::F32),
+        ("camera_from_world", camera_from_world, Holds::F32),
+        ("matches", matches, Holds::F32),
+    ];
+    match place(MATCHES, &arguments)? {
+        Place::Cpu => {
+            let cameras =
+                cpu::Cameras { intrinsics: values(intrinsics), camera_from_world: values(camera_from_world) };
+            let shape = [batch, views, height * width];
+            let [points, depth, confidence] =
+                cpu::points_from_matches(&cameras, values(matches), shape, too_few);
+            Ok(MatchedPoints {
+                points: on_cpu(&[batch, height, width, 3], points),
+                depth: on_cpu(&[batch, height, width], depth),
+                confidence: on_cpu(&[batch, height, width], confidence),
+            })
+        }
+        Place::Gpu(gpu) => gpu::points_from_matches(&gpu, [intrinsics, camera_from_world, matches], too_few),
+    }
 }

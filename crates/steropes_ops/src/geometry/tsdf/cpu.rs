@@ -1,28 +1,14 @@
 //! Ranges of pixels are shared among threads. For one pixel and one map, all candidates are projected in a loop without branches,
 //! which the compiler turns into vectors; then those that are inside look up their pixel.
 
-use super::{View, cameras, random};
+use super::{DepthMaps, SAME, Samples, View, cameras, random};
 use crate::cpu::Isa;
 use crate::cpu::simd::{Kernel, Simd};
+use crate::error::values;
 use rayon::prelude::*;
 
 /// Pixels or points in a task: enough work to be worth taking from the queue, few enough to share evenly.
 const TASK: usize = 64;
-
-/// Where the candidates lie.
-#[derive(Clone, Copy)]
-pub(super) enum Numbers<'a> {
-    Random { count: usize, seed: u32 },
-    Given { count: usize, values: &'a [f32] },
-}
-
-impl Numbers<'_> {
-    fn count(self) -> usize {
-        match self {
-            Self::Random { count, .. } | Self::Given { count, .. } => count,
-        }
-    }
-}
 
 /// The maps as the kernels want them.
 pub(super) struct Maps<'a> {
@@ -31,18 +17,20 @@ pub(super) struct Maps<'a> {
     starts: Vec<usize>,
     /// Minus infinity at pixels that say nothing: no point is seen there.
     surface: Vec<f32>,
+    depth: &'a [f32],
     confidence: &'a [f32],
     threshold: f32,
 }
 
 impl<'a> Maps<'a> {
-    pub(super) fn new(views: &'a [View], depth: &[f32], confidence: &'a [f32], threshold: f32) -> Self {
-        let starts = super::starts(views);
+    pub(super) fn new(maps: &DepthMaps<'a>, threshold: f32) -> Self {
+        let (depth, confidence) = (values::<f32>(maps.depth), values::<f32>(maps.confidence));
         let usable = |(&d, &c): (&f32, &f32)| {
             if d.is_finite() && d > 0.0 && c.is_finite() { d } else { f32::NEG_INFINITY }
         };
         let surface = depth.iter().zip(confidence).map(usable).collect();
-        Self { views, starts, surface, confidence, threshold }
+        let starts = super::starts(maps.views);
+        Self { views: maps.views, starts, surface, depth, confidence, threshold }
     }
 
     /// The TSDF at world points, and whether it is defined.
@@ -64,14 +52,19 @@ impl<'a> Maps<'a> {
     }
 
     /// All maps refined.
-    pub(super) fn refine(&self, depth: &[f32], numbers: Numbers<'_>) -> Vec<f32> {
+    pub(super) fn refine(&self, samples: Samples<'_>) -> Vec<f32> {
         let isa = Isa::current();
-        let mut refined = depth.to_vec();
+        let count = samples.count();
+        let numbers = match samples {
+            Samples::Random { seed, .. } => Numbers::Random(seed),
+            Samples::Given(numbers) => Numbers::Given(values(numbers)),
+        };
+        let mut refined = self.depth.to_vec();
         for (v, view) in self.views.iter().enumerate() {
             let cameras: Vec<_> = self.views.iter().map(|k| cameras::pixel_from_ray(k, view)).collect();
             let own = &mut refined[self.starts[v]..][..view.pixels()];
             own.par_chunks_mut(TASK).enumerate().for_each_init(
-                || Candidates::new(numbers.count()),
+                || Candidates::new(count),
                 |candidates, (task, depth)| {
                     let first = task * TASK;
                     isa.run(Pixels {
@@ -102,6 +95,13 @@ impl<'a> Maps<'a> {
             sum.add(distance, self.confidence[at]);
         }
     }
+}
+
+/// Where the candidates lie: the seed of random numbers, or the numbers.
+#[derive(Clone, Copy)]
+enum Numbers<'a> {
+    Random(u32),
+    Given(&'a [f32]),
 }
 
 /// Candidates of one pixel, a list for each quantity, so that loops over them become vectors.
@@ -217,17 +217,13 @@ fn place(
     numbers: Numbers<'_>,
     pixel: usize,
 ) -> [f32; 2] {
-    match numbers {
-        Numbers::Random { seed, .. } => {
-            for (s, d) in candidates.depth.iter_mut().enumerate() {
-                *d = depth + (random::normal(pixel as u32, s as u32, seed) - 1.0) * threshold;
-            }
-        }
-        Numbers::Given { count, values } => {
-            for (d, z) in candidates.depth.iter_mut().zip(&values[pixel * count..]) {
-                *d = depth + (z - 1.0) * threshold;
-            }
-        }
+    let count = candidates.depth.len();
+    for (s, d) in candidates.depth.iter_mut().enumerate() {
+        let z = match numbers {
+            Numbers::Random(seed) => random::normal(pixel as u32, s as u32, seed),
+            Numbers::Given(values) => values[pixel * count + s],
+        };
+        *d = depth + (z - 1.0) * threshold;
     }
     candidates.sum.fill(Average::NONE);
     let mut range = [f32::INFINITY, 0.0];
@@ -282,7 +278,7 @@ fn nearest(candidates: &Candidates, threshold: f32) -> Option<f32> {
     for (sum, &depth) in candidates.sum.iter().zip(&candidates.depth) {
         if sum.is_some() {
             let value = sum.value().abs();
-            informative |= value != threshold;
+            informative |= (value - threshold).abs() > SAME * threshold;
             if best.is_none_or(|(smallest, _)| value < smallest) {
                 best = Some((value, depth));
             }

@@ -3,15 +3,19 @@
 pub(crate) mod bench;
 mod cameras;
 mod cpu;
+mod gpu;
 mod random;
 mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host, on_cpu};
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
 use steropes_tensor::Tensor;
 
 const OP: &str = "geometry::tsdf";
 const REFINE: &str = "geometry::tsdf::refine_depth";
+
+/// Share of the threshold within which a TSDF equals it.
+const SAME: f32 = 1e-6;
 
 /// Size and pinhole camera of one depth map.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,6 +66,16 @@ pub enum Samples<'a> {
     Given(&'a Tensor),
 }
 
+impl Samples<'_> {
+    /// Candidates per pixel.
+    fn count(&self) -> usize {
+        match self {
+            Self::Random { count, .. } => *count,
+            Self::Given(numbers) => numbers.shape().last().copied().unwrap_or(0),
+        }
+    }
+}
+
 /// The truncated signed distance function (TSDF) of depth maps at `points`, and where it is defined.
 ///
 /// Map `k` sees a point whose rounded pixel (halves to even) is inside if its signed distance, the depth of that pixel
@@ -86,7 +100,8 @@ pub enum Samples<'a> {
 /// # Errors
 /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Value`] if an argument is not as above: a map without pixels, a
 /// focal length that is not positive and finite, a principal point or matrix that is not finite, a matrix whose first three columns are
-/// no rotation within 1e-3, a threshold that is not positive and finite. Nothing is computed then.
+/// no rotation within 1e-3, a threshold that is not positive and finite. [`OpError::Device`] if the tensors are on different devices,
+/// [`OpError::Unsupported`] if all maps together are larger than what a GPU can bind at once. Nothing is computed then.
 ///
 /// # Source
 /// Curless and Levoy, A volumetric method for building complex models from range images, 1996; weights and truncation as
@@ -96,11 +111,18 @@ pub fn tsdf(maps: &DepthMaps<'_>, points: &Tensor, threshold: f32) -> Result<(Te
     let &[count, 3] = points.shape() else {
         return Err(OpError::shape(OP, "points", "[points, 3]", points.shape()));
     };
-    let depth = host::<f32>(OP, "depth", maps.depth)?;
-    let confidence = host::<f32>(OP, "confidence", maps.confidence)?;
-    let points = host::<f32>(OP, "points", points)?;
-    let (values, seen) = cpu::Maps::new(maps.views, depth, confidence, threshold).values(points);
-    Ok((on_cpu(&[count], values), on_cpu(&[count], seen)))
+    let arguments = [
+        ("depth", maps.depth, Holds::F32),
+        ("confidence", maps.confidence, Holds::F32),
+        ("points", points, Holds::F32),
+    ];
+    match place(OP, &arguments)? {
+        Place::Cpu => {
+            let (found, seen) = cpu::Maps::new(maps, threshold).values(values(points));
+            Ok((on_cpu(&[count], found), on_cpu(&[count], seen)))
+        }
+        Place::Gpu(gpu) => gpu::tsdf(&gpu, maps, points, threshold),
+    }
 }
 
 /// Depth maps in which every pixel took that of its candidates where the TSDF of all maps is nearest to zero.
@@ -108,7 +130,7 @@ pub fn tsdf(maps: &DepthMaps<'_>, points: &Tensor, threshold: f32) -> Result<(Te
 /// The candidates of a pixel lie along its ray, on average one threshold in front of its depth; of equally good ones
 /// the first is taken. All maps are refined from the maps as given, so their order does not matter. A pixel keeps its depth if
 /// that is not a positive finite number, if no map sees a candidate, or if the absolute TSDF of all that are seen equals the
-/// threshold, which says only that they are in front of something. Candidates that are not positive and finite are left out.
+/// threshold (within a millionth of it), which says only that they are in front of something. Candidates that are not positive and finite are left out.
 ///
 /// # Shapes
 /// - `maps`: as [`DepthMaps`] says
@@ -124,7 +146,7 @@ pub fn tsdf(maps: &DepthMaps<'_>, points: &Tensor, threshold: f32) -> Result<(Te
 /// nearly equal candidates.
 ///
 /// # Errors
-/// As [`tsdf`]; also if there are no candidates.
+/// As [`tsdf`]; also if there are no candidates, or if given numbers are larger than what a GPU can bind at once.
 ///
 /// # Source
 /// As [`tsdf`]; the random numbers are sums of twelve uniform ones from the hash `pcg3d` (Jarzynski and Olano, Hash functions for GPU
@@ -132,16 +154,14 @@ pub fn tsdf(maps: &DepthMaps<'_>, points: &Tensor, threshold: f32) -> Result<(Te
 pub fn refine_depth(maps: &DepthMaps<'_>, samples: Samples<'_>, threshold: f32) -> Result<Tensor, OpError> {
     let pixels = check_maps(REFINE, maps, threshold)?;
     check_samples(samples, pixels)?;
-    let depth = host::<f32>(REFINE, "depth", maps.depth)?;
-    let confidence = host::<f32>(REFINE, "confidence", maps.confidence)?;
-    let samples = match samples {
-        Samples::Random { count, seed } => cpu::Numbers::Random { count, seed },
-        Samples::Given(numbers) => {
-            cpu::Numbers::Given { count: numbers.shape()[1], values: host(REFINE, "samples", numbers)? }
-        }
-    };
-    let refined = cpu::Maps::new(maps.views, depth, confidence, threshold).refine(depth, samples);
-    Ok(on_cpu(&[pixels], refined))
+    let mut arguments = vec![("depth", maps.depth, Holds::F32), ("confidence", maps.confidence, Holds::F32)];
+    if let Samples::Given(numbers) = samples {
+        arguments.push(("samples", numbers, Holds::F32));
+    }
+    match place(REFINE, &arguments)? {
+        Place::Cpu => Ok(on_cpu(&[pixels], cpu::Maps::new(maps, threshold).refine(samples))),
+        Place::Gpu(gpu) => gpu::refine_depth(&gpu, maps, samples, threshold),
+    }
 }
 
 /// First pixel of each map.

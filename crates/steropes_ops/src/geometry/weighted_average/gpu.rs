@@ -2,6 +2,7 @@
 
 use super::OP;
 use crate::error::OpError;
+use crate::geometry::check_binding;
 use crate::gpu::bind;
 use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 
@@ -13,11 +14,7 @@ pub(super) fn weighted_average(
     weights: &Tensor,
     fill: f32,
 ) -> Result<(Tensor, Tensor), OpError> {
-    // Views of one element lie far apart, so a part of the elements is no part of the memory that could be bound alone.
-    if 4 * x.len() as u64 > gpu.capabilities().max_binding_bytes {
-        let (device, bytes) = (gpu.capabilities().name.clone(), 4 * x.len());
-        return Err(OpError::Unsupported { op: OP, device, why: format!("`x` has {bytes} bytes") });
-    }
+    check_binding(OP, gpu, "x", x)?;
     let header = Header::new().count("THREADS", THREADS);
     let kernel = Kernel::new("weighted_average", &header, include_str!("weighted_average.wgsl"));
     let (views, shape) = (x.shape()[0], &x.shape()[1..]);
