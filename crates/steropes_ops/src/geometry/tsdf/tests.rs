@@ -37,12 +37,19 @@ struct Scene {
     truth: Vec<f32>,
     depth: Vec<f32>,
     confidence: Vec<f32>,
+    threshold: f32,
 }
 
 const THRESHOLD: f32 = 0.1;
 
 fn scene(sizes: &[[usize; 2]], noise: f32) -> Scene {
-    let mut s = Scene { views: Vec::new(), truth: Vec::new(), depth: Vec::new(), confidence: Vec::new() };
+    let mut s = Scene {
+        views: Vec::new(),
+        truth: Vec::new(),
+        depth: Vec::new(),
+        confidence: Vec::new(),
+        threshold: THRESHOLD,
+    };
     for (i, &[width, height]) in sizes.iter().enumerate() {
         let (sin, cos) = (0.12 * i as f64).sin_cos();
         // The camera's center is at (0.4 i, 0.05 i, -0.1 i); it turns about its y axis.
@@ -93,8 +100,8 @@ fn list<T: steropes_tensor::Element>(device: &Device, values: &[T]) -> Tensor {
 
 impl Scene {
     fn oracle(&self) -> reference::Scene<'_> {
-        let Self { views, depth, confidence, .. } = self;
-        reference::Scene { views, depth, confidence, threshold: THRESHOLD }
+        let Self { views, depth, confidence, threshold, .. } = self;
+        reference::Scene { views, depth, confidence, threshold: *threshold }
     }
 
     fn values(&self, device: &Device, points: &[f32]) -> Result<(Vec<f32>, Vec<u32>), String> {
@@ -102,14 +109,14 @@ impl Scene {
         let maps = DepthMaps { views: &self.views, depth: &depth, confidence: &confidence };
         let points =
             Tensor::new(device, &[points.len() / 3, 3], points.to_vec()).map_err(|e| e.to_string())?;
-        let (values, seen) = tsdf(&maps, &points, THRESHOLD).map_err(|e| e.to_string())?;
+        let (values, seen) = tsdf(&maps, &points, self.threshold).map_err(|e| e.to_string())?;
         Ok((values.read().map_err(|e| e.to_string())?, seen.read().map_err(|e| e.to_string())?))
     }
 
     fn refined(&self, device: &Device, samples: Samples<'_>) -> Result<Vec<f32>, String> {
         let (depth, confidence) = (list(device, &self.depth), list(device, &self.confidence));
         let maps = DepthMaps { views: &self.views, depth: &depth, confidence: &confidence };
-        let refined = refine_depth(&maps, samples, THRESHOLD).map_err(|e| e.to_string())?;
+        let refined = refine_depth(&maps, samples, self.threshold).map_err(|e| e.to_string())?;
         refined.read().map_err(|e| e.to_string())
     }
 
@@ -210,7 +217,13 @@ fn one_pixel(confidence: f32) -> Scene {
         center_px: [0.0, 0.0],
         camera_from_world: [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]],
     };
-    Scene { views: vec![view], truth: vec![2.0], depth: vec![2.0], confidence: vec![confidence] }
+    Scene {
+        views: vec![view],
+        truth: vec![2.0],
+        depth: vec![2.0],
+        confidence: vec![confidence],
+        threshold: THRESHOLD,
+    }
 }
 
 impl Scene {
@@ -264,6 +277,13 @@ fn sure_pixels_stay_finite(device: &Device) -> Verdict {
     let (values, seen) = two.values(device, &[0.0, 0.0, 2.25])?;
     check_equal(&seen, &[1])?;
     check_close(&values, &[0.25], Tolerance::Absolute(1e-6))?;
+    // The sure map after the unsure one and before it.
+    for (first, second, want) in [(1.0, 500.0, 0.75), (500.0, 1.0, 0.25)] {
+        let two = one_pixel(first).and(one_pixel(second).at_depth(2.5));
+        let (values, seen) = two.values(device, &[0.0, 0.0, 1.75])?;
+        check_equal(&seen, &[1])?;
+        check_close(&values, &[want], Tolerance::Absolute(1e-6))?;
+    }
     let mut s = scene(&[[12, 9], [11, 10]], 0.02);
     for c in &mut s.confidence {
         *c *= 40.0;
@@ -337,12 +357,14 @@ fn depths_that_stay(device: &Device) -> Verdict {
         check_equal(&[got[0].to_bits()], &[depth.to_bits()])?;
     }
     // Exactly one threshold in front, in numbers that f32 holds.
-    let maps = one_pixel(1.0);
-    let (depth, confidence) = (list(device, &maps.depth), list(device, &maps.confidence));
-    let maps = DepthMaps { views: &maps.views, depth: &depth, confidence: &confidence };
-    let zero = Tensor::zeros::<f32>(device, &[1, 1]);
-    let got = refine_depth(&maps, Samples::Given(&zero), 0.5).map_err(|e| e.to_string())?;
-    check_equal(&got.read::<f32>().map_err(|e| e.to_string())?, &[2.0])
+    let mut exact = one_pixel(1.0);
+    exact.threshold = 0.5;
+    check_equal(&exact.refined_with(device, &[0.0])?, &[2.0])?;
+    // A quarter in front and a quarter behind are equally far: the first is taken, wherever it stands.
+    check_equal(&exact.refined_with(device, &[0.5, 1.5])?, &[1.75])?;
+    check_equal(&exact.refined_with(device, &[1.5, 0.5])?, &[2.25])?;
+    check_equal(&exact.refined_with(device, &[0.0, 0.25, 1.5, 0.0, 0.0, 0.0, 0.5, 1.5, 0.0])?, &[2.25])?;
+    check_equal(&exact.refined_with(device, &[0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 1.5])?, &[1.75])
 }
 
 fn seeds(device: &Device) -> Verdict {
