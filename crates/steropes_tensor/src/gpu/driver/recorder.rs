@@ -46,6 +46,8 @@ const COMPILE_LAUNCHES: usize = 1024;
 const SUBMIT_UPLOADS: u64 = 64 << 20;
 /// Staging buffers are at least this long.
 const STAGING: u64 = 1 << 20;
+/// Staging buffers that are kept.
+const MAX_STAGING: usize = 16;
 
 pub(super) struct Recorder {
     context: Arc<Context>,
@@ -257,8 +259,9 @@ impl Recorder {
             let free = Arc::clone(&self.staging);
             let buffer = staging.clone();
             staging.map_async(wgpu::MapMode::Write, .., move |result| {
-                if result.is_ok() {
-                    free.lock().expect("no panic while it is held").push(buffer);
+                let mut free = free.lock().expect("no panic while it is held");
+                if result.is_ok() && free.len() < MAX_STAGING {
+                    free.push(buffer);
                 }
             });
         }
