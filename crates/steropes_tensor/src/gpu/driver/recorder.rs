@@ -371,11 +371,11 @@ impl Slice {
     }
 
     fn launch(&mut self, context: &Context, cache: &Cache, launch: &Launch) -> Result<(), DeviceError> {
-        let compiled = launch
-            .pipeline
-            .get(cache)
-            .as_ref()
-            .map_err(|why| DeviceError::Kernel { device: context.name.clone(), why: why.clone() })?;
+        let compiled = launch.pipeline.get(cache).as_ref().map_err(|why| {
+            // Whatever would have read the results must not read something else.
+            context.fail(why);
+            DeviceError::Kernel { device: context.name.clone(), why: why.clone() }
+        })?;
         if self.pass.is_none() || self.mode == Some(Mode::EveryLaunch) {
             self.pass = None;
             let timestamp_writes = self.batch.as_mut().map(|batch| batch.next(launch.name));
