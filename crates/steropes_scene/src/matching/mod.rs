@@ -102,7 +102,7 @@ impl DescriptorMap {
         let queries = Tensor::new(&other.rows.device(), &[pixels.len(), other.depth()], queries)
             .expect("rows of queries");
         let nearest = nearest_neighbors(&queries, &self.database)?;
-        Ok(nearest.into_vec().expect("the op returns u32"))
+        Ok(nearest.into_vec()?)
     }
 }
 
@@ -140,9 +140,8 @@ pub fn bruteforce_reciprocal_nns(
     metric: Metric,
 ) -> Result<NearestBothWays, OpError> {
     let (database_1, database_2) = (Database::new(rows_1, metric)?, Database::new(rows_2, metric)?);
-    let nearest = |queries, database| {
-        let found = nearest_neighbors(queries, database)?;
-        Ok(found.into_vec().expect("the op returns u32"))
+    let nearest = |queries, database| -> Result<Vec<u32>, OpError> {
+        Ok(nearest_neighbors(queries, database)?.into_vec()?)
     };
     Ok(NearestBothWays {
         nearest_in_2: nearest(rows_1, &database_2)?,
@@ -159,7 +158,7 @@ pub fn bruteforce_reciprocal_nns(
 /// Written from the definition.
 pub fn mutual_nns(map_1: &DescriptorMap, map_2: &DescriptorMap) -> Result<Vec<[u32; 2]>, OpError> {
     let nearest_in_2 = nearest_neighbors(&map_1.rows, &map_2.database)?;
-    let nearest_in_2: Vec<u32> = nearest_in_2.into_vec().expect("the op returns u32");
+    let nearest_in_2: Vec<u32> = nearest_in_2.into_vec()?;
     // Only pixels that are somebody's nearest can be half of a mutual pair: usually far fewer than all.
     let mut asked = nearest_in_2.clone();
     asked.sort_unstable();
