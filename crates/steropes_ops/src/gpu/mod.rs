@@ -1,7 +1,9 @@
 //! What the GPU kernels of several ops have in common.
 
+mod peak;
 mod reduce;
 
+pub use peak::{GpuPeak, gpu_peak, gpu_seconds};
 pub(crate) use reduce::Rows;
 
 use steropes_tensor::{Binding, Tensor};
