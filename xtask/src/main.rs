@@ -17,11 +17,13 @@ enum Verb {
         only: String,
     },
     Scenes(xtask::scenes::Args),
+    Metal(xtask::metal::Args),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Verb::parse() {
         Verb::Golden { folders, only } => xtask::golden::run(&folders, &only, &mut std::io::stdout().lock()),
+        Verb::Metal(args) => xtask::metal::run(&args, &mut std::io::stdout().lock()),
         Verb::Scenes(args) => xtask::scenes::run(&args, &mut std::io::stdout().lock()),
     }
 }
