@@ -1,17 +1,61 @@
-use super::{Database, Metric, Search, nearest_neighbors_by};
+use super::gpu::{Plan, search_by};
+use super::{Database, Metric, Search, nearest_neighbors, nearest_neighbors_by};
 use steropes_tensor::{Device, Tensor};
-use steropes_testkit::{Bench, bench, inputs};
+use steropes_testkit::{Bench, Needs, bench, inputs};
 
 const DEPTH: usize = 24;
 
-/// Seeds of a photo (every 8th pixel both ways) against all pixels of another, at the sizes 384x288 and 512x384.
+/// Seeds of a photo (every 8th pixel both ways) against all pixels of another, at the sizes 384x288 and 512x384; on a GPU
+/// also all pixels against all, by the plan that is chosen and by others.
 pub(crate) fn benches() -> Vec<Bench> {
-    vec![
+    let seeds = [
         seeds("nearest_neighbors/384x288", [384, 288], Search::Auto),
         seeds("nearest_neighbors/384x288_exact", [384, 288], Search::Exact),
         seeds("nearest_neighbors/512x384", [512, 384], Search::Auto),
         seeds("nearest_neighbors/512x384_exact", [512, 384], Search::Exact),
-    ]
+    ];
+    let plan = |name, threads, queries, tile| all(name, Some(Plan { threads, queries, tile }));
+    let all = [
+        all("nearest_neighbors/196608x24", None),
+        plan("nearest_neighbors/196608x24/128_threads_2_queries_64_rows", 128, 2, 64),
+        plan("nearest_neighbors/196608x24/128_threads_3_queries_64_rows", 128, 3, 64),
+        plan("nearest_neighbors/196608x24/128_threads_4_queries_32_rows", 128, 4, 32),
+        plan("nearest_neighbors/196608x24/128_threads_4_queries_128_rows", 128, 4, 128),
+        plan("nearest_neighbors/196608x24/64_threads_4_queries_64_rows", 64, 4, 64),
+        plan("nearest_neighbors/196608x24/256_threads_4_queries_64_rows", 256, 4, 64),
+        plan("nearest_neighbors/196608x24/128_threads_6_queries_64_rows", 128, 6, 64),
+        plan("nearest_neighbors/196608x24/64_threads_8_queries_64_rows", 64, 8, 64),
+    ];
+    seeds.into_iter().chain(all).collect()
+}
+
+/// Random unit descriptors, 196608 (512 x 384) against as many. Two operations for each value of each pair.
+fn all(name: &'static str, plan: Option<Plan>) -> Bench {
+    let count = 512 * 384;
+    let flops = 2.0 * (count * count * DEPTH) as f64;
+    let bytes = 4.0 * (2 * count * DEPTH + count) as f64;
+    let prepare = move |device: &Device| -> steropes_testkit::Launch {
+        let unit = |name: &str| {
+            let mut values = inputs::normal(name, count * DEPTH);
+            for row in values.chunks_exact_mut(DEPTH) {
+                let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt();
+                row.iter_mut().for_each(|v| *v /= norm);
+            }
+            on(device, &[count, DEPTH], values)
+        };
+        let database =
+            Database::new(&unit("nearest_neighbors/rows"), Metric::Dot).expect("rows of 24 values");
+        let queries = unit("nearest_neighbors/queries");
+        let gpu = device.gpu().expect("a bench for GPUs").clone();
+        Box::new(move || {
+            let nearest = match plan {
+                None => nearest_neighbors(&queries, &database),
+                Some(plan) => search_by(&gpu, &queries, None, &database, plan),
+            };
+            std::hint::black_box(nearest.expect("checked shapes"));
+        })
+    };
+    Bench { needs: Needs::Gpu, ..bench(name, flops, bytes, prepare) }
 }
 
 fn seeds(name: &'static str, [width, height]: [usize; 2], search: Search) -> Bench {
