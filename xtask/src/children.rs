@@ -23,14 +23,14 @@ pub enum Answer<T> {
 }
 
 /// Runs every job in one of `processes` children that are this program with `arguments`; `on_answer` sees the answers as they
-/// come, with the number of their job. A job that takes longer than `limit` is ended.
+/// come, with the number of their job. A job that takes longer than its `limit` is ended.
 ///
 /// # Errors
 /// A child does not start.
 pub fn run<J: Serialize + Sync, T: DeserializeOwned + Send>(
     arguments: &[&str],
     processes: usize,
-    limit: Duration,
+    limit: impl Fn(&J) -> Duration + Sync,
     jobs: &[J],
     mut on_answer: impl FnMut(usize, Answer<T>),
 ) -> anyhow::Result<()> {
@@ -38,14 +38,14 @@ pub fn run<J: Serialize + Sync, T: DeserializeOwned + Send>(
     std::thread::scope(|scope| {
         let (send, receive) = channel();
         for _ in 0..processes.min(jobs.len()) {
-            let (send, next) = (send.clone(), &next);
+            let (send, next, limit) = (send.clone(), &next, &limit);
             scope.spawn(move || {
                 let mut worker: Option<Worker> = None;
                 while let Some((i, job)) = {
                     let i = next.fetch_add(1, Relaxed);
                     jobs.get(i).map(|job| (i, job))
                 } {
-                    let answer = one_job(arguments, limit, &mut worker, job);
+                    let answer = one_job(arguments, limit(job), &mut worker, job);
                     if send.send(answer.map(|answer| (i, answer))).is_err() {
                         break;
                     }

@@ -65,18 +65,26 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<()> {
     })
 }
 
+/// The stand-in of that name, and a device on it.
+///
+/// # Errors
+/// There is none of that name, or no compiler.
+pub(crate) fn open(name: &str, folder: &Path) -> anyhow::Result<(StandIn, Device)> {
+    let profile = PROFILES.iter().find(|p| p.name == name);
+    let profile = profile.ok_or_else(|| anyhow::anyhow!("no stand-in `{name}`"))?;
+    let stand_in = StandIn::new(profile, folder)?;
+    let gpu = Gpu::new(Box::new(stand_in.clone()));
+    gpu.set_checked(true);
+    Ok((stand_in, Device::Gpu(gpu)))
+}
+
 fn device<'a>(
     devices: &'a mut HashMap<String, (StandIn, Device)>,
     name: &str,
     folder: &Path,
 ) -> anyhow::Result<&'a (StandIn, Device)> {
     if !devices.contains_key(name) {
-        let profile = PROFILES.iter().find(|p| p.name == name);
-        let profile = profile.ok_or_else(|| anyhow::anyhow!("no device `{name}`"))?;
-        let stand_in = StandIn::new(profile, folder)?;
-        let gpu = Gpu::new(Box::new(stand_in.clone()));
-        gpu.set_checked(true);
-        devices.insert(name.to_owned(), (stand_in, Device::Gpu(gpu)));
+        devices.insert(name.to_owned(), open(name, folder)?);
     }
     Ok(&devices[name])
 }
