@@ -6,9 +6,11 @@ use anyhow::Context as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::panic::AssertUnwindSafe;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What came of a job.
@@ -120,6 +122,21 @@ impl Drop for Worker {
         let _gone = self.process.kill();
         let _status = self.process.wait();
     }
+}
+
+/// Runs `f` and says what it panicked about, without a word on the standard error.
+///
+/// # Errors
+/// It panicked: where, and what it said.
+pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    static SAID: Mutex<String> = Mutex::new(String::new());
+    std::panic::set_hook(Box::new(|info| {
+        let text = info.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        *SAID.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }));
+    let value = std::panic::catch_unwind(AssertUnwindSafe(f));
+    let _quiet = std::panic::take_hook();
+    value.map_err(|_| std::mem::take(&mut *SAID.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// The loop of a child: answers every job that comes.

@@ -176,7 +176,7 @@ fn run_jobs(args: &Args, jobs: &[Job], known: &mut Known, report: &mut Report<'_
     children::run(
         &arguments,
         args.jobs,
-        Duration::from_secs(CASE_SECONDS),
+        |_| Duration::from_secs(CASE_SECONDS),
         jobs,
         |i, answer: Answer<Done>| {
             let job = &jobs[i];

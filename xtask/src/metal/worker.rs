@@ -6,7 +6,6 @@ use super::profile::PROFILES;
 use crate::children;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Instant;
 use steropes_tensor::{Device, Gpu};
@@ -43,12 +42,9 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<()> {
         let start = Instant::now();
         let answer = device(&mut devices, &job.profile, folder).map(|(stand_in, device)| {
             stand_in.begin(job.limit);
-            let outcome = catch_unwind(AssertUnwindSafe(|| (cases[job.case.as_str()].run)(device)));
+            let outcome = children::catch(|| (cases[job.case.as_str()].run)(device));
             let work = stand_in.end();
-            let failure = match outcome {
-                Ok(verdict) => verdict.err(),
-                Err(_) => Some("it panicked".to_owned()),
-            };
+            let failure = outcome.and_then(|verdict| verdict).err();
             Done { failure, over_limit: work.over_limit, steps: work.steps, seconds: 0.0, seen: work.seen }
         });
         let seconds = start.elapsed().as_secs_f64();

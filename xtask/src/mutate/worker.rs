@@ -5,7 +5,6 @@ use crate::children;
 use crate::metal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -109,8 +108,7 @@ fn one_job(cases: &BTreeMap<&str, Case>, job: &Job, folder: &Path) -> anyhow::Re
         if let Some(stand_in) = &stand_in {
             stand_in.begin(metal::STEPS);
         }
-        let verdict =
-            catch_unwind(AssertUnwindSafe(|| (case.run)(&device))).unwrap_or(Err("it panicked".to_owned()));
+        let verdict = children::catch(|| (case.run)(&device)).and_then(|verdict| verdict);
         let too_large = stand_in.as_ref().is_some_and(|s| s.end().over_limit);
         let seconds = start.elapsed().as_secs_f64();
         let launched = std::mem::take(&mut *texts.lock().expect("no panic while it is held"));
