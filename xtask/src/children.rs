@@ -6,9 +6,11 @@ use anyhow::Context as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::panic::AssertUnwindSafe;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What came of a job.
@@ -23,14 +25,14 @@ pub enum Answer<T> {
 }
 
 /// Runs every job in one of `processes` children that are this program with `arguments`; `on_answer` sees the answers as they
-/// come, with the number of their job. A job that takes longer than `limit` is ended.
+/// come, with the number of their job. A job that takes longer than its `limit` is ended.
 ///
 /// # Errors
 /// A child does not start.
 pub fn run<J: Serialize + Sync, T: DeserializeOwned + Send>(
     arguments: &[&str],
     processes: usize,
-    limit: Duration,
+    limit: impl Fn(&J) -> Duration + Sync,
     jobs: &[J],
     mut on_answer: impl FnMut(usize, Answer<T>),
 ) -> anyhow::Result<()> {
@@ -38,14 +40,14 @@ pub fn run<J: Serialize + Sync, T: DeserializeOwned + Send>(
     std::thread::scope(|scope| {
         let (send, receive) = channel();
         for _ in 0..processes.min(jobs.len()) {
-            let (send, next) = (send.clone(), &next);
+            let (send, next, limit) = (send.clone(), &next, &limit);
             scope.spawn(move || {
                 let mut worker: Option<Worker> = None;
                 while let Some((i, job)) = {
                     let i = next.fetch_add(1, Relaxed);
                     jobs.get(i).map(|job| (i, job))
                 } {
-                    let answer = one_job(arguments, limit, &mut worker, job);
+                    let answer = one_job(arguments, limit(job), &mut worker, job);
                     if send.send(answer.map(|answer| (i, answer))).is_err() {
                         break;
                     }
@@ -120,6 +122,21 @@ impl Drop for Worker {
         let _gone = self.process.kill();
         let _status = self.process.wait();
     }
+}
+
+/// Runs `f` and says what it panicked about, without a word on the standard error.
+///
+/// # Errors
+/// It panicked: where, and what it said.
+pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+    static SAID: Mutex<String> = Mutex::new(String::new());
+    std::panic::set_hook(Box::new(|info| {
+        let text = info.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        *SAID.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }));
+    let value = std::panic::catch_unwind(AssertUnwindSafe(f));
+    let _quiet = std::panic::take_hook();
+    value.map_err(|_| std::mem::take(&mut *SAID.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// The loop of a child: answers every job that comes.

@@ -3,4 +3,5 @@
 pub mod children;
 pub mod golden;
 pub mod metal;
+pub mod mutate;
 pub mod scenes;

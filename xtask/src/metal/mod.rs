@@ -22,9 +22,14 @@ mod compiler;
 mod kernels;
 mod profile;
 mod report;
+#[cfg(test)]
+mod tests;
 mod translate;
 mod traps;
 mod worker;
+
+pub(crate) use backend::StandIn;
+pub(crate) use worker::open;
 
 use crate::children::{self, Answer};
 use kernels::Seen;
@@ -62,7 +67,7 @@ pub struct Args {
 
 /// Steps that a case may take: invocations started, and rounds of their loops. A case over it is not judged, unless it is the
 /// only one that launches some kernel.
-const STEPS: u64 = 100_000_000;
+pub(crate) const STEPS: u64 = 100_000_000;
 
 /// Steps that such a case may take.
 const MOST_STEPS: u64 = 40 * STEPS;
@@ -171,7 +176,7 @@ fn run_jobs(args: &Args, jobs: &[Job], known: &mut Known, report: &mut Report<'_
     children::run(
         &arguments,
         args.jobs,
-        Duration::from_secs(CASE_SECONDS),
+        |_| Duration::from_secs(CASE_SECONDS),
         jobs,
         |i, answer: Answer<Done>| {
             let job = &jobs[i];

@@ -144,14 +144,14 @@ pub(crate) fn hlsl(parsed: &Parsed, device: &Capabilities) -> Result<String, Str
     };
     let pipeline = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, "main".to_owned())) };
     // The writer panics about what it has not.
-    let written = std::panic::catch_unwind(|| {
+    let written = crate::children::catch(|| {
         let mut text = String::new();
         hlsl::Writer::new(&mut text, &options, &pipeline)
             .write(&parsed.module, &parsed.info, None)
             .map_err(|e| one_line(&e.to_string()))?;
         Ok(text)
     });
-    written.unwrap_or_else(|_| Err("naga does not write it".to_owned()))
+    written.unwrap_or_else(|said| Err(format!("naga does not write it: {said}")))
 }
 
 fn one_line(text: &str) -> String {

@@ -6,7 +6,6 @@ use super::profile::PROFILES;
 use crate::children;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Instant;
 use steropes_tensor::{Device, Gpu};
@@ -43,12 +42,9 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<()> {
         let start = Instant::now();
         let answer = device(&mut devices, &job.profile, folder).map(|(stand_in, device)| {
             stand_in.begin(job.limit);
-            let outcome = catch_unwind(AssertUnwindSafe(|| (cases[job.case.as_str()].run)(device)));
+            let outcome = children::catch(|| (cases[job.case.as_str()].run)(device));
             let work = stand_in.end();
-            let failure = match outcome {
-                Ok(verdict) => verdict.err(),
-                Err(_) => Some("it panicked".to_owned()),
-            };
+            let failure = outcome.and_then(|verdict| verdict).err();
             Done { failure, over_limit: work.over_limit, steps: work.steps, seconds: 0.0, seen: work.seen }
         });
         let seconds = start.elapsed().as_secs_f64();
@@ -65,18 +61,26 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<()> {
     })
 }
 
+/// The stand-in of that name, and a device on it.
+///
+/// # Errors
+/// There is none of that name, or no compiler.
+pub(crate) fn open(name: &str, folder: &Path) -> anyhow::Result<(StandIn, Device)> {
+    let profile = PROFILES.iter().find(|p| p.name == name);
+    let profile = profile.ok_or_else(|| anyhow::anyhow!("no stand-in `{name}`"))?;
+    let stand_in = StandIn::new(profile, folder)?;
+    let gpu = Gpu::new(Box::new(stand_in.clone()));
+    gpu.set_checked(true);
+    Ok((stand_in, Device::Gpu(gpu)))
+}
+
 fn device<'a>(
     devices: &'a mut HashMap<String, (StandIn, Device)>,
     name: &str,
     folder: &Path,
 ) -> anyhow::Result<&'a (StandIn, Device)> {
     if !devices.contains_key(name) {
-        let profile = PROFILES.iter().find(|p| p.name == name);
-        let profile = profile.ok_or_else(|| anyhow::anyhow!("no device `{name}`"))?;
-        let stand_in = StandIn::new(profile, folder)?;
-        let gpu = Gpu::new(Box::new(stand_in.clone()));
-        gpu.set_checked(true);
-        devices.insert(name.to_owned(), (stand_in, Device::Gpu(gpu)));
+        devices.insert(name.to_owned(), open(name, folder)?);
     }
     Ok(&devices[name])
 }
