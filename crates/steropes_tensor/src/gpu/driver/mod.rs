@@ -103,8 +103,10 @@ impl Backend for Driver {
 
     fn fill(&self, memory: &Memory, word: u32) -> Result<(), DeviceError> {
         let mut recorder = self.recorder();
-        let fill = recorder.fill_launch(&memory.buffer::<Pooled>().buffer, memory.bytes(), word);
-        recorder.record(Work::Launch(fill))
+        for fill in recorder.fill_launches(&memory.buffer::<Pooled>().buffer, memory.bytes(), word) {
+            recorder.record(Work::Launch(fill))?;
+        }
+        Ok(())
     }
 
     fn upload(&self, memory: &Memory, data: &[u8]) -> Result<(), DeviceError> {

@@ -129,13 +129,20 @@ impl Recorder {
         self.cache.pipeline(name, text, checked)
     }
 
-    /// The launch that sets all words of a buffer.
-    pub(super) fn fill_launch(&mut self, buffer: &wgpu::Buffer, bytes: u64, word: u32) -> Launch {
-        let vectors = bytes / 16;
-        let bindings = vec![Bound { buffer: buffer.clone(), offset: 0, bytes }];
-        let groups = spread(vectors.div_ceil(256));
+    /// The launches that set all words of a buffer, as many as bindings ask for.
+    pub(super) fn fill_launches(&mut self, buffer: &wgpu::Buffer, bytes: u64, word: u32) -> Vec<Launch> {
         let pipeline = self.pipeline("fill", &Arc::from(include_str!("fill.wgsl")), false);
-        Launch { name: "fill", pipeline, bindings, params: vec![word, vectors as u32], groups }
+        let limits = self.context.device.limits();
+        let most = u64::from(limits.max_storage_buffer_binding_size) / 256 * 256;
+        let part = |offset: u64| {
+            let bytes = most.min(bytes - offset);
+            let vectors = bytes / 16;
+            let bindings = vec![Bound { buffer: buffer.clone(), offset, bytes }];
+            let params = vec![word, vectors as u32];
+            let groups = spread(vectors.div_ceil(256));
+            Launch { name: "fill", pipeline: pipeline.clone(), bindings, params, groups }
+        };
+        (0..bytes.div_ceil(most)).map(|i| part(i * most)).collect()
     }
 
     /// Adds work to the list; submits it if it is time.
