@@ -14,17 +14,26 @@ pub(crate) fn benches() -> Vec<Bench> {
         seeds("nearest_neighbors/512x384", [512, 384], Search::Auto),
         seeds("nearest_neighbors/512x384_exact", [512, 384], Search::Exact),
     ];
-    let plan = |name, threads, queries, tile| all(name, Some(Plan { threads, queries, tile }));
+    let plan = |name, [threads, queries, tile, step]: [u32; 4], workgroups| {
+        all(name, Some(Plan { threads, queries, tile, step, workgroups }))
+    };
     let all = [
         all("nearest_neighbors/196608x24", None),
-        plan("nearest_neighbors/196608x24/128_threads_2_queries_64_rows", 128, 2, 64),
-        plan("nearest_neighbors/196608x24/128_threads_3_queries_64_rows", 128, 3, 64),
-        plan("nearest_neighbors/196608x24/128_threads_4_queries_32_rows", 128, 4, 32),
-        plan("nearest_neighbors/196608x24/128_threads_4_queries_128_rows", 128, 4, 128),
-        plan("nearest_neighbors/196608x24/64_threads_4_queries_64_rows", 64, 4, 64),
-        plan("nearest_neighbors/196608x24/256_threads_4_queries_64_rows", 256, 4, 64),
-        plan("nearest_neighbors/196608x24/128_threads_6_queries_64_rows", 128, 6, 64),
-        plan("nearest_neighbors/196608x24/64_threads_8_queries_64_rows", 64, 8, 64),
+        // Invocations, queries of each, rows in workgroup memory, rows side by side; workgroups wanted.
+        plan("nearest_neighbors/196608x24/128_4_64_1_1024", [128, 4, 64, 1], 1024),
+        plan("nearest_neighbors/196608x24/128_4_64_1_2048", [128, 4, 64, 1], 2048),
+        plan("nearest_neighbors/196608x24/128_4_64_1_4096", [128, 4, 64, 1], 4096),
+        plan("nearest_neighbors/196608x24/128_4_64_2_2048", [128, 4, 64, 2], 2048),
+        plan("nearest_neighbors/196608x24/128_4_64_4_2048", [128, 4, 64, 4], 2048),
+        plan("nearest_neighbors/196608x24/128_2_64_2_2048", [128, 2, 64, 2], 2048),
+        plan("nearest_neighbors/196608x24/128_2_64_4_4096", [128, 2, 64, 4], 4096),
+        plan("nearest_neighbors/196608x24/128_3_64_2_2048", [128, 3, 64, 2], 2048),
+        plan("nearest_neighbors/196608x24/128_4_32_2_2048", [128, 4, 32, 2], 2048),
+        plan("nearest_neighbors/196608x24/128_4_128_2_2048", [128, 4, 128, 2], 2048),
+        plan("nearest_neighbors/196608x24/64_4_64_2_4096", [64, 4, 64, 2], 4096),
+        plan("nearest_neighbors/196608x24/256_4_64_2_2048", [256, 4, 64, 2], 2048),
+        plan("nearest_neighbors/196608x24/128_6_64_1_2048", [128, 6, 64, 1], 2048),
+        plan("nearest_neighbors/196608x24/64_8_64_1_4096", [64, 8, 64, 1], 4096),
     ];
     seeds.into_iter().chain(all).collect()
 }

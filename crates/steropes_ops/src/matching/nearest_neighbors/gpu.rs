@@ -10,10 +10,10 @@ use steropes_tensor::{Binding, Capabilities, DType, Gpu, Header, Kernel, Tensor,
 const MOST_VECTORS: u32 = 8;
 /// Vectors that the queries of an invocation take together, at most.
 const QUERY_VECTORS: u32 = 24;
-/// Workgroups that keep a large GPU busy; with fewer groups of queries the rows are cut into ranges.
-const WORKGROUPS: usize = 1024;
-/// Tiles of a range at least, so that reading the queries and merging the ranges stays a small part.
-const TILES_PER_RANGE: usize = 4;
+/// Workgroups that keep a large GPU busy to the end.
+const WORKGROUPS: usize = 2048;
+/// Rows of a range at least, so that reading the queries and merging the ranges stays a small part.
+const ROWS_PER_RANGE: usize = 1024;
 /// A finite number that no score reaches from below: what a query has before its first row.
 const LOWEST: f32 = f32::MIN;
 
@@ -26,6 +26,10 @@ pub(super) struct Plan {
     pub(super) queries: u32,
     /// Rows in workgroup memory.
     pub(super) tile: u32,
+    /// Rows scored side by side; divides `tile`. Deep rows are scored a tile at a time.
+    pub(super) step: u32,
+    /// Workgroups that are wanted: with fewer groups of queries the rows are cut into ranges.
+    pub(super) workgroups: usize,
 }
 
 impl Plan {
@@ -34,11 +38,11 @@ impl Plan {
         let vectors = vectors(depth);
         let threads = caps.workgroup_threads.min(128);
         if vectors > MOST_VECTORS {
-            return Self { threads, queries: 1, tile: 16 };
+            return Self { threads, queries: 1, tile: 16, step: 16, workgroups: WORKGROUPS };
         }
         let most = (QUERY_VECTORS / vectors).clamp(1, 8);
         let needed = queries.div_ceil(threads as usize).clamp(1, 8) as u32;
-        Self { threads, queries: most.min(needed), tile: 64 }
+        Self { threads, queries: most.min(needed), tile: 64, step: 1, workgroups: WORKGROUPS }
     }
 
     /// Queries of a workgroup.
@@ -49,8 +53,7 @@ impl Plan {
     /// Ranges that so many rows are cut into.
     fn ranges(self, queries: usize, rows: usize) -> usize {
         let groups = queries.div_ceil(self.group()).max(1);
-        let most = rows.div_ceil(self.tile as usize * TILES_PER_RANGE);
-        WORKGROUPS.div_ceil(groups).clamp(1, most)
+        self.workgroups.div_ceil(groups).clamp(1, rows.div_ceil(ROWS_PER_RANGE))
     }
 }
 
@@ -139,6 +142,7 @@ fn kernels(metric: Metric, depth: usize, plan: Plan, counted: bool) -> [Kernel; 
         .count("VECTORS", vectors)
         .count("QUERIES", plan.queries)
         .count("TILE", plan.tile)
+        .count("STEP", plan.step)
         .text(match metric {
             Metric::Dot => include_str!("dot.wgsl"),
             Metric::Euclidean => include_str!("euclidean.wgsl"),

@@ -1,9 +1,9 @@
 // A workgroup scores THREADS * QUERIES queries against one range of rows. Every invocation keeps QUERIES queries in registers;
 // the rows pass through workgroup memory, TILE at a time, and are read from there by all invocations at once, so that one
-// read serves QUERIES scores. A score is one chain of fused multiply-adds in the order of the columns. The best of the
+// read serves QUERIES scores; STEP rows are scored side by side. A score is one chain of fused multiply-adds in the order of the columns. The best of the
 // range goes to its slot of `best`; `merge_ranges` picks among the slots.
 //
-// Header: DEPTH, VECTORS (groups of four columns in a row, the last filled up with zeros), THREADS, QUERIES, TILE, LOWEST,
+// Header: DEPTH, VECTORS (groups of four columns in a row, the last filled up with zeros), THREADS, QUERIES, TILE, STEP (divides TILE), LOWEST,
 // Value (four columns, or one where DEPTH is no multiple of four), `query_part`, `row_part`, `add`, `query_count`, and the
 // binding of the count where it lies on the device.
 
@@ -49,24 +49,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
         let here = min(TILE, end - base);
-        for (var j = 0u; j < here; j++) {
-            var sum = array<f32, QUERIES>();
+        for (var j = 0u; j < here; j += STEP) {
+            var sum = array<array<f32, QUERIES>, STEP>();
             for (var v = 0u; v < VECTORS; v++) {
-                let row = tile[j * VECTORS + v];
-                for (var i = 0u; i < QUERIES; i++) {
-                    sum[i] = add(query[i][v], row, sum[i]);
+                for (var r = 0u; r < STEP; r++) {
+                    let row = tile[(j + r) * VECTORS + v];
+                    for (var i = 0u; i < QUERIES; i++) {
+                        sum[r][i] = add(query[i][v], row, sum[r][i]);
+                    }
                 }
             }
-            // A better row is rare: one branch for all queries of the invocation.
+            // A better row is rare: one branch for all scores of the step.
             var better = false;
-            for (var i = 0u; i < QUERIES; i++) {
-                better = better | (sum[i] > score[i]);
+            for (var r = 0u; r < STEP; r++) {
+                for (var i = 0u; i < QUERIES; i++) {
+                    better = better | (sum[r][i] > score[i]);
+                }
             }
             if (better) {
-                for (var i = 0u; i < QUERIES; i++) {
-                    if (sum[i] > score[i] && is_number(sum[i])) {
-                        score[i] = sum[i];
-                        index[i] = params.first_row + base + j;
+                for (var r = 0u; r < STEP; r++) {
+                    for (var i = 0u; i < QUERIES; i++) {
+                        if (j + r < here && sum[r][i] > score[i] && is_number(sum[r][i])) {
+                            score[i] = sum[r][i];
+                            index[i] = params.first_row + base + j + r;
+                        }
                     }
                 }
             }

@@ -268,11 +268,18 @@ fn any_plan_gives_the_same(device: &Device) -> Verdict {
         let want = reference::nearest_neighbors(Metric::Dot, &queries, &rows, depth);
         let database = database(device, &rows, depth, Metric::Dot)?;
         let queries = on(device, &[count, depth], &queries);
-        for (threads, queries_each, tile) in [(128, 1, 64), (128, 4, 32), (64, 3, 16), (32, 8, 7), (96, 2, 1)]
-        {
+        let plan = |[threads, queries, tile, step]: [u32; 4], workgroups| {
             // Deep rows have one query for each invocation.
-            let each = if depth > 32 { 1 } else { queries_each };
-            let plan = gpu::Plan { threads, queries: each, tile };
+            let queries = if depth > 32 { 1 } else { queries };
+            gpu::Plan { threads, queries, tile, step, workgroups }
+        };
+        for plan in [
+            plan([128, 1, 64, 1], 1),
+            plan([128, 4, 32, 2], 1024),
+            plan([64, 3, 16, 4], 9),
+            plan([32, 8, 7, 7], 40),
+            plan([96, 2, 1, 1], 100),
+        ] {
             let got = gpu::search_by(gpu, &queries, None, &database, plan).map_err(text)?;
             check_equal(&got.read().map_err(text)?, &want).map_err(|e| format!("{plan:?}: {e}"))?;
         }
