@@ -245,10 +245,5 @@ fn confidences<'a>(
     if confidence.shape() != [height, width] && confidence.shape() != [1, height, width] {
         return Err(OpError::shape(op, argument, format!("[{height}, {width}]"), confidence.shape()));
     }
-    confidence.cpu_slice().ok_or(OpError::DType {
-        op,
-        argument,
-        expected: "f32",
-        found: confidence.dtype(),
-    })
+    confidence.cpu_slice().ok_or(OpError::DType { op, argument, expected: "f32", found: confidence.dtype() })
 }
