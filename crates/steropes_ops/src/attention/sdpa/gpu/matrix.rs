@@ -14,7 +14,7 @@
 
 use super::super::Extents;
 use std::fmt::Write as _;
-use steropes_tensor::{Capabilities, DType, Header, Kernel};
+use steropes_tensor::{Capabilities, Header, Kernel};
 
 /// Invocations of a subgroup.
 const LANES: usize = 32;
