@@ -1,6 +1,7 @@
 //! Ops of multi-view geometry: cameras and points, averages of pointmaps, visibility, surfaces of depth maps, and the
 //! residuals of the sparse alignment.
 
+pub mod alignment_loop;
 pub mod canonical_view;
 pub mod clean_pointcloud;
 pub mod pixel_grid;
@@ -39,6 +40,10 @@ pub(crate) fn cases() -> Vec<Case> {
         tsdf::tests::cases(),
         unproject::tests::cases(),
         weighted_average::tests::cases(),
+        alignment_loop::tests::cases(),
+        canonical_view::tests::cases(),
+        clean_pointcloud::tests::cases(),
+        sparse_alignment::tests::cases(),
     ]
     .into_iter()
     .flatten()
@@ -57,6 +62,10 @@ pub(crate) fn benches() -> Vec<Bench> {
         tsdf::bench::benches(),
         unproject::bench::benches(),
         weighted_average::bench::benches(),
+        alignment_loop::bench::benches(),
+        canonical_view::bench::benches(),
+        clean_pointcloud::bench::benches(),
+        sparse_alignment::bench::benches(),
     ]
     .into_iter()
     .flatten()

@@ -2,7 +2,7 @@
 
 use half::f16;
 use std::time::Instant;
-use steropes_tensor::{Binding, Capabilities, DType, DeviceError, Gpu, Header, Kernel, Memory, spread};
+use steropes_tensor::{Binding, DType, DeviceError, Gpu, Header, Kernel, Memory, spread};
 
 /// The limits of a GPU, measured just now.
 #[derive(Clone, Debug)]

@@ -96,7 +96,15 @@ impl Gpu {
     /// # Errors
     /// [`DeviceError`] if the device failed.
     pub fn clear(&self, memory: &Memory) -> Result<(), DeviceError> {
-        self.shared.backend.fill(memory, 0)
+        self.fill(memory, 0)
+    }
+
+    /// Sets every 32 bits of `memory` to `word`.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if the device failed.
+    pub fn fill(&self, memory: &Memory, word: u32) -> Result<(), DeviceError> {
+        self.shared.backend.fill(memory, word)
     }
 
     /// Copies `data` to the beginning of `memory`.
