@@ -1,9 +1,19 @@
 //! What the GPU kernels of several ops have in common.
 
+mod flat;
+mod images;
+mod pack;
+mod peak;
 pub(crate) mod product;
 mod reduce;
+mod window;
 
+pub(crate) use flat::{destination, destination_header, flat_header, launch_flat};
+pub(crate) use images::RowsOfImages;
+pub(crate) use pack::{Packs, Unit};
+pub use peak::{GpuPeak, gpu_peak, gpu_seconds};
 pub(crate) use reduce::Rows;
+pub(crate) use window::{element_window, largest_binding, row_ranges, unsupported, window};
 
 use steropes_tensor::{Binding, Tensor};
 
@@ -33,18 +43,4 @@ pub(crate) fn bind_rows<'a>(
     assert!(offset % steropes_tensor::Capabilities::BINDING_ALIGNMENT == 0, "slices begin at aligned rows");
     let bytes = (rows.len() * row_bytes).max(16).next_multiple_of(16) as u64;
     Binding { offset, bytes: bytes.min(whole.bytes - offset), ..whole }
-}
-
-/// The binding of `len` elements of a GPU tensor from `first` on, and how many elements of it come before them.
-///
-/// # Panics
-/// If the tensor is on the CPU.
-pub(crate) fn window(tensor: &Tensor, first: usize, len: usize) -> (Binding<'_>, usize) {
-    let size = tensor.dtype().size_bytes();
-    let unit = steropes_tensor::Capabilities::BINDING_ALIGNMENT as usize / size;
-    let shift = first % unit;
-    let whole = bind(tensor);
-    let offset = ((first - shift) * size) as u64;
-    let bytes = ((shift + len) * size).max(16).next_multiple_of(16) as u64;
-    (Binding { offset, bytes: bytes.min(whole.bytes - offset), ..whole }, shift)
 }

@@ -9,7 +9,7 @@ pub(crate) use plan::{MatrixTile, PlainTile, Plan};
 
 use crate::cpu::Activation;
 use crate::error::OpError;
-use crate::gpu::{bind, window};
+use crate::gpu::{bind, element_window};
 use plan::Extents;
 use std::ops::Range;
 use steropes_tensor::{Capabilities, Gpu, Header, Kernel, Tensor, spread};
@@ -212,13 +212,14 @@ impl Product<'_> {
         y: &Tensor,
     ) -> Result<(), OpError> {
         let (columns, padded) = (self.weights.outputs(), self.weights.padded);
-        let (x, x_shift) = window(self.source.x(), slice.x.start, slice.x.len());
-        let (weight, weight_shift) = window(&self.weights.weight, some.start * padded, some.len() * padded);
+        let (x, x_shift) = element_window(self.source.x(), slice.x.start, slice.x.len());
+        let (weight, weight_shift) =
+            element_window(&self.weights.weight, some.start * padded, some.len() * padded);
         let results = slice.rows.start * columns..slice.rows.end * columns;
-        let (result, y_shift) = window(y, results.start, results.len());
+        let (result, y_shift) = element_window(y, results.start, results.len());
         let mut bindings = vec![x, weight, bind(&self.weights.bias), result];
         if let Residual::Tensor(residual) = self.residual {
-            bindings.push(window(residual, results.start, results.len()).0);
+            bindings.push(element_window(residual, results.start, results.len()).0);
         }
         let mut params = vec![slice.rows.len(), some.len(), some.start, columns, self.weights.depth, padded];
         params.extend([x_shift, weight_shift, y_shift]);

@@ -1,7 +1,7 @@
 //! Weights as the product reads them.
 
 use crate::error::OpError;
-use crate::gpu::{bind, window};
+use crate::gpu::{bind, element_window};
 use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 
 /// The right factor of a product: `[outputs, padded]`, each row an output's weights along the depth with zeros behind them.
@@ -128,7 +128,7 @@ fn packed(
     let most = (caps.max_binding_bytes as usize / source.dtype().size_bytes()) & !255;
     for first in (0..packed.len()).step_by(most) {
         let count = most.min(packed.len() - first);
-        let (target, _) = window(&packed, first, count);
+        let (target, _) = element_window(&packed, first, count);
         let [outer, inner] = layout.outputs;
         let [outer_depth, inner_depth] = layout.depth;
         let words = [

@@ -1,7 +1,7 @@
 //! Compiled kernels, and their cache on disk.
 
 use super::Context;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -51,7 +51,7 @@ impl Pipeline {
 /// All kernels of a device.
 pub(super) struct Cache {
     context: Arc<Context>,
-    pipelines: HashMap<(Arc<str>, bool), Arc<Pipeline>>,
+    pipelines: FxHashMap<(Arc<str>, bool), Arc<Pipeline>>,
     disk: Option<Disk>,
 }
 
@@ -64,7 +64,7 @@ struct Disk {
 impl Cache {
     pub(super) fn new(context: Arc<Context>) -> Self {
         let disk = Disk::open(&context);
-        Self { context, pipelines: HashMap::new(), disk }
+        Self { context, pipelines: FxHashMap::default(), disk }
     }
 
     /// The kernel of that text.

@@ -9,6 +9,7 @@ use super::timing::{Batch, Mode, Timing};
 use super::{Context, DeviceError};
 use crate::gpu::{Capabilities, GpuApi, Span, spread};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -46,6 +47,8 @@ const COMPILE_LAUNCHES: usize = 1024;
 const SUBMIT_UPLOADS: u64 = 64 << 20;
 /// Staging buffers are at least this long.
 const STAGING: u64 = 1 << 20;
+/// Staging buffers that are kept.
+const MAX_STAGING: usize = 16;
 
 pub(super) struct Recorder {
     context: Arc<Context>,
@@ -128,9 +131,10 @@ impl Recorder {
     }
 
     /// The launch that sets all words of a buffer.
-    pub(super) fn fill_launch(&mut self, buffer: &wgpu::Buffer, bytes: u64, word: u32) -> Launch {
+    pub(super) fn fill_launch(&mut self, buffer: &wgpu::Buffer, range: Range<u64>, word: u32) -> Launch {
+        let bytes = range.end - range.start;
         let vectors = bytes / 16;
-        let bindings = vec![Bound { buffer: buffer.clone(), offset: 0, bytes }];
+        let bindings = vec![Bound { buffer: buffer.clone(), offset: range.start, bytes }];
         let groups = spread(vectors.div_ceil(256));
         let pipeline = self.pipeline("fill", &Arc::from(include_str!("fill.wgsl")), false);
         Launch { name: "fill", pipeline, bindings, params: vec![word, vectors as u32], groups }
@@ -257,8 +261,9 @@ impl Recorder {
             let free = Arc::clone(&self.staging);
             let buffer = staging.clone();
             staging.map_async(wgpu::MapMode::Write, .., move |result| {
-                if result.is_ok() {
-                    free.lock().expect("no panic while it is held").push(buffer);
+                let mut free = free.lock().expect("no panic while it is held");
+                if result.is_ok() && free.len() < MAX_STAGING {
+                    free.push(buffer);
                 }
             });
         }
@@ -368,11 +373,11 @@ impl Slice {
     }
 
     fn launch(&mut self, context: &Context, cache: &Cache, launch: &Launch) -> Result<(), DeviceError> {
-        let compiled = launch
-            .pipeline
-            .get(cache)
-            .as_ref()
-            .map_err(|why| DeviceError::Kernel { device: context.name.clone(), why: why.clone() })?;
+        let compiled = launch.pipeline.get(cache).as_ref().map_err(|why| {
+            // Whatever would have read the results must not read something else.
+            context.fail(why);
+            DeviceError::Kernel { device: context.name.clone(), why: why.clone() }
+        })?;
         if self.pass.is_none() || self.mode == Some(Mode::EveryLaunch) {
             self.pass = None;
             let timestamp_writes = self.batch.as_mut().map(|batch| batch.next(launch.name));
