@@ -139,11 +139,11 @@ impl Product<'_> {
         })?;
         let kernel = self.kernel(plan, y);
         let padded = self.weights.padded;
-        // Multiples of 64, so that vectors of four stay whole.
+        // Multiples of 4, so that vectors stay whole.
         let columns = self.weights.outputs();
-        let some = if columns * padded <= most { columns } else { (most / padded) & !63 };
+        let some = if columns * padded <= most { columns } else { (most / padded) & !3 };
         if some == 0 {
-            let why = "64 rows of its weights do not fit one of its bindings".to_owned();
+            let why = "four rows of its weights do not fit one of its bindings".to_owned();
             return Err(OpError::Unsupported { op: self.op, device: gpu.capabilities().name.clone(), why });
         }
         for slice in &slices {

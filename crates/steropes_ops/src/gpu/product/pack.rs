@@ -96,11 +96,6 @@ impl ProductWeights {
         Ok(Self { weight, bias, depth, padded })
     }
 
-    /// Columns of the left rows.
-    pub(crate) fn depth(&self) -> usize {
-        self.depth
-    }
-
     /// Columns of the result.
     pub(crate) fn outputs(&self) -> usize {
         self.bias.len()
