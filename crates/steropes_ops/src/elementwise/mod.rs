@@ -9,10 +9,16 @@ pub mod gelu;
 use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [add::tests::cases(), cast::tests::cases(), concat::tests::cases(), copy::tests::cases(), gelu::tests::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        add::tests::cases(),
+        cast::tests::cases(),
+        concat::tests::cases(),
+        copy::tests::cases(),
+        gelu::tests::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 pub(crate) fn benches() -> Vec<Bench> {

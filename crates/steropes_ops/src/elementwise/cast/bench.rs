@@ -13,7 +13,8 @@ pub(crate) fn benches() -> Vec<Bench> {
 
 fn both(name: &'static str, from: DType, to: DType) -> Bench {
     f16_bench(name, 0.0, 6.0 * 4096.0 * 1024.0, move |device| {
-        let x = Tensor::new(device, &[4096, 1024], uniform("x", 4096 * 1024)).expect("a value for each place");
+        let x =
+            Tensor::new(device, &[4096, 1024], uniform("x", 4096 * 1024)).expect("a value for each place");
         let x = cast(&x, from).expect("a device with f16");
         Box::new(move || drop(std::hint::black_box(cast(&x, to).expect("a device with f16"))))
     })

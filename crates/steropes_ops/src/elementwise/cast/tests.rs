@@ -14,10 +14,16 @@ pub(crate) fn cases() -> Vec<Case> {
         conversion("cast/property/nothing", nothing),
         case("cast/property/same_dtype_shares_memory", same_dtype_shares_memory),
         case("cast/error/x_dtype", |d| {
-            expect_error(cast(&Tensor::zeros::<i32>(d, &[2]), DType::F32), "`x` must hold f32 or f16, got i32")
+            expect_error(
+                cast(&Tensor::zeros::<i32>(d, &[2]), DType::F32),
+                "`x` must hold f32 or f16, got i32",
+            )
         }),
         case("cast/error/dtype", |d| {
-            expect_error(cast(&Tensor::zeros::<f32>(d, &[2]), DType::U8), "`dtype` must be f32 or f16, got u8")
+            expect_error(
+                cast(&Tensor::zeros::<f32>(d, &[2]), DType::U8),
+                "`dtype` must be f32 or f16, got u8",
+            )
         }),
     ]
 }
@@ -77,7 +83,8 @@ fn every_f16_to_f32(device: &Device) -> Verdict {
 
 /// Every f16, the middle to the next, and the numbers beside both.
 fn between_all_f16(device: &Device) -> Verdict {
-    let mut x = vec![f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e30, -1e-30, f32::MIN_POSITIVE, 65520.0, 65519.996];
+    let mut x =
+        vec![f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e30, -1e-30, f32::MIN_POSITIVE, 65520.0, 65519.996];
     for h in 0..0x7c00u16 {
         let (low, high) = (f16::from_bits(h).to_f32(), f16::from_bits(h + 1).to_f32());
         let middle = if h == 0x7bff { 65520.0 } else { f32::midpoint(low, high) };

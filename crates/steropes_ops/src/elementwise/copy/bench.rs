@@ -8,7 +8,8 @@ pub(crate) fn benches() -> Vec<Bench> {
     vec![
         // The residual stream of MASt3R ViT-L at 512 x 384.
         bench("copy/mast3r_encoder", 0.0, 8.0 * 768.0 * 1024.0, move |device| {
-            let x = Tensor::new(device, &[768, 1024], uniform("x", 768 * 1024)).expect("a value for each place");
+            let x =
+                Tensor::new(device, &[768, 1024], uniform("x", 768 * 1024)).expect("a value for each place");
             Box::new(move || drop(std::hint::black_box(copy(&x).expect("memory for it"))))
         }),
         // What the device's memory gives: 512 MiB read and written.

@@ -19,7 +19,8 @@ const OPERATIONS: f64 = 24.0;
 fn activation(name: &'static str, shape: &'static [usize]) -> Bench {
     let values = shape.iter().product::<usize>() as f64;
     bench(name, OPERATIONS * values, 8.0 * values, move |device| {
-        let x = Tensor::new(device, shape, uniform("x", shape.iter().product())).expect("a value for each place");
+        let x =
+            Tensor::new(device, shape, uniform("x", shape.iter().product())).expect("a value for each place");
         Box::new(move || drop(std::hint::black_box(gelu(x.clone()).expect("valid arguments"))))
     })
 }

@@ -20,7 +20,8 @@ const OPERATIONS: f64 = 20.0;
 fn rows(name: &'static str, rows: usize, width: usize) -> Bench {
     let values = (rows * width) as f64;
     bench(name, OPERATIONS * values, 8.0 * values, move |device| {
-        let x = Tensor::new(device, &[rows, width], uniform("x", rows * width)).expect("a value for each place");
+        let x =
+            Tensor::new(device, &[rows, width], uniform("x", rows * width)).expect("a value for each place");
         Box::new(move || drop(std::hint::black_box(softmax(&x).expect("valid arguments"))))
     })
 }

@@ -2,7 +2,8 @@ use super::{reference, softmax};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::normal;
 use steropes_testkit::{
-    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats, gpu_case,
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
+    gpu_case,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -25,10 +26,16 @@ pub(crate) fn cases() -> Vec<Case> {
         case("softmax/property/no_rows", no_rows),
         gpu_case("softmax/property/longer_than_a_binding", longer_than_a_binding),
         case("softmax/error/no_width", |d| {
-            expect_error(softmax(&Tensor::zeros::<f32>(d, &[2, 0])), "`x` must be [.., width] with a width above 0")
+            expect_error(
+                softmax(&Tensor::zeros::<f32>(d, &[2, 0])),
+                "`x` must be [.., width] with a width above 0",
+            )
         }),
         case("softmax/error/no_axes", |d| {
-            expect_error(softmax(&Tensor::zeros::<f32>(d, &[])), "`x` must be [.., width] with a width above 0")
+            expect_error(
+                softmax(&Tensor::zeros::<f32>(d, &[])),
+                "`x` must be [.., width] with a width above 0",
+            )
         }),
         case("softmax/error/dtype", |d| {
             expect_error(softmax(&Tensor::zeros::<u8>(d, &[2, 3])), "`x` must hold f32")
@@ -73,10 +80,8 @@ fn f16_against_oracle(device: &Device, shape: &[usize]) -> Verdict {
 
 fn sum_is_1(device: &Device) -> Verdict {
     let x = Tensor::new(device, &[9, 768], normal("softmax/x", 9 * 768)).unwrap();
-    let sums: Vec<f32> = run(&x)?
-        .chunks_exact(768)
-        .map(|row| row.iter().map(|&v| f64::from(v)).sum::<f64>() as f32)
-        .collect();
+    let sums: Vec<f32> =
+        run(&x)?.chunks_exact(768).map(|row| row.iter().map(|&v| f64::from(v)).sum::<f64>() as f32).collect();
     check_close(&sums, &[1.0; 9], Tolerance::Absolute(1e-6))
 }
 

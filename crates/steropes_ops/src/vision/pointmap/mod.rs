@@ -74,7 +74,7 @@ impl ConfidenceMode {
 /// Those that the network was trained in: metres for a metric model, otherwise up to scale.
 ///
 /// # Numerics
-/// f32; exponentials within 2 ulp, infinite above 88.72. An absolute error of the raw vector becomes a relative
+/// f32; exponentials within 2 ulp, on a GPU 3, infinite above 88.72. An absolute error of the raw vector becomes a relative
 /// one of the point. `Tolerance::Ulps(8 + |xyz|)` holds for points, `Tolerance::Ulps(4)` for confidences with `min >= 0`. NaN comes
 /// through.
 ///

@@ -35,7 +35,10 @@ pub(crate) fn cases() -> Vec<Case> {
         }),
         case("confidence/error/bounds", |d| {
             let mode = ConfidenceMode::Exp { min: 1.0, max: 1.0 };
-            expect_error(confidence(&normal(d, "raw", &[4]), mode), "vision::confidence: `confidence` must be")
+            expect_error(
+                confidence(&normal(d, "raw", &[4]), mode),
+                "vision::confidence: `confidence` must be",
+            )
         }),
         case("pointmap/property/direction_is_kept", direction_is_kept),
         case("pointmap/property/nan_comes_through", nan_comes_through),
@@ -109,12 +112,7 @@ fn check_against(
 }
 
 /// The results are f32, so that only the input is rounded.
-fn f16_against_oracle(
-    device: &Device,
-    shape: [usize; 4],
-    depth: DepthMode,
-    mode: ConfidenceMode,
-) -> Verdict {
+fn f16_against_oracle(device: &Device, shape: [usize; 4], depth: DepthMode, mode: ConfidenceMode) -> Verdict {
     let values = normal(device, "pointmap/raw", &shape).read::<f32>().unwrap();
     let (raw, rounded) = f16_tensor(device, &shape, &values);
     let (points, confidences) = pointmap(&raw, depth, mode).map_err(|e| e.to_string())?;

@@ -18,7 +18,10 @@ pub(crate) fn cases() -> Vec<Case> {
         f16_case("resize_bilinear/f16/small_up2", |d| f16_against_oracle(d, [2, 9, 12, 64], [18, 24])),
         gpu_case("resize_bilinear/property/longer_than_a_binding", longer_than_a_binding),
         gpu_case("resize_bilinear/error/places_beyond_32_bits", |d| {
-            expect_error(resize_bilinear(&normal(d, "x", &[1, 2, 70_000, 1]), 2, 70_000), "do not fit 32 bits")
+            expect_error(
+                resize_bilinear(&normal(d, "x", &[1, 2, 70_000, 1]), 2, 70_000),
+                "do not fit 32 bits",
+            )
         }),
         case("resize_bilinear/property/constant_stays", constant_stays),
         case("resize_bilinear/property/samples_coincide", samples_coincide),
