@@ -15,6 +15,7 @@ pub mod position;
 pub mod vision;
 
 pub use error::OpError;
+pub use gpu::{GpuPeak, gpu_peak, gpu_seconds};
 
 use steropes_testkit::{Bench, Case};
 

@@ -8,9 +8,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use steropes_models::mast3r::synthetic;
 use steropes_models::{Config, Encoded, Model, ViewOutput};
 use steropes_ops::position::rope2d::rope2d;
-use steropes_tensor::{Device, Tensor};
+use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::{Tolerance, inputs};
 
 /// Outputs and intermediate results, relative to the largest value.
@@ -106,12 +107,12 @@ impl<'a> Golden<'a> {
             return Ok(());
         }
         let config = &entry["config"];
-        let parameters = parameters::parameters(config)?;
+        let parameters = synthetic::parameters(&parameters::extents(config)?);
         let index = self.folder.join(format!("{stem}.weights_index.json"));
         if index.exists() {
             report.verdict(&format!("{stem} weights index"), self.check_index(&index, &parameters));
         }
-        let bytes = parameters::weight_file(self.salt, &parameters)?;
+        let bytes = synthetic::weight_file(self.salt, &parameters, DType::F32);
         let text = parameters::model_config(config).to_string();
         match Model::from_bytes(stem, &text, bytes, &Device::cpu()) {
             Ok(model) => self.pairs(stem, stem, &model, entry, report),
@@ -207,7 +208,7 @@ impl<'a> Golden<'a> {
     }
 
     /// Every tensor of the index has the shape and the hash of the generated one, and there are no others.
-    fn check_index(&self, path: &Path, parameters: &[parameters::Parameter]) -> Result<String, String> {
+    fn check_index(&self, path: &Path, parameters: &[synthetic::Parameter]) -> Result<String, String> {
         let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
         let index: BTreeMap<String, (Vec<usize>, String)> =
             serde_json::from_str(&text).map_err(|e| e.to_string())?;
@@ -216,11 +217,11 @@ impl<'a> Golden<'a> {
             return Err(format!("`{name}` is not in the index"));
         }
         for (name, (shape, hash)) in &index {
-            let first = parameters::first_name(name);
+            let first = synthetic::first_name(name);
             if shapes.get(first.as_str()) != Some(&shape) {
                 return Err(format!("`{name}` {shape:?}, expected {:?}", shapes.get(first.as_str())));
             }
-            let bytes = parameters::little_endian(&parameters::weight(self.salt, name, shape));
+            let bytes = synthetic::little_endian(&synthetic::weight(self.salt, name, shape));
             let own = format!("{:x}", Sha256::digest(&bytes));
             if !own.starts_with(hash.as_str()) {
                 return Err(format!("`{name}` has hash {}, expected {hash}", &own[..16]));
@@ -283,7 +284,7 @@ impl<'a> Golden<'a> {
         for name in file.names() {
             let shape = file.shape(&name).map_err(|e| e.to_string())?;
             let stored = file.f32(&name).map_err(|e| e.to_string())?;
-            if stored != parameters::weight(self.salt, &name, &shape) {
+            if stored != synthetic::weight(self.salt, &name, &shape) {
                 return Err(format!("`{name}` is not the generated tensor"));
             }
         }

@@ -11,6 +11,7 @@ mod dpt;
 mod encoder;
 mod head;
 mod model;
+pub mod synthetic;
 
 pub use config::{Config, HeadKind, Trunk};
 pub use encoder::Encoded;

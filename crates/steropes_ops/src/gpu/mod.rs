@@ -1,8 +1,19 @@
 //! What the GPU kernels of several ops have in common.
 
+mod flat;
+mod images;
+mod pack;
+mod peak;
+pub(crate) mod product;
 mod reduce;
+mod window;
 
+pub(crate) use flat::{destination, destination_header, flat_header, launch_flat};
+pub(crate) use images::RowsOfImages;
+pub(crate) use pack::{Packs, Unit};
+pub use peak::{GpuPeak, gpu_peak, gpu_seconds};
 pub(crate) use reduce::Rows;
+pub(crate) use window::{element_window, largest_binding, row_ranges, unsupported, window};
 
 use steropes_tensor::{Binding, Tensor};
 

@@ -11,6 +11,13 @@ var<immediate> params: Params;
 @group(0) @binding(2) var<storage, read> bias: array<Acc>;
 @group(0) @binding(3) var<storage, read_write> y: array<Value>;
 
+// x / COUNT, rounded correctly: a GPU's own division may be wrong in the last bits, which near-equal values would magnify.
+fn over_count(x: f32) -> f32 {
+    let reciprocal = 1.0 / f32(COUNT);
+    let quotient = x * reciprocal;
+    return fma(fma(-quotient, f32(COUNT), x), reciprocal, quotient);
+}
+
 @compute @workgroup_size(ROW_THREADS * ROWS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let row = (group.x + group.y * 32768u) * ROWS + thread / ROW_THREADS;
@@ -27,7 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             sum += values[i];
         }
     }
-    let mean = row_sum(total(sum), thread) / f32(COUNT);
+    let mean = over_count(row_sum(total(sum), thread));
     var squares = Acc();
     for (var i = 0u; i < PER_THREAD; i++) {
         if (lane + i * ROW_THREADS < WIDTH) {
@@ -35,7 +42,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             squares += values[i] * values[i];
         }
     }
-    let variance = row_sum(total(squares), thread) / f32(COUNT);
+    let variance = over_count(row_sum(total(squares), thread));
     let factor = 1.0 / sqrt(variance + params.eps);
     for (var i = 0u; i < PER_THREAD; i++) {
         let c = lane + i * ROW_THREADS;

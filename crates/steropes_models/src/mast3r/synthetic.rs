@@ -1,0 +1,232 @@
+//! Networks with weights that are generated from the names of their tensors: for benches of sizes whose published weights are
+//! not at hand, and for stored outputs that any program can check.
+
+use half::f16;
+use rayon::prelude::*;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use steropes_tensor::DType;
+use steropes_testkit::inputs::{fnv1a, uniform_at};
+
+/// Name and shape of a tensor.
+pub type Parameter = (String, Vec<usize>);
+
+/// Widths of a DPT head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DptWidths {
+    /// Channels of the fused maps.
+    pub features: usize,
+    /// Channels before the last layer.
+    pub last: usize,
+    /// Channels of the four stages.
+    pub stages: [usize; 4],
+}
+
+/// The extents of a network of the family, as far as they decide the shapes of its tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extents {
+    /// Side of a patch in pixels.
+    pub patch: usize,
+    /// Width of a token in the encoder.
+    pub enc: usize,
+    /// Width of a token in the decoder.
+    pub dec: usize,
+    /// Blocks of the encoder.
+    pub enc_depth: usize,
+    /// Blocks of each stream of the decoder.
+    pub dec_depth: usize,
+    /// Hidden width of a perceptron relative to its tokens.
+    pub mlp_ratio: usize,
+    /// Channels of a descriptor, if there are descriptors.
+    pub descriptor: Option<usize>,
+    /// Whether descriptors have a confidence of their own.
+    pub has_own_confidence: bool,
+    /// Whether the head is one linear layer.
+    pub is_linear: bool,
+    /// The DPT head.
+    pub dpt: DptWidths,
+}
+
+impl Extents {
+    /// Those of the published MASt3R ViT-L (arXiv:2406.09756): 688 million weights.
+    pub const MAST3R_LARGE: Self = Self {
+        patch: 16,
+        enc: 1024,
+        dec: 768,
+        enc_depth: 24,
+        dec_depth: 12,
+        mlp_ratio: 4,
+        descriptor: Some(24),
+        has_own_confidence: true,
+        is_linear: false,
+        dpt: DptWidths { features: 256, last: 128, stages: [96, 192, 384, 768] },
+    };
+}
+
+/// All tensors of a network under the names of its checkpoint, aliases by their first name.
+pub fn parameters(e: &Extents) -> Vec<Parameter> {
+    let mut out = vec![
+        ("mask_token".to_owned(), vec![1, 1, e.dec]),
+        ("patch_embed.proj.weight".to_owned(), vec![e.enc, 3, e.patch, e.patch]),
+        ("patch_embed.proj.bias".to_owned(), vec![e.enc]),
+    ];
+    for i in 0..e.enc_depth {
+        let block = format!("enc_blocks.{i}");
+        norms(&mut out, &block, &["norm1", "norm2"], e.enc);
+        layer(&mut out, &format!("{block}.attn.qkv"), &[3 * e.enc, e.enc]);
+        layer(&mut out, &format!("{block}.attn.proj"), &[e.enc, e.enc]);
+        mlp(&mut out, &format!("{block}.mlp"), [e.enc, e.mlp_ratio * e.enc, e.enc]);
+    }
+    norms(&mut out, "", &["enc_norm"], e.enc);
+    layer(&mut out, "decoder_embed", &[e.dec, e.enc]);
+    for stack in ["dec_blocks", "dec_blocks2"] {
+        for i in 0..e.dec_depth {
+            decoder_block(&mut out, &format!("{stack}.{i}"), e);
+        }
+    }
+    norms(&mut out, "", &["dec_norm"], e.dec);
+    for i in [1, 2] {
+        head(&mut out, &format!("downstream_head{i}"), e);
+    }
+    out
+}
+
+fn decoder_block(out: &mut Vec<Parameter>, block: &str, e: &Extents) {
+    norms(out, block, &["norm1", "norm2", "norm3", "norm_y"], e.dec);
+    layer(out, &format!("{block}.attn.qkv"), &[3 * e.dec, e.dec]);
+    layer(out, &format!("{block}.attn.proj"), &[e.dec, e.dec]);
+    for part in ["projq", "projk", "projv", "proj"] {
+        layer(out, &format!("{block}.cross_attn.{part}"), &[e.dec, e.dec]);
+    }
+    mlp(out, &format!("{block}.mlp"), [e.dec, e.mlp_ratio * e.dec, e.dec]);
+}
+
+fn head(out: &mut Vec<Parameter>, head: &str, e: &Extents) {
+    let area = e.patch * e.patch;
+    if e.is_linear {
+        layer(out, &format!("{head}.proj"), &[4 * area, e.dec]);
+        return;
+    }
+    dpt(out, &format!("{head}.dpt"), e);
+    if let Some(dim) = e.descriptor {
+        let inputs = e.enc + e.dec;
+        let outputs = (dim + usize::from(e.has_own_confidence)) * area;
+        mlp(out, &format!("{head}.head_local_features"), [inputs, 4 * inputs, outputs]);
+    }
+}
+
+fn dpt(out: &mut Vec<Parameter>, dpt: &str, e: &Extents) {
+    let DptWidths { features: f, last, stages } = e.dpt;
+    for (i, width) in stages.into_iter().enumerate() {
+        let inputs = if i == 0 { e.enc } else { e.dec };
+        layer(out, &format!("{dpt}.act_postprocess.{i}.0"), &[width, inputs, 1, 1]);
+        let kernel = [4, 2, 0, 3][i];
+        if kernel > 0 {
+            layer(out, &format!("{dpt}.act_postprocess.{i}.1"), &[width, width, kernel, kernel]);
+        }
+        out.push((format!("{dpt}.scratch.layer{}_rn.weight", i + 1), vec![f, width, 3, 3]));
+        let refine = format!("{dpt}.scratch.refinenet{}", i + 1);
+        layer(out, &format!("{refine}.out_conv"), &[f, f, 1, 1]);
+        for unit in ["resConfUnit1.conv1", "resConfUnit1.conv2", "resConfUnit2.conv1", "resConfUnit2.conv2"] {
+            layer(out, &format!("{refine}.{unit}"), &[f, f, 3, 3]);
+        }
+    }
+    layer(out, &format!("{dpt}.head.0"), &[f / 2, f, 3, 3]);
+    layer(out, &format!("{dpt}.head.2"), &[last, f / 2, 3, 3]);
+    layer(out, &format!("{dpt}.head.4"), &[4, last, 1, 1]);
+}
+
+fn norms(out: &mut Vec<Parameter>, parent: &str, names: &[&str], width: usize) {
+    let dot = if parent.is_empty() { "" } else { "." };
+    for name in names {
+        out.push((format!("{parent}{dot}{name}.weight"), vec![width]));
+        out.push((format!("{parent}{dot}{name}.bias"), vec![width]));
+    }
+}
+
+fn layer(out: &mut Vec<Parameter>, name: &str, shape: &[usize]) {
+    out.push((format!("{name}.weight"), shape.to_vec()));
+    out.push((format!("{name}.bias"), vec![shape[0]]));
+}
+
+fn mlp(out: &mut Vec<Parameter>, name: &str, [inputs, hidden, outputs]: [usize; 3]) {
+    layer(out, &format!("{name}.fc1"), &[hidden, inputs]);
+    layer(out, &format!("{name}.fc2"), &[outputs, hidden]);
+}
+
+/// The name that the values of `name` are generated from: aliases of one tensor share it.
+pub fn first_name(name: &str) -> String {
+    match name.split_once(".scratch.layer_rn.") {
+        Some((head, rest)) => {
+            match rest.split_once('.').and_then(|(i, leaf)| Some((i.parse::<u32>().ok()?, leaf))) {
+                Some((i, leaf)) => format!("{head}.scratch.layer{}_rn.{leaf}", i + 1),
+                None => name.to_owned(),
+            }
+        }
+        None => name.to_owned(),
+    }
+}
+
+/// The values of the weight `name`, from the rules of the golden files: computed in f64, rounded to f32.
+pub fn weight(salt: &str, name: &str, shape: &[usize]) -> Vec<f32> {
+    let name = first_name(name);
+    let (offset, scale) = affine(&name, shape);
+    let hash = fnv1a(&format!("{salt}{name}"));
+    let len: usize = shape.iter().product();
+    (0..len as u64).into_par_iter().map(|i| (offset + scale(uniform_at(hash, i))) as f32).collect()
+}
+
+/// What a uniform number of a tensor is multiplied by and added to.
+fn affine(name: &str, shape: &[usize]) -> (f64, Box<dyn Fn(f64) -> f64 + Sync>) {
+    let leaf = name.rsplit('.').next().unwrap_or(name);
+    let is_norm = name.split('.').any(|c| c.starts_with("norm") || c == "enc_norm" || c == "dec_norm");
+    match leaf {
+        "gamma" => return (0.5, Box::new(|u| 0.25 * u)),
+        "weight" if is_norm => return (1.0, Box::new(|u| 0.2 * u)),
+        "bias" | "m" => return (0.0, Box::new(|u| 0.1 * u)),
+        "cls_token" | "register_tokens" | "pos_embed" | "mask_token" => return (0.0, Box::new(|u| 0.5 * u)),
+        _ => {}
+    }
+    let is_transposed =
+        ["act_postprocess.0.1.weight", "act_postprocess.1.1.weight"].iter().any(|end| name.ends_with(end));
+    let fan: usize = if is_transposed { shape[0] } else { shape[1..].iter().product() };
+    let factor = if name.ends_with("dpt.head.4.weight") {
+        0.05
+    } else if name.ends_with("_head1.proj.weight") || name.ends_with("_head2.proj.weight") {
+        0.25
+    } else {
+        1.0
+    };
+    let root = (3.0 / fan as f64).sqrt();
+    (0.0, Box::new(move |u| u * root * factor))
+}
+
+/// A safetensors file with the generated weights, as f32 or f16.
+///
+/// # Panics
+/// If `dtype` is another one.
+pub fn weight_file(salt: &str, parameters: &[Parameter], dtype: DType) -> Vec<u8> {
+    let stored = match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        other => panic!("weights are generated as f32 or f16, not {other}"),
+    };
+    let data = |(name, shape): &Parameter| {
+        let values = weight(salt, name, shape);
+        match dtype {
+            DType::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
+            _ => little_endian(&values),
+        }
+    };
+    let data: Vec<Vec<u8>> = parameters.par_iter().map(data).collect();
+    let views = parameters.iter().zip(&data).map(|((name, shape), data)| {
+        let view = TensorView::new(stored, shape.clone(), data).expect("as many bytes as the shape has");
+        (name.as_str(), view)
+    });
+    safetensors::serialize(views, None).expect("views of whole tensors")
+}
+
+/// The bytes of the values as files hold them.
+pub fn little_endian(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
