@@ -4,6 +4,9 @@ use super::plan::{MatrixTile, PlainTile};
 use std::fmt::Write as _;
 use steropes_tensor::{DType, Header};
 
+/// Why writing cannot fail.
+const TO_STRING: &str = "writing to a string";
+
 /// `template` for every number below `count` in place of `#`.
 fn repeat(count: u32, template: impl Fn(u32) -> String) -> String {
     (0..count).map(template).collect()
@@ -25,40 +28,41 @@ pub(super) fn plain(header: Header, tile: PlainTile) -> Header {
         PlainTile::DEPTH * column_pitch,
     );
     let sums = tile.part[0] * column_groups;
-    let _ = write!(
+    write!(
         text,
         "alias Sums = array<vec4<f32>, {sums}>;\nalias Next = array<array<vec4<f32>, 4>, {blocks}>;\n\
          struct Origin {{ rows: array<Row, 4>, weights: vec4<u32> }}\nalias Origins = array<Origin, {blocks}>;\n"
-    );
+    ).expect(TO_STRING);
     text += &plain_loads(threads, blocks, [row_blocks, column_blocks]);
     text += &format!("fn stash(next: ptr<function, Next>, thread: u32) {{\n{}}}\n", {
         repeat(blocks, |b| plain_stash(b, threads, [row_blocks, column_blocks], [row_pitch, column_pitch]))
     });
     text += "fn multiply(sums: ptr<function, Sums>, k: u32, row: u32, column: u32) {\n";
     for i in 0..row_groups {
-        let _ = writeln!(text, "    let a{i} = rows_tile[k * {row_pitch}u + row + {}u];", i * down);
+        writeln!(text, "    let a{i} = rows_tile[k * {row_pitch}u + row + {}u];", i * down).expect(TO_STRING);
     }
     for j in 0..column_groups {
-        let _ =
-            writeln!(text, "    let b{j} = weights_tile[k * {column_pitch}u + column + {}u];", j * across);
+        writeln!(text, "    let b{j} = weights_tile[k * {column_pitch}u + column + {}u];", j * across)
+            .expect(TO_STRING);
     }
     for i in 0..tile.part[0] {
         for j in 0..column_groups {
             let (at, group, part) = (i * column_groups + j, i / 4, ["x", "y", "z", "w"][i as usize % 4]);
-            let _ =
-                writeln!(text, "    (*sums)[{at}] = fma(vec4<f32>(a{group}.{part}), b{j}, (*sums)[{at}]);");
+            writeln!(text, "    (*sums)[{at}] = fma(vec4<f32>(a{group}.{part}), b{j}, (*sums)[{at}]);")
+                .expect(TO_STRING);
         }
     }
     text += "}\nfn finish_all(sums: ptr<function, Sums>, tile: Tile, row: u32, column: u32) {\n";
     for i in 0..tile.part[0] {
         for j in 0..column_groups {
             let (m, n) = (i / 4 * down, j * across);
-            let _ = writeln!(
+            writeln!(
                 text,
                 "    finish(tile.m + (row + {m}u) * 4u + {}u, tile.n + (column + {n}u) * 4u, (*sums)[{}]);",
                 i % 4,
                 i * column_groups + j
-            );
+            )
+            .expect(TO_STRING);
         }
     }
     text += "}\n";
@@ -222,7 +226,7 @@ pub(super) fn matrix(header: Header, tile: MatrixTile, dtype: DType) -> Header {
         tile.subgroups() * tile.strip_len(),
     );
     text += &ops.emulation();
-    let _ = writeln!(text, "alias Sums = array<{}, {}>;", ops.sum(), rows * columns);
+    writeln!(text, "alias Sums = array<{}, {}>;", ops.sum(), rows * columns).expect(TO_STRING);
     text += &matrix_loads(tile, pitch);
     text += &matrix_multiply(&ops, tile, pitch);
     text += &matrix_finish(&ops, tile);
@@ -285,16 +289,16 @@ fn matrix_multiply(ops: &Matrices, tile: MatrixTile, pitch: u32) -> String {
             format!("{name} * {}u + {}u", pitch / ops.width, (i * tile.side * pitch + k) / ops.width)
         };
         for i in 0..rows {
-            let _ = writeln!(text, "    let a{i} = {};", ops.load_left(&at("row", i), pitch));
+            writeln!(text, "    let a{i} = {};", ops.load_left(&at("row", i), pitch)).expect(TO_STRING);
         }
         for j in 0..columns {
-            let _ = writeln!(text, "    let b{j} = {};", ops.load_right(&at("column", j), pitch));
+            writeln!(text, "    let b{j} = {};", ops.load_right(&at("column", j), pitch)).expect(TO_STRING);
         }
         for i in 0..rows {
             for j in 0..columns {
                 let sum = format!("(*sums)[{}]", i * columns + j);
                 let next = ops.multiply_add(&format!("a{i}"), &format!("b{j}"), &sum, pitch);
-                let _ = writeln!(text, "    {sum} = {next};");
+                writeln!(text, "    {sum} = {next};").expect(TO_STRING);
             }
         }
         text += "    }\n";
@@ -318,12 +322,12 @@ fn matrix_finish(ops: &Matrices, tile: MatrixTile) -> String {
             text += "    {\n    workgroupBarrier();\n";
             for q in 0..matrices {
                 let sum = format!("(*sums)[{}]", i * columns + j + q);
-                let _ = writeln!(text, "    let to{q} = strip + {}u;", q * tile.side);
-                let _ = writeln!(text, "    {}", ops.store(&sum, &format!("to{q}"), pitch));
+                writeln!(text, "    let to{q} = strip + {}u;", q * tile.side).expect(TO_STRING);
+                writeln!(text, "    {}", ops.store(&sum, &format!("to{q}"), pitch)).expect(TO_STRING);
             }
             text += "    workgroupBarrier();\n";
             for q in 0..tile.side * quads / 32 {
-                let _ = write!(
+                write!(
                     text,
                     "    {{ let quad = lane + {}u; let r = quad / {quads}u; let c = quad % {quads}u * 4u; \
                      let at = strip + r * {pitch}u + c;\n    \
@@ -331,7 +335,7 @@ fn matrix_finish(ops: &Matrices, tile: MatrixTile) -> String {
                     q * 32,
                     i * tile.side,
                     j * tile.side,
-                );
+                ).expect(TO_STRING);
             }
             text += "    }\n";
         }
