@@ -257,7 +257,9 @@ fn equal_values_are_returned(device: &Device) -> Verdict {
     let k = random(device, "sdpa/k", &[2, 777, 3, 24]);
     let v = tensor(device, k.shape(), vec![1.5; 2 * 777 * 3 * 24]);
     let got = run(&q, &k, &v, 0.4)?;
-    check_close(&got, &vec![1.5; got.len()], Tolerance::Sum { depth: 16 })
+    // On a GPU one invocation adds key after key; the CPU adds steps of keys.
+    let depth = if device.gpu().is_some() { 777 } else { 16 };
+    check_close(&got, &vec![1.5; got.len()], Tolerance::Sum { depth })
 }
 
 fn order_of_keys_is_free(device: &Device) -> Verdict {
