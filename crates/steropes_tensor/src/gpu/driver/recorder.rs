@@ -133,7 +133,7 @@ impl Recorder {
     pub(super) fn fill_launches(&mut self, buffer: &wgpu::Buffer, bytes: u64, word: u32) -> Vec<Launch> {
         let pipeline = self.pipeline("fill", &Arc::from(include_str!("fill.wgsl")), false);
         let limits = self.context.device.limits();
-        let most = u64::from(limits.max_storage_buffer_binding_size) / 256 * 256;
+        let most = limits.max_storage_buffer_binding_size / 256 * 256;
         let part = |offset: u64| {
             let bytes = most.min(bytes - offset);
             let vectors = bytes / 16;
