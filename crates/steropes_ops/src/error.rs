@@ -170,26 +170,6 @@ pub(crate) fn values<T: Element>(tensor: &Tensor) -> &[T] {
     tensor.cpu_slice().expect("device and dtype were checked")
 }
 
-/// The elements of a CPU tensor, for an op without a GPU kernel.
-///
-/// # Errors
-/// [`OpError::Unsupported`] on a GPU, [`OpError::DType`] for another dtype.
-pub(crate) fn host<'a, T: Element>(
-    op: &'static str,
-    argument: &'static str,
-    tensor: &'a Tensor,
-) -> Result<&'a [T], OpError> {
-    if tensor.device() != Device::Cpu {
-        let device = tensor.device().name().to_owned();
-        return Err(OpError::Unsupported { op, device, why: "there is no GPU kernel".to_owned() });
-    }
-    let expected = match T::DTYPE {
-        DType::U32 => "u32",
-        _ => "f32",
-    };
-    tensor.cpu_slice().ok_or(OpError::DType { op, argument, expected, found: tensor.dtype() })
-}
-
 /// The result of a CPU kernel as a tensor.
 pub(crate) fn on_cpu<T: Element>(shape: &[usize], data: Vec<T>) -> Tensor {
     Tensor::new(&Device::Cpu, shape, data).expect("a kernel fills the shape it was given")

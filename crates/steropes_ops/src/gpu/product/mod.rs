@@ -10,6 +10,7 @@ pub(crate) use plan::{MatrixTile, PlainTile, Plan};
 use crate::cpu::Activation;
 use crate::error::OpError;
 use crate::gpu::{bind, element_window, unsupported};
+use pack::PANEL;
 use plan::Extents;
 use std::ops::Range;
 use steropes_tensor::{Capabilities, Gpu, Header, Kernel, Tensor, spread};
@@ -141,11 +142,13 @@ impl Product<'_> {
         })?;
         let kernel = self.kernel(plan, y);
         let padded = self.weights.padded;
-        // Multiples of 4, so that vectors stay whole.
+        // Whole panels.
         let columns = self.weights.outputs();
-        let some = if columns * padded <= most { columns } else { (most / padded) & !3 };
+        let panel = padded * PANEL;
+        let some =
+            if columns.next_multiple_of(PANEL) * padded <= most { columns } else { most / panel * PANEL };
         if some == 0 {
-            let why = "four rows of its weights do not fit one of its bindings".to_owned();
+            let why = "64 columns of its weights do not fit one of its bindings".to_owned();
             return Err(unsupported(self.op, gpu, why));
         }
         for slice in &slices {
@@ -215,8 +218,9 @@ impl Product<'_> {
     ) -> Result<(), OpError> {
         let (columns, padded) = (self.weights.outputs(), self.weights.padded);
         let (x, x_shift) = element_window(self.source.x(), slice.x.start, slice.x.len());
-        // Four rows of the weights are a multiple of what a binding may begin at.
-        let (weight, _) = element_window(&self.weights.weight, some.start * padded, some.len() * padded);
+        // A panel is a multiple of what a binding may begin at.
+        let len = some.len().next_multiple_of(PANEL) * padded;
+        let (weight, _) = element_window(&self.weights.weight, some.start * padded, len);
         let results = slice.rows.start * columns..slice.rows.end * columns;
         let (result, y_shift) = element_window(y, results.start, results.len());
         let mut bindings = vec![x, weight, bind(&self.weights.bias), result];
@@ -253,6 +257,7 @@ impl Product<'_> {
             .count("TILE_ROWS", plan.tile()[0])
             .count("TILE_COLUMNS", plan.tile()[1])
             .count("TILE_DEPTH", plan.depth())
+            .count("PANEL", PANEL as u32)
             .text(include_str!("relu.wgsl"));
         let header = self.source_header(header, plan).text(include_str!("weights.wgsl"));
         let header = self.epilogue_header(header);

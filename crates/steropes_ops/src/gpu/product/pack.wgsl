@@ -1,10 +1,13 @@
-// One element of the packed weights for each invocation: row by row, zeros behind the depth.
+// One element of the packed weights for each invocation: panels of `panel` outputs, each the depth line by line, with zeros behind the
+// depth and behind the last output.
 struct Params {
     // Elements of this launch, and the first of them.
     count: u32,
     first: u32,
     depth: u32,
     padded: u32,
+    outputs: u32,
+    panel: u32,
     // Rows and columns of the packed form are pairs (outer, inner); where each step leads in the source.
     inner_rows: u32,
     inner_depth: u32,
@@ -23,9 +26,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (i >= params.count) {
         return;
     }
-    let n = (params.first + i) / params.padded;
-    let k = params.first + i - n * params.padded;
-    if (k >= params.depth) {
+    let line = (params.first + i) / params.panel;
+    let n = line / params.padded * params.panel + (params.first + i) % params.panel;
+    let k = line % params.padded;
+    if (k >= params.depth || n >= params.outputs) {
         packed[i] = Elem();
         return;
     }

@@ -139,13 +139,19 @@ impl MatrixTile {
         Self::DEPTH + 16 / dtype.size_bytes() as u32
     }
 
+    /// Elements between one line of the weights in workgroup memory and the next, likewise.
+    pub(crate) fn weights_pitch(self, dtype: DType) -> u32 {
+        self.tile[1] + 16 / dtype.size_bytes() as u32
+    }
+
     /// Floats of a strip: rows of one matrix, 16 bytes apart more than they have.
     pub(crate) fn strip_len(self) -> u32 {
         self.side * (Self::STRIP + 4)
     }
 
     fn workgroup_bytes(self, dtype: DType) -> u32 {
-        let tiles = (self.tile[0] + self.tile[1]) * Self::pitch(dtype) * dtype.size_bytes() as u32;
+        let elements = self.tile[0] * Self::pitch(dtype) + Self::DEPTH * self.weights_pitch(dtype);
+        let tiles = elements * dtype.size_bytes() as u32;
         tiles + self.subgroups() * self.strip_len() * 4
     }
 }

@@ -3,7 +3,7 @@
 // workgroup memory is multiplied. Sums leave through a strip of workgroup memory, one strip for each subgroup, because nobody
 // can name the elements of a matrix.
 //
-// Header: params, row source (Row, Step, row_of, step_of, row_values), weight_row, tile_of, finish; TILE_*, SUBGROUP_*, THREADS;
+// Header: params, row source (Row, Step, row_of, step_of, row_values), weight_column, tile_of, finish; TILE_*, SUBGROUP_*, THREADS;
 // Next, Origins, origins, fetch, stash, Sums, multiply, finish_all.
 
 @compute @workgroup_size(THREADS)

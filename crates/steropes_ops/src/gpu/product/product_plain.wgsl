@@ -1,9 +1,9 @@
 // One tile of TILE_ROWS x TILE_COLUMNS results for each workgroup, THREAD_ROWS x THREAD_COLUMNS of them in the registers of each
 // invocation, as groups of 4 x 4 that lie apart so that neighbours read neighbouring vectors. Left rows and weights come TILE_DEPTH
-// columns at a time: each invocation loads 4 x 4 blocks while the tile before is multiplied, turns them, and puts them down as
-// columns. Every sum runs over the depth in order, whatever the tile.
+// columns at a time: each invocation loads 4 x 4 blocks while the tile before is multiplied, turns those of the left rows, and
+// puts them down as columns. Every sum runs over the depth in order, whatever the tile.
 //
-// Header: params, row source (Row, Step, row_of, step_of, row_values), weight_row, tile_of, finish; TILE_*, THREADS, COLUMN_THREADS,
+// Header: params, row source (Row, Step, row_of, step_of, row_values), weight_column, tile_of, finish; TILE_*, THREADS, COLUMN_THREADS,
 // ROW_THREADS (along each side of the tile), WARP_COLUMNS; Next, Origins, origins, fetch, stash, Sums, multiply, finish_all.
 
 @compute @workgroup_size(THREADS)

@@ -31,8 +31,9 @@ pub(super) fn plain(header: Header, tile: PlainTile) -> Header {
     write!(
         text,
         "alias Sums = array<vec4<f32>, {sums}>;\nalias Next = array<array<vec4<f32>, 4>, {blocks}>;\n\
-         struct Origin {{ rows: array<Row, 4>, weights: vec4<u32> }}\nalias Origins = array<Origin, {blocks}>;\n"
-    ).expect(TO_STRING);
+         struct Origin {{ rows: array<Row, 4>, weights: u32 }}\nalias Origins = array<Origin, {blocks}>;\n"
+    )
+    .expect(TO_STRING);
     text += &plain_loads(threads, blocks, [row_blocks, column_blocks]);
     text += &format!("fn stash(next: ptr<function, Next>, thread: u32) {{\n{}}}\n", {
         repeat(blocks, |b| plain_stash(b, threads, [row_blocks, column_blocks], [row_pitch, column_pitch]))
@@ -73,10 +74,11 @@ pub(super) fn plain(header: Header, tile: PlainTile) -> Header {
         .text(&text)
 }
 
-/// Which blocks an invocation loads, and loading them. The blocks of the left rows come first, then those of the weights; within
-/// each, the depth runs fastest.
+/// Which blocks an invocation loads, and loading them. The blocks of the left rows come first, where the depth runs fastest, then those
+/// of the weights, where the columns do, as they lie in memory.
 fn plain_loads(threads: u32, blocks: u32, [row_blocks, column_blocks]: [u32; 2]) -> String {
     let quads = PlainTile::DEPTH / 4;
+    let groups = column_blocks / quads;
     let origins = repeat(blocks, |b| {
         let first = b * threads;
         let rows = format!(
@@ -84,8 +86,8 @@ fn plain_loads(threads: u32, blocks: u32, [row_blocks, column_blocks]: [u32; 2])
              origin[{b}].rows = array<Row, 4>(row_of(m), row_of(m + 1u), row_of(m + 2u), row_of(m + 3u));\n"
         );
         let weights = format!(
-            "        let n = tile.n + (block - {row_blocks}u) / {quads}u * 4u;\n        \
-             origin[{b}].weights = vec4<u32>(weight_row(n), weight_row(n + 1u), weight_row(n + 2u), weight_row(n + 3u));\n"
+            "        origin[{b}].weights = weight_column(tile.n + (block - {row_blocks}u) % {groups}u * 4u) \
+             + (block - {row_blocks}u) / {groups}u * 4u * PANEL;\n"
         );
         either(first, row_blocks, column_blocks, &rows, &weights)
     });
@@ -97,7 +99,7 @@ fn plain_loads(threads: u32, blocks: u32, [row_blocks, column_blocks]: [u32; 2])
         });
         let weights = repeat(4, |i| {
             format!(
-                "        (*next)[{b}][{i}] = vec4<f32>(weight[((*origin)[{b}].weights[{i}] + k) / 4u + block % {quads}u]);\n"
+                "        (*next)[{b}][{i}] = vec4<f32>(weight[((*origin)[{b}].weights + (k + {i}u) * PANEL) / 4u]);\n"
             )
         });
         either(b * threads, row_blocks, column_blocks, &rows, &weights)
@@ -117,19 +119,24 @@ fn either(first: u32, row_blocks: u32, column_blocks: u32, rows: &str, weights: 
     )
 }
 
-/// Puts a block down, turned: vectors run along rows of the left matrix or along columns of the result.
+/// Puts a block down: vectors run along rows of the left matrix, which turns its blocks, or along columns of the result.
 fn plain_stash(b: u32, threads: u32, blocks: [u32; 2], pitches: [u32; 2]) -> String {
     let quads = PlainTile::DEPTH / 4;
-    let put = |tile: &str, first: u32, pitch: u32| {
-        repeat(4, |k| {
-            let part = ["x", "y", "z", "w"][k as usize];
-            format!(
-                "        {tile}[((block - {first}u) % {quads}u * 4u + {k}u) * {pitch}u + (block - {first}u) / {quads}u] = \
-                 vec4<f32>((*next)[{b}][0].{part}, (*next)[{b}][1].{part}, (*next)[{b}][2].{part}, (*next)[{b}][3].{part});\n"
-            )
-        })
-    };
-    let (rows, weights) = (put("rows_tile", 0, pitches[0]), put("weights_tile", blocks[0], pitches[1]));
+    let rows = repeat(4, |k| {
+        let part = ["x", "y", "z", "w"][k as usize];
+        format!(
+            "        rows_tile[(block % {quads}u * 4u + {k}u) * {}u + block / {quads}u] = \
+             vec4<f32>((*next)[{b}][0].{part}, (*next)[{b}][1].{part}, (*next)[{b}][2].{part}, (*next)[{b}][3].{part});\n",
+            pitches[0]
+        )
+    });
+    let (first, groups) = (blocks[0], blocks[1] / quads);
+    let weights = repeat(4, |k| {
+        format!(
+            "        weights_tile[((block - {first}u) / {groups}u * 4u + {k}u) * {}u + (block - {first}u) % {groups}u] = (*next)[{b}][{k}];\n",
+            pitches[1]
+        )
+    });
     either(b * threads, blocks[0], blocks[1], &rows, &weights)
 }
 
@@ -165,16 +172,16 @@ impl Matrices {
             false => format!("coopLoadT<{}>(&rows_tile[{at}], {}u)", self.left(), pitch / self.width),
         }
     }
-    /// The right matrix whose columns are `pitch` elements apart in `weights_tile`.
+    /// The right matrix whose rows are `pitch` elements apart in `weights_tile`.
     fn load_right(&self, at: &str, pitch: u32) -> String {
         match self.emulated {
             true => at.to_owned(),
-            false => format!("coopLoad<{}>(&weights_tile[{at}], {}u)", self.right(), pitch / self.width),
+            false => format!("coopLoadT<{}>(&weights_tile[{at}], {}u)", self.right(), pitch / self.width),
         }
     }
-    fn multiply_add(&self, a: &str, b: &str, sum: &str, pitch: u32) -> String {
+    fn multiply_add(&self, a: &str, b: &str, sum: &str, [left, right]: [u32; 2]) -> String {
         match self.emulated {
-            true => format!("emulated_multiply_add({a}, {b}, {sum}, {pitch}u)"),
+            true => format!("emulated_multiply_add({a}, {b}, {sum}, {left}u, {right}u)"),
             false => format!("coopMultiplyAdd({a}, {b}, {sum})"),
         }
     }
@@ -191,17 +198,18 @@ impl Matrices {
             return String::new();
         }
         let (t, w) = (self.side, self.width);
-        let element = |tile: &str, at: &str, line: &str| match w {
-            1 => format!("f32({tile}[{at} + {line} * pitch + k])"),
-            _ => format!("f32({tile}[{at} + ({line} * pitch + k) / {w}u][({line} * pitch + k) % {w}u])"),
+        let element = |tile: &str, at: &str, place: &str| match w {
+            1 => format!("f32({tile}[{at} + {place}])"),
+            _ => format!("f32({tile}[{at} + ({place}) / {w}u][({place}) % {w}u])"),
         };
-        let (left, right) = (element("rows_tile", "a", "i"), element("weights_tile", "b", "j"));
+        let left = element("rows_tile", "a", "i * left + k");
+        let right = element("weights_tile", "b", "k * right + j");
         let share = t * t / 32;
         let own =
             format!("let i = (emulated_lane + e * 32u) / {t}u; let j = (emulated_lane + e * 32u) % {t}u;");
         format!(
             "var<private> emulated_lane: u32;\nalias EmulatedSum = array<f32, {share}>;\n\
-             fn emulated_multiply_add(a: u32, b: u32, c: EmulatedSum, pitch: u32) -> EmulatedSum {{\n    \
+             fn emulated_multiply_add(a: u32, b: u32, c: EmulatedSum, left: u32, right: u32) -> EmulatedSum {{\n    \
              var d = c;\n    for (var e = 0u; e < {share}u; e++) {{\n        {own}\n        \
              for (var k = 0u; k < {t}u; k++) {{ d[e] += {left} * {right}; }}\n    }}\n    return d;\n}}\n\
              fn emulated_store(c: EmulatedSum, at: u32, pitch: u32) {{\n    var x = c;\n    \
@@ -215,20 +223,20 @@ pub(super) fn matrix(header: Header, tile: MatrixTile, dtype: DType) -> Header {
     let width = if tile.vectors { 4 } else { 1 };
     let element = if dtype == DType::F16 { "f16" } else { "f32" };
     let ops = Matrices { side: tile.side, element, width, emulated: tile.emulated };
-    let pitch = MatrixTile::pitch(dtype);
+    let pitches = [MatrixTile::pitch(dtype), tile.weights_pitch(dtype)];
     let unit = if tile.vectors { "Elem4" } else { "Elem" };
     let [rows, columns] = tile.part.map(|side| side / tile.side);
     let mut text = format!(
         "var<workgroup> rows_tile: array<{unit}, {}>;\nvar<workgroup> weights_tile: array<{unit}, {}>;\n\
          var<workgroup> strips: array<f32, {}>;\n",
-        tile.tile[0] * pitch / width,
-        tile.tile[1] * pitch / width,
+        tile.tile[0] * pitches[0] / width,
+        MatrixTile::DEPTH * pitches[1] / width,
         tile.subgroups() * tile.strip_len(),
     );
     text += &ops.emulation();
     writeln!(text, "alias Sums = array<{}, {}>;", ops.sum(), rows * columns).expect(TO_STRING);
-    text += &matrix_loads(tile, pitch);
-    text += &matrix_multiply(&ops, tile, pitch);
+    text += &matrix_loads(tile, pitches);
+    text += &matrix_multiply(&ops, tile, pitches);
     text += &matrix_finish(&ops, tile);
     let header = if tile.emulated { header } else { header.enable("wgpu_cooperative_matrix") };
     header
@@ -238,66 +246,72 @@ pub(super) fn matrix(header: Header, tile: MatrixTile, dtype: DType) -> Header {
         .text(&text)
 }
 
-/// Loads of four elements, neighbouring invocations along the depth; and how they are put down.
-fn matrix_loads(tile: MatrixTile, pitch: u32) -> String {
+/// Loads of four elements, neighbouring invocations along the depth of the left rows and along the columns of the weights, as either
+/// lies in memory; and how they are put down.
+fn matrix_loads(tile: MatrixTile, [pitch, weights_pitch]: [u32; 2]) -> String {
     let quads = MatrixTile::DEPTH / 4;
-    let step = tile.threads() / quads;
-    let [rows, columns] = tile.tile.map(|side| side / step);
+    let groups = tile.tile[1] / 4;
+    let [step, depth_step] = [tile.threads() / quads, tile.threads() / groups];
+    let [rows, lines] = [tile.tile[0] / step, MatrixTile::DEPTH / depth_step];
     let lane = if tile.emulated { "    emulated_lane = thread % 32u;\n" } else { "" };
     let origins = lane.to_owned()
         + &repeat(rows, |i| {
             format!("    origin.rows[{i}] = row_of(tile.m + thread / {quads}u + {}u);\n", i * step)
         })
-        + &repeat(columns, |i| {
-            format!("    origin.weights[{i}] = weight_row(tile.n + thread / {quads}u + {}u);\n", i * step)
-        });
+        + &format!(
+            "    origin.weights = weight_column(tile.n + thread % {groups}u * 4u) + thread / {groups}u * PANEL;\n"
+        );
     let fetch = repeat(rows, |i| {
         format!("    (*next).rows[{i}] = row_values((*origin).rows[{i}], step, thread % {quads}u * 4u);\n")
-    }) + &repeat(columns, |i| {
-        format!("    (*next).weights[{i}] = weight[((*origin).weights[{i}] + k) / 4u + thread % {quads}u];\n")
+    }) + &repeat(lines, |i| {
+        let at = i * depth_step;
+        format!("    (*next).weights[{i}] = weight[((*origin).weights + (k + {at}u) * PANEL) / 4u];\n")
     });
-    let put = |name: &str, count: u32| {
+    let put = |name: &str, first: &str, count: u32, apart: u32| {
         repeat(count, |i| {
-            let at = i * step * pitch;
+            let at = i * apart;
             if tile.vectors {
-                return format!("    {name}_tile[at / 4u + {}u] = (*next).{name}[{i}];\n", at / 4);
+                return format!("    {name}_tile[{first} / 4u + {}u] = (*next).{name}[{i}];\n", at / 4);
             }
             repeat(4, |c| {
                 let part = ["x", "y", "z", "w"][c as usize];
-                format!("    {name}_tile[at + {}u] = (*next).{name}[{i}].{part};\n", at + c)
+                format!("    {name}_tile[{first} + {}u] = (*next).{name}[{i}].{part};\n", at + c)
             })
         })
     };
-    let (put_rows, put_weights) = (put("rows", rows), put("weights", columns));
+    let put_rows = put("rows", "row_at", rows, step * pitch);
+    let put_weights = put("weights", "weight_at", lines, depth_step * weights_pitch);
     format!(
-        "struct Next {{ rows: array<Elem4, {rows}>, weights: array<Elem4, {columns}> }}\n\
-         struct Origins {{ rows: array<Row, {rows}>, weights: array<u32, {columns}> }}\n\
+        "struct Next {{ rows: array<Elem4, {rows}>, weights: array<Elem4, {lines}> }}\n\
+         struct Origins {{ rows: array<Row, {rows}>, weights: u32 }}\n\
          fn origins(tile: Tile, thread: u32) -> Origins {{\n    var origin: Origins;\n{origins}    return origin;\n}}\n\
          fn fetch(next: ptr<function, Next>, origin: ptr<function, Origins>, thread: u32, k: u32) {{\n    \
          let step = step_of(k);\n{fetch}}}\n\
          fn stash(next: ptr<function, Next>, thread: u32) {{\n    \
-         let at = thread / {quads}u * {pitch}u + thread % {quads}u * 4u;\n{put_rows}{put_weights}}}\n"
+         let row_at = thread / {quads}u * {pitch}u + thread % {quads}u * 4u;\n    \
+         let weight_at = thread / {groups}u * {weights_pitch}u + thread % {groups}u * 4u;\n{put_rows}{put_weights}}}\n"
     )
 }
 
-fn matrix_multiply(ops: &Matrices, tile: MatrixTile, pitch: u32) -> String {
+fn matrix_multiply(ops: &Matrices, tile: MatrixTile, [pitch, weights_pitch]: [u32; 2]) -> String {
     let [rows, columns] = tile.part.map(|side| side / tile.side);
+    let (side, width) = (tile.side, ops.width);
     let mut text = "fn multiply(sums: ptr<function, Sums>, row: u32, column: u32) {\n".to_owned();
-    for k in (0..MatrixTile::DEPTH).step_by(tile.side as usize) {
+    for k in (0..MatrixTile::DEPTH).step_by(side as usize) {
         text += "    {\n";
-        let at = |name: &str, i: u32| {
-            format!("{name} * {}u + {}u", pitch / ops.width, (i * tile.side * pitch + k) / ops.width)
-        };
         for i in 0..rows {
-            writeln!(text, "    let a{i} = {};", ops.load_left(&at("row", i), pitch)).expect(TO_STRING);
+            let at = format!("row * {}u + {}u", pitch / width, (i * side * pitch + k) / width);
+            writeln!(text, "    let a{i} = {};", ops.load_left(&at, pitch)).expect(TO_STRING);
         }
         for j in 0..columns {
-            writeln!(text, "    let b{j} = {};", ops.load_right(&at("column", j), pitch)).expect(TO_STRING);
+            let at = format!("column / {width}u + {}u", (k * weights_pitch + j * side) / width);
+            writeln!(text, "    let b{j} = {};", ops.load_right(&at, weights_pitch)).expect(TO_STRING);
         }
         for i in 0..rows {
             for j in 0..columns {
                 let sum = format!("(*sums)[{}]", i * columns + j);
-                let next = ops.multiply_add(&format!("a{i}"), &format!("b{j}"), &sum, pitch);
+                let pitches = [pitch, weights_pitch];
+                let next = ops.multiply_add(&format!("a{i}"), &format!("b{j}"), &sum, pitches);
                 writeln!(text, "    {sum} = {next};").expect(TO_STRING);
             }
         }

@@ -1,7 +1,9 @@
 @group(0) @binding(1) var<storage, read> weight: array<Elem4>;
-// The first element of row n; rows behind the end stand for the last.
-fn weight_row(n: u32) -> u32 {
-    return min(n, params.some - 1u) * params.padded;
+// The element of column n, a multiple of 4, at depth 0; a step along the depth leads PANEL elements on. Panels behind the last stand
+// for the last.
+fn weight_column(n: u32) -> u32 {
+    let panel = min(n / PANEL, (params.some - 1u) / PANEL);
+    return panel * params.padded * PANEL + n % PANEL;
 }
 
 // Tile of this workgroup: rows and columns that it begins at. Eight rows of tiles at a time, so that workgroups that run
