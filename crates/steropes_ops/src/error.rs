@@ -1,5 +1,6 @@
 //! What an op says about arguments that it cannot take.
 
+use crate::dispatch;
 use steropes_tensor::{DType, Device, DeviceError, Element, Gpu, Tensor};
 
 /// Why an op did not run. Nothing was computed, unless the device failed.
@@ -122,7 +123,7 @@ pub(crate) enum Place {
     Gpu(Gpu),
 }
 
-/// The device that all arguments are on.
+/// The device that all arguments are on; counts a run of `op` there.
 ///
 /// # Errors
 /// [`OpError::DType`] or [`OpError::Device`] that names the first argument that does not fit.
@@ -152,8 +153,14 @@ pub(crate) fn place(
         }
     }
     Ok(match device {
-        Device::Cpu => Place::Cpu,
-        Device::Gpu(gpu) => Place::Gpu(gpu),
+        Device::Cpu => {
+            dispatch::on_cpu(op);
+            Place::Cpu
+        }
+        Device::Gpu(gpu) => {
+            dispatch::on_gpu(op);
+            Place::Gpu(gpu)
+        }
     })
 }
 

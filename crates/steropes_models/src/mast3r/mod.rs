@@ -11,12 +11,14 @@ mod dpt;
 mod encoder;
 mod head;
 mod model;
+mod stored;
 pub mod synthetic;
 
 pub use config::{Config, HeadKind, Trunk};
 pub use encoder::Encoded;
 pub use head::ViewOutput;
 pub use model::{BothOrders, Model, ModelInfo};
+pub use stored::{PairTolerance, StoredPair};
 
 use steropes_tensor::Tensor;
 

@@ -2,7 +2,7 @@
 
 use half::f16;
 use std::time::Instant;
-use steropes_tensor::{Binding, Capabilities, DType, DeviceError, Gpu, Header, Kernel, Memory, spread};
+use steropes_tensor::{Binding, DType, DeviceError, Gpu, Header, Kernel, Memory, spread};
 
 /// The limits of a GPU, measured just now.
 #[derive(Clone, Debug)]
@@ -175,7 +175,7 @@ impl GpuPeak {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use steropes_tensor::Device;
+    use steropes_tensor::{Capabilities, Device};
 
     #[test]
     fn the_limits_of_a_gpu_are_plausible() {

@@ -5,6 +5,7 @@ mod limits;
 mod measure;
 
 use crate::Common;
+use crate::device::DeviceArgs;
 use anyhow::{Context as _, bail};
 use compare::Earlier;
 use limits::Limits;
@@ -32,9 +33,8 @@ pub(crate) struct Args {
     /// Only benches whose name contains this
     #[arg(default_value = "")]
     filter: String,
-    /// Where to run: auto, cpu, gpu, gpu:1 or part of a GPU's name
-    #[arg(long, env = "STEROPES_DEVICE", default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    place: DeviceArgs,
     /// Also show each row beside the same row of an earlier --json
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
     if benches.is_empty() {
         bail!("no bench contains `{}`: `steropes bench` without a name lists them all", args.filter);
     }
-    let device = Device::select(&args.device)?;
+    let device = args.place.open()?;
     let limits = Limits::measure(&device)?;
     if !common.json {
         limits.write(out)?;
