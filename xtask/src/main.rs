@@ -1,6 +1,7 @@
 //! `cargo xtask VERB`.
 
 use clap::Parser;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,11 +18,28 @@ enum Verb {
         only: String,
     },
     Scenes(xtask::scenes::Args),
+    Metal(xtask::metal::Args),
+    Mutate(xtask::mutate::Args),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Verb::parse() {
-        Verb::Golden { folders, only } => xtask::golden::run(&folders, &only, &mut std::io::stdout().lock()),
-        Verb::Scenes(args) => xtask::scenes::run(&args, &mut std::io::stdout().lock()),
+/// Exit code 0: all is well; 1: something is wrong; 2: it could not be found out.
+fn main() -> ExitCode {
+    match run(Verb::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nobody is left to tell if this fails.
+            let _said = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    let out = &mut std::io::stdout().lock();
+    match verb {
+        Verb::Golden { folders, only } => xtask::golden::run(&folders, &only, out),
+        Verb::Metal(args) => xtask::metal::run(&args, out),
+        Verb::Mutate(args) => xtask::mutate::run(&args, out),
+        Verb::Scenes(args) => xtask::scenes::run(&args, out),
     }
 }

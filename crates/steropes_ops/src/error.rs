@@ -101,6 +101,8 @@ pub(crate) enum Holds {
     F32,
     /// u32.
     U32,
+    /// u8, i32, u32 or i64.
+    Integer,
 }
 
 impl Holds {
@@ -110,6 +112,9 @@ impl Holds {
             Self::Float if f16 => (matches!(dtype, DType::F32 | DType::F16), "f32 or f16"),
             Self::Float | Self::F32 => (dtype == DType::F32, "f32"),
             Self::U32 => (dtype == DType::U32, "u32"),
+            Self::Integer => {
+                (matches!(dtype, DType::U8 | DType::I32 | DType::U32 | DType::I64), "u8, i32, u32 or i64")
+            }
         };
         if fits { Ok(()) } else { Err(expected) }
     }

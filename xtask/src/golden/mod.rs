@@ -14,6 +14,8 @@ mod photos;
 mod registration;
 mod report;
 mod spectral;
+mod triangulation;
+mod tsdf;
 
 pub use files::TensorFile;
 pub use report::{Outcome, Report};
@@ -84,6 +86,8 @@ fn run_pipeline(
             "5.2, 5.3, 5.4" => dense_alignment::run(&file, report)?,
             "5.4" => registration::poses(&file, report)?,
             "5.5 (and 5.4 for the 4x4 form)" => registration::point_sets(&file, report)?,
+            "6" => tsdf::run(&file, report)?,
+            "7" => triangulation::run(&file, report)?,
             "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
             section if alignment::covers(section) => alignment::run(&file, section, report),
             section => report.not_built(&format!("{}: section {section}", file.stem())),

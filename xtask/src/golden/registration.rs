@@ -232,7 +232,7 @@ fn has_own_tolerance(file: &TensorFile, quantity: &str, case: &str) -> bool {
 }
 
 /// The first number in a text after a word.
-fn number_after(text: &str, word: &str) -> anyhow::Result<f64> {
+pub(super) fn number_after(text: &str, word: &str) -> anyhow::Result<f64> {
     let start = text.find(word).with_context(|| format!("`{word}` in `{text}`"))? + word.len();
     text[start..]
         .split(|c: char| !(c.is_ascii_digit() || "+-.e".contains(c)))

@@ -23,6 +23,7 @@
 
 mod condense;
 mod dense;
+mod device;
 mod initial;
 mod optimise;
 mod parameters;
@@ -45,6 +46,7 @@ pub use tree::{KinematicTree, TreeChoice, WardTree, maximum_spanning, ward};
 use crate::camera::Camera;
 use nalgebra::{DMatrix, Point3};
 use steropes_ops::OpError;
+use steropes_tensor::Device;
 
 /// What the alignment needs to know of an image.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,6 +131,8 @@ pub struct AlignmentOptions {
     /// Weight of the squared distance of the principal point from its start relative to the image's size, mean over
     /// images; 0 for none.
     pub principal_prior: f64,
+    /// Where all steps run. A GPU computes in f32 throughout; it refuses [`Precision::Double`].
+    pub device: Device,
     /// Arithmetic of the losses.
     pub precision: Precision,
     /// The kinematic tree.
@@ -153,6 +157,7 @@ impl Default for AlignmentOptions {
             optimise_depth: true,
             focal_prior: 0.0,
             principal_prior: 0.0,
+            device: Device::Cpu,
             precision: Precision::Single,
             tree: TreeChoice::Ward,
             start: Start::Identity,

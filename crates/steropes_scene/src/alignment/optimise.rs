@@ -1,15 +1,17 @@
 //! The two stages: Adam with a step length that falls along half a cosine.
 
+use super::device::OnDevice;
 use super::initial::initial_parameters;
 use super::parameters::{Backward, Forward, ImageParameters, Model, Parameters, VALUES};
 use super::{
     AlignedImages, AlignmentError, AlignmentImage, AlignmentOptions, AlignmentPair, AlignmentProblem,
-    KinematicTree, Start, TreeChoice, maximum_spanning, ward,
+    KinematicTree, StageOptions, Start, TreeChoice, maximum_spanning, ward,
 };
 use rayon::prelude::*;
 use steropes_ops::geometry::sparse_alignment::{
     FrameTargets, MatchedPixel, PairMatches, SparseAlignment, ViewShape,
 };
+use steropes_tensor::Device;
 
 /// One of the two stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,35 +35,107 @@ pub struct Evaluation {
 
 /// A problem made ready for repeated evaluation.
 pub struct Aligner {
-    options: AlignmentOptions,
-    model: Model,
+    setting: Setting,
+    engine: Engine,
+}
+
+/// What stays the same from step to step.
+pub(super) struct Setting {
+    pub(super) options: AlignmentOptions,
+    pub(super) model: Model,
     /// Starting values; the priors pull towards them.
-    identity: Parameters,
-    kernel: SparseAlignment,
+    pub(super) identity: Parameters,
+}
+
+/// Where the steps are taken.
+enum Engine {
+    Host(Box<Host>),
+    Device(Box<OnDevice>),
+}
+
+/// What the losses are made of.
+pub(super) struct Observations<'a> {
+    pub(super) pairs: Vec<PairMatches<'a>>,
     /// Matched pixels per image, for pairs that use targets.
-    matched: Vec<Vec<MatchedPixel>>,
-    targets: Vec<FrameTargets>,
-    forward: Forward,
-    back: Backward,
-    gradient: Parameters,
+    pub(super) matched: Vec<Vec<MatchedPixel>>,
+    pub(super) targets: Vec<FrameTargets>,
 }
 
 impl Aligner {
     /// Checks and packs the problem and builds the kinematic tree.
     ///
     /// # Errors
-    /// [`AlignmentError`] if problem and options do not fit together.
+    /// [`AlignmentError`] if problem and options do not fit together, or the device of the options cannot take them.
     pub fn new(problem: &AlignmentProblem, options: &AlignmentOptions) -> Result<Self, AlignmentError> {
         problem.check()?;
         let images = &problem.images;
         let tree = tree(problem, &options.tree)?;
         let model = Model::new(images, tree);
         let identity = model.identity(images, options.shared_intrinsics);
-        let shape = |i: &AlignmentImage| ViewShape { anchors: i.anchor_depths.len(), observes: true };
-        let shapes: Vec<_> = images.iter().map(shape).collect();
-        let strong = |p: &&AlignmentPair| p.confidence.iter().any(|&c| c > options.weak_pair_confidence);
-        let pairs: Vec<_> = problem.pairs.iter().filter(strong).map(packed_pair).collect();
-        let kernel = SparseAlignment::new(&shapes, &pairs, options.precision)?;
+        let setting = Setting { options: options.clone(), model, identity };
+        let observations = Observations::new(problem, options.weak_pair_confidence);
+        let engine = match &options.device {
+            Device::Cpu => Engine::Host(Box::new(Host::new(&setting, images, observations)?)),
+            Device::Gpu(gpu) => Engine::Device(Box::new(OnDevice::new(&setting, gpu, &observations)?)),
+        };
+        Ok(Self { setting, engine })
+    }
+
+    /// The kinematic tree.
+    pub fn tree(&self) -> &KinematicTree {
+        self.setting.model.tree()
+    }
+
+    /// The parameters where the options start.
+    ///
+    /// # Errors
+    /// [`AlignmentError`] if the given cameras or parameters do not fit the problem.
+    pub fn start(&self, problem: &AlignmentProblem) -> Result<Parameters, AlignmentError> {
+        let Setting { options, model, identity } = &self.setting;
+        match &options.start {
+            Start::Identity => Ok(identity.clone()),
+            Start::Cameras(cameras) => initial_parameters(problem, cameras, model, identity.clone()),
+            Start::Parameters(p) => {
+                self.setting.check(p)?;
+                Ok(p.clone())
+            }
+        }
+    }
+
+    /// Loss, derivatives and scene at `parameters`.
+    ///
+    /// # Errors
+    /// [`AlignmentError`] if the parameters do not fit the problem.
+    pub fn evaluate(&mut self, stage: Stage, parameters: &Parameters) -> Result<Evaluation, AlignmentError> {
+        self.setting.check(parameters)?;
+        match &mut self.engine {
+            Engine::Host(host) => host.evaluate(&self.setting, stage, parameters),
+            Engine::Device(device) => device.evaluate(&self.setting, stage, parameters),
+        }
+    }
+
+    /// Runs all steps of a stage on `parameters`. Returns the loss before every step, and the scene before the last
+    /// one (or at `parameters` if there is no step). A GPU takes all steps before the host looks at any.
+    ///
+    /// # Errors
+    /// [`AlignmentError::NotFinite`] if the loss is not finite.
+    pub fn run(
+        &mut self,
+        stage: Stage,
+        parameters: &mut Parameters,
+    ) -> Result<(Vec<f64>, AlignedImages), AlignmentError> {
+        self.setting.check(parameters)?;
+        match &mut self.engine {
+            Engine::Host(host) => host.run(&self.setting, stage, parameters),
+            Engine::Device(device) => device.run(&self.setting, stage, parameters),
+        }
+    }
+}
+
+impl<'a> Observations<'a> {
+    fn new(problem: &'a AlignmentProblem, weak_pair_confidence: f32) -> Self {
+        let strong = |p: &&AlignmentPair| p.confidence.iter().any(|&c| c > weak_pair_confidence);
+        let pairs = problem.pairs.iter().filter(strong).map(packed_pair).collect();
         let weak = |t: &&FrameTargets| {
             let pair = [t.view.min(t.frame), t.view.max(t.frame)];
             let same =
@@ -70,41 +144,11 @@ impl Aligner {
         };
         let targets: Vec<_> = problem.targets.iter().filter(weak).cloned().collect();
         let matched = if targets.is_empty() { Vec::new() } else { matched_pixels(problem) };
-        Ok(Self {
-            options: options.clone(),
-            model,
-            gradient: identity.clone(),
-            identity,
-            kernel,
-            matched,
-            targets,
-            forward: Forward::default(),
-            back: Backward::default(),
-        })
+        Self { pairs, matched, targets }
     }
+}
 
-    /// The kinematic tree.
-    pub fn tree(&self) -> &KinematicTree {
-        self.model.tree()
-    }
-
-    /// The parameters where the options start.
-    ///
-    /// # Errors
-    /// [`AlignmentError`] if the given cameras or parameters do not fit the problem.
-    pub fn start(&self, problem: &AlignmentProblem) -> Result<Parameters, AlignmentError> {
-        match &self.options.start {
-            Start::Identity => Ok(self.identity.clone()),
-            Start::Cameras(cameras) => {
-                initial_parameters(problem, cameras, &self.model, self.identity.clone())
-            }
-            Start::Parameters(p) => {
-                self.check(p)?;
-                Ok(p.clone())
-            }
-        }
-    }
-
+impl Setting {
     fn check(&self, p: &Parameters) -> Result<(), AlignmentError> {
         let (found, expected) =
             ([p.images.len(), p.depths.len()], [self.identity.images.len(), self.model.anchors()]);
@@ -115,38 +159,80 @@ impl Aligner {
         Err(AlignmentError::value("parameters", expected, format!("{} and {}", found[0], found[1])))
     }
 
-    /// Loss, derivatives and scene at `parameters`.
-    ///
-    /// # Errors
-    /// [`AlignmentError`] if the parameters do not fit the problem.
-    pub fn evaluate(&mut self, stage: Stage, parameters: &Parameters) -> Result<Evaluation, AlignmentError> {
-        self.check(parameters)?;
-        self.prepare(stage, parameters)?;
-        let loss = self.step(stage, parameters)?;
-        Ok(Evaluation { loss, gradient: self.gradient.clone(), images: self.model.aligned(&self.forward) })
+    /// The steps of a stage.
+    pub(super) fn schedule(&self, stage: Stage) -> StageOptions {
+        match stage {
+            Stage::Coarse => self.options.coarse,
+            Stage::Fine => self.options.fine,
+        }
     }
 
-    /// Runs all steps of a stage on `parameters`. Returns the loss before every step, and the scene before the last
-    /// one (or at `parameters` if there is no step).
-    ///
-    /// # Errors
-    /// [`AlignmentError::NotFinite`] if the loss is not finite.
-    pub fn run(
+    /// Which values of [`ImageParameters`] a stage moves, and whether depths move.
+    pub(super) fn moves(&self, stage: Stage) -> ([bool; VALUES], bool) {
+        let mut image = [true; VALUES];
+        if stage == Stage::Coarse {
+            image[8..].fill(false);
+            return (image, false);
+        }
+        image[9..].fill(self.options.optimise_principal);
+        (image, self.options.optimise_depth)
+    }
+}
+
+/// Steps on the CPU, in f64 but for the losses per match.
+struct Host {
+    kernel: SparseAlignment,
+    matched: Vec<Vec<MatchedPixel>>,
+    targets: Vec<FrameTargets>,
+    forward: Forward,
+    back: Backward,
+    gradient: Parameters,
+}
+
+impl Host {
+    fn new(
+        setting: &Setting,
+        images: &[AlignmentImage],
+        observations: Observations<'_>,
+    ) -> Result<Self, AlignmentError> {
+        let shape = |i: &AlignmentImage| ViewShape { anchors: i.anchor_depths.len(), observes: true };
+        let shapes: Vec<_> = images.iter().map(shape).collect();
+        let Observations { pairs, matched, targets } = observations;
+        Ok(Self {
+            kernel: SparseAlignment::new(&shapes, &pairs, setting.options.precision)?,
+            matched,
+            targets,
+            forward: Forward::default(),
+            back: Backward::default(),
+            gradient: setting.identity.clone(),
+        })
+    }
+
+    fn evaluate(
         &mut self,
+        setting: &Setting,
+        stage: Stage,
+        parameters: &Parameters,
+    ) -> Result<Evaluation, AlignmentError> {
+        self.prepare(setting, stage, parameters)?;
+        let loss = self.step(setting, stage, parameters)?;
+        let images = setting.model.aligned(&self.forward);
+        Ok(Evaluation { loss, gradient: self.gradient.clone(), images })
+    }
+
+    fn run(
+        &mut self,
+        setting: &Setting,
         stage: Stage,
         parameters: &mut Parameters,
     ) -> Result<(Vec<f64>, AlignedImages), AlignmentError> {
-        self.check(parameters)?;
-        let options = match stage {
-            Stage::Coarse => self.options.coarse,
-            Stage::Fine => self.options.fine,
-        };
-        self.prepare(stage, parameters)?;
+        let options = setting.schedule(stage);
+        self.prepare(setting, stage, parameters)?;
         let mut adam = Adam::new(parameters);
-        let moves = self.moves(stage);
+        let moves = setting.moves(stage);
         let mut losses = Vec::with_capacity(options.iterations);
         for iteration in 0..options.iterations {
-            let loss = self.step(stage, parameters)?;
+            let loss = self.step(setting, stage, parameters)?;
             losses.push(loss);
             if !loss.is_finite() {
                 return Err(AlignmentError::NotFinite { stage, iteration, loss });
@@ -160,35 +246,34 @@ impl Aligner {
             }
         }
         if options.iterations == 0 {
-            self.model.forward(parameters, &mut self.forward);
+            setting.model.forward(parameters, &mut self.forward);
         }
-        Ok((losses, self.model.aligned(&self.forward)))
-    }
-
-    /// Which values of [`ImageParameters`] a stage moves, and whether depths move.
-    fn moves(&self, stage: Stage) -> ([bool; VALUES], bool) {
-        let mut image = [true; VALUES];
-        if stage == Stage::Coarse {
-            image[8..].fill(false);
-            return (image, false);
-        }
-        image[9..].fill(self.options.optimise_principal);
-        (image, self.options.optimise_depth)
+        Ok((losses, setting.model.aligned(&self.forward)))
     }
 
     /// Freezes the clouds of the coarse stage.
-    fn prepare(&mut self, stage: Stage, parameters: &Parameters) -> Result<(), AlignmentError> {
+    fn prepare(
+        &mut self,
+        setting: &Setting,
+        stage: Stage,
+        parameters: &Parameters,
+    ) -> Result<(), AlignmentError> {
         if stage == Stage::Coarse {
-            self.model.forward(parameters, &mut self.forward);
-            let depths = self.model.unit_depths(parameters, &self.forward);
+            setting.model.forward(parameters, &mut self.forward);
+            let depths = setting.model.unit_depths(parameters, &self.forward);
             self.kernel.freeze(&self.forward.views, &depths)?;
         }
         Ok(())
     }
 
     /// Fills `forward` and `gradient`; returns the loss.
-    fn step(&mut self, stage: Stage, parameters: &Parameters) -> Result<f64, AlignmentError> {
-        self.model.forward(parameters, &mut self.forward);
+    fn step(
+        &mut self,
+        setting: &Setting,
+        stage: Stage,
+        parameters: &Parameters,
+    ) -> Result<f64, AlignmentError> {
+        setting.model.forward(parameters, &mut self.forward);
         self.back.clear(parameters.images.len(), parameters.depths.len());
         let (f, b) = (&self.forward, &mut self.back);
         let mut loss = match stage {
@@ -197,29 +282,29 @@ impl Aligner {
         };
         if !self.targets.is_empty() {
             let lists = (self.matched.as_slice(), self.targets.as_slice());
-            let weight = self.options.fallback_weight;
+            let weight = setting.options.fallback_weight;
             let scene = (f.views.as_slice(), f.depths.as_slice());
             loss += weight * self.kernel.fallback(lists, scene, weight, &mut b.pinhole, &mut b.depths)?;
         }
         self.gradient.images.fill(ImageParameters::default());
         self.gradient.depths.fill(0.0);
-        self.model.backward(parameters, f, b, &mut self.gradient);
-        loss += self.priors(stage, parameters);
-        if self.options.shared_intrinsics {
+        setting.model.backward(parameters, f, b, &mut self.gradient);
+        loss += self.priors(setting, stage, parameters);
+        if setting.options.shared_intrinsics {
             share(&mut self.gradient.images);
         }
         Ok(loss)
     }
 
     /// Adds the derivatives of the priors; returns their loss.
-    fn priors(&mut self, stage: Stage, parameters: &Parameters) -> f64 {
-        let (focal, principal) = (self.options.focal_prior, self.options.principal_prior);
+    fn priors(&mut self, setting: &Setting, stage: Stage, parameters: &Parameters) -> f64 {
+        let (focal, principal) = (setting.options.focal_prior, setting.options.principal_prior);
         if stage == Stage::Coarse || (focal == 0.0 && principal == 0.0) {
             return 0.0;
         }
         let share = 1.0 / parameters.images.len() as f64;
         let mut loss = 0.0;
-        let lists = parameters.images.iter().zip(&self.identity.images).zip(&mut self.gradient.images);
+        let lists = parameters.images.iter().zip(&setting.identity.images).zip(&mut self.gradient.images);
         for ((p, start), gradient) in lists {
             let d = p.log_focal - start.log_focal;
             loss += share * focal * d * d;

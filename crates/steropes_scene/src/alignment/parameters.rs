@@ -8,6 +8,7 @@
 use super::{AlignedImages, AlignmentImage, KinematicTree};
 use crate::camera::{Camera, Intrinsics};
 use nalgebra::{Isometry3, Matrix3, Rotation3, Translation3, UnitQuaternion, Vector3};
+use steropes_ops::geometry::alignment_loop::{LoopImage, LoopScene};
 use steropes_ops::geometry::sparse_alignment::{PinholeGradient, PinholeView, RigidGradient, RigidView};
 
 /// Parameters of one image.
@@ -142,6 +143,30 @@ impl Model {
 
     pub(super) fn tree(&self) -> &KinematicTree {
         &self.tree
+    }
+
+    /// The constants of all images for the loop on a device, with the priors at `identity`.
+    pub(super) fn loop_images(&self, identity: &Parameters) -> Vec<LoopImage> {
+        let image = |(c, p): (&Constants, &ImageParameters)| LoopImage {
+            size: c.size,
+            base_focal_px: c.base_focal,
+            median_depth: c.median_depth,
+            pivot_px: c.pivot,
+            anchors: c.anchors.len(),
+            prior_focal_px: p.log_focal.exp(),
+            prior_center: p.center,
+        };
+        self.images.iter().zip(&identity.images).map(image).collect()
+    }
+
+    /// Cameras and depths of all images as a result.
+    pub(super) fn aligned_scene(&self, scene: &LoopScene) -> AlignedImages {
+        let depths = |c: &Constants| scene.depths[c.anchors.clone()].to_vec();
+        AlignedImages {
+            cameras: scene.views.iter().map(camera).collect(),
+            anchor_depths: self.images.iter().map(depths).collect(),
+            base_focals_px: self.images.iter().map(|c| c.base_focal).collect(),
+        }
     }
 
     pub(super) fn anchors(&self) -> usize {
@@ -337,15 +362,8 @@ impl Model {
 
     /// Cameras and depths as a result.
     pub(super) fn aligned(&self, forward: &Forward) -> AlignedImages {
-        let camera = |(view, d): (&PinholeView, &Decoded)| Camera {
-            intrinsics: Intrinsics { focal_px: view.focal_px, center_px: view.principal_px },
-            world_from_camera: Isometry3::from_parts(
-                Translation3::from(Vector3::from(view.center)),
-                UnitQuaternion::from_rotation_matrix(&Rotation3::from_matrix_unchecked(d.rotation)),
-            ),
-        };
         AlignedImages {
-            cameras: forward.views.iter().zip(&forward.decoded).map(camera).collect(),
+            cameras: forward.views.iter().map(camera).collect(),
             anchor_depths: self
                 .images
                 .iter()
@@ -384,6 +402,17 @@ impl Model {
             write(&mut parameters.images[child], back * poses[child].rotation, translation);
         }
         parameters
+    }
+}
+
+fn camera(view: &PinholeView) -> Camera {
+    let rotation = Rotation3::from_matrix_unchecked(matrix(&view.rotation));
+    Camera {
+        intrinsics: Intrinsics { focal_px: view.focal_px, center_px: view.principal_px },
+        world_from_camera: Isometry3::from_parts(
+            Translation3::from(Vector3::from(view.center)),
+            UnitQuaternion::from_rotation_matrix(&rotation),
+        ),
     }
 }
 

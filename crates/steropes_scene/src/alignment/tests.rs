@@ -266,3 +266,135 @@ fn bad_input_is_refused() {
     let error = condense_image(&dark, PRINCIPAL).expect_err("refused").to_string();
     assert!(error.contains("`relative_depth` must be positive at anchors, got -0.5"));
 }
+
+/// The GPU that `STEROPES_DEVICE` names, else the first of this machine.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests should know what was not tested")]
+fn gpu() -> Option<Device> {
+    let device = match std::env::var("STEROPES_DEVICE") {
+        Ok(selector) => Device::select(&selector).expect("the device that STEROPES_DEVICE names"),
+        Err(_) if Device::gpus().is_empty() => {
+            eprintln!("no GPU on this machine, not even a program: the alignment on a GPU is not tested");
+            return None;
+        }
+        Err(_) => Device::select("gpu:0").expect("the first GPU opens"),
+    };
+    device.gpu().is_some().then_some(device)
+}
+
+/// A problem whose last pair is weak and has targets.
+fn problem_with_targets(images: usize) -> (AlignmentProblem, AlignmentOptions) {
+    let (mut problem, views) = problem(images);
+    let poses = truth(images);
+    let [view, frame] = problem.pairs.last().expect("pairs").images;
+    problem.pairs.last_mut().expect("pairs").confidence.fill(1.0);
+    for [view, frame] in [[view, frame], [frame, view]] {
+        let points: Vec<f32> = views[view]
+            .points
+            .chunks_exact(3)
+            .flat_map(|p| {
+                let own = Point3::new(f64::from(p[0]), f64::from(p[1]), f64::from(p[2]));
+                let seen = poses[frame].inverse_transform_point(&(poses[view] * own));
+                [seen.x as f32, seen.y as f32, seen.z as f32]
+            })
+            .collect();
+        let maps = (points.as_slice(), views[view].confidence.as_slice());
+        let targets = sample_targets([view, frame], &views[view], maps, TargetSampling::Anchor);
+        problem.targets.push(targets.expect("maps fit"));
+    }
+    let options =
+        AlignmentOptions { weak_pair_confidence: 5.0, fallback_weight: 0.5, ..AlignmentOptions::default() };
+    (problem, options)
+}
+
+/// Loss and derivatives on a GPU against those in f64, with all terms of the loss.
+#[test]
+fn derivatives_on_a_gpu_match_the_cpu() {
+    let Some(device) = gpu() else { return };
+    let (problem, options) = problem_with_targets(4);
+    for shared_intrinsics in [false, true] {
+        let on = |device: Device, precision: Precision| AlignmentOptions {
+            device,
+            precision,
+            shared_intrinsics,
+            focal_prior: 0.7,
+            principal_prior: 3.0,
+            start: Start::Cameras(InitialCameras::Poses(truth(4))),
+            ..options.clone()
+        };
+        let new = |options| Aligner::new(&problem, &options).expect("fits");
+        let mut host = new(on(Device::Cpu, Precision::Double));
+        let mut other = new(on(device.clone(), Precision::Single));
+        let mut parameters = host.start(&problem).expect("positive sizes");
+        for (i, p) in parameters.images.iter_mut().enumerate() {
+            p.log_size += 0.05 * i as f64;
+            p.log_focal += 0.03 * (i as f64 - 1.0);
+            p.center[0] += 0.01;
+            p.quaternion = p.quaternion.map(|q| 1.3 * q);
+        }
+        for stage in [Stage::Coarse, Stage::Fine] {
+            let (want, got) = (host.evaluate(stage, &parameters), other.evaluate(stage, &parameters));
+            let (want, got) = (want.expect("fits"), got.expect("fits"));
+            assert!((got.loss / want.loss - 1.0).abs() < 2e-6, "{stage:?}: {} and {}", got.loss, want.loss);
+            let values = if stage == Stage::Coarse { 8 } else { 11 };
+            for kind in [0..4, 4..7, 7..8, 8..9, 9..11].into_iter().filter(|k| k.end <= values) {
+                let list = |e: &Evaluation| -> Vec<f64> {
+                    e.gradient.images.iter().flat_map(|g| g.to_array()[kind.clone()].to_vec()).collect()
+                };
+                assert_near(&list(&got), &list(&want), 1e-4, &format!("{stage:?} {kind:?}"));
+            }
+            if stage == Stage::Fine {
+                assert_near(&got.gradient.depths, &want.gradient.depths, 1e-4, "depths");
+            }
+            let poses: Vec<_> = want.images.cameras.iter().map(|c| c.world_from_camera).collect();
+            let (angle, baseline) = errors(&got.images.cameras, &poses);
+            assert!(angle < 1e-3 && baseline < 1e-5, "{angle} {baseline}");
+        }
+    }
+}
+
+fn assert_near(got: &[f64], want: &[f64], share: f64, what: &str) {
+    let largest = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let error = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0f64, f64::max);
+    assert!(error < share * largest, "{what}: error {error:.2e} of {largest:.2e}");
+}
+
+/// A whole alignment on a GPU ends where the CPU ends.
+#[test]
+fn alignment_on_a_gpu_ends_where_the_cpu_ends() {
+    let Some(device) = gpu() else { return };
+    let (problem, options) = problem_with_targets(4);
+    let cases = [
+        AlignmentOptions::default(),
+        AlignmentOptions {
+            shared_intrinsics: true,
+            optimise_principal: false,
+            ..AlignmentOptions::default()
+        },
+        options,
+    ];
+    for options in cases {
+        let run = |device: Device| {
+            align(&problem, &AlignmentOptions { device, ..options.clone() }).expect("aligned")
+        };
+        let (want, got) = (run(Device::Cpu), run(device.clone()));
+        for (got, want) in [(&got.coarse_losses, &want.coarse_losses), (&got.fine_losses, &want.fine_losses)]
+        {
+            let (got, want) = (got.last().expect("steps"), want.last().expect("steps"));
+            assert!((got / want - 1.0).abs() < 1e-3, "{got} and {want}");
+        }
+        let poses: Vec<_> = want.images.cameras.iter().map(|c| c.world_from_camera).collect();
+        let (angle, baseline) = errors(&got.images.cameras, &poses);
+        assert!(angle < 0.05 && baseline < 0.01, "{angle} {baseline}");
+        let again = run(device.clone());
+        assert!(again.images == got.images && again.fine_losses == got.fine_losses);
+    }
+}
+
+#[test]
+fn a_gpu_refuses_double_precision() {
+    let Some(device) = gpu() else { return };
+    let (problem, _) = problem(2);
+    let options = AlignmentOptions { device, precision: Precision::Double, ..AlignmentOptions::default() };
+    let error = align(&problem, &options).expect_err("refused").to_string();
+    assert!(error.contains("its kernels compute in f32"), "{error}");
+}

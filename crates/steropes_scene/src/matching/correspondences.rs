@@ -1,9 +1,9 @@
 //! The matches of a pair of photos with confidences, from the maps of the network's runs on the pair.
 
 use super::tracks::{self, PairLookup, ReciprocalOptions, Seeds};
-use super::{DescriptorMap, Metric, refine_subpixel};
+use super::{DescriptorMap, Metric, refine_subpixel, rows_on_host};
 use steropes_ops::OpError;
-use steropes_tensor::Tensor;
+use steropes_tensor::{DType, Tensor};
 
 /// Matched pixels of two photos, sorted by the pixel of photo 1 (row by row) and then of photo 2; no pair twice.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -216,9 +216,9 @@ fn collect(
         // The second search asks for many neighbours that the first one has found.
         let from_2 = tracks::search(&mut lookup.swapped(), &options(&map_2)?)?;
         for (p, q) in [(&from_1.pixels_1, &from_1.pixels_2), (&from_2.pixels_2, &from_2.pixels_1)] {
-            let both = p.iter().zip(q);
-            confidence
-                .extend(both.map(|(p, q)| combine(confidence_1[*p as usize], confidence_2[*q as usize])));
+            let both = [(&confidence_1, p), (&confidence_2, q)].map(|(c, at)| rows_on_host(c, at.clone()));
+            let [c1, c2] = both;
+            confidence.extend(c1?.into_iter().zip(c2?).map(|(c1, c2)| combine(c1, c2)));
             pixels_1.extend_from_slice(p);
             pixels_2.extend_from_slice(q);
         }
@@ -234,16 +234,19 @@ fn collect(
     Ok((matches, maps))
 }
 
-/// The confidences of a map's pixels.
-fn confidences<'a>(
+/// The confidences of a map's pixels, `[pixels, 1]`.
+fn confidences(
     op: &'static str,
     argument: &'static str,
-    confidence: &'a Tensor,
+    confidence: &Tensor,
     map: &DescriptorMap,
-) -> Result<&'a [f32], OpError> {
+) -> Result<Tensor, OpError> {
     let [height, width] = [map.height(), map.width()];
     if confidence.shape() != [height, width] && confidence.shape() != [1, height, width] {
         return Err(OpError::shape(op, argument, format!("[{height}, {width}]"), confidence.shape()));
     }
-    confidence.cpu_slice().ok_or(OpError::DType { op, argument, expected: "f32", found: confidence.dtype() })
+    if confidence.dtype() != DType::F32 {
+        return Err(OpError::DType { op, argument, expected: "f32", found: confidence.dtype() });
+    }
+    Ok(confidence.clone().reshape(&[height * width, 1]).expect("as many elements"))
 }

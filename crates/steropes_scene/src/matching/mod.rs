@@ -20,8 +20,9 @@ pub use subpixel::{SubpixelMatches, refine_subpixel};
 pub use tracks::{PairLookup, ReciprocalMatches, ReciprocalOptions, Seeds, Tracks, fast_reciprocal_nns};
 
 use steropes_ops::OpError;
+use steropes_ops::matching::gather_rows::gather_rows;
 use steropes_ops::matching::nearest_neighbors::{Database, nearest_neighbors};
-use steropes_tensor::Tensor;
+use steropes_tensor::{Device, Tensor, TensorError};
 
 /// The descriptors of all pixels of a photo, prepared once for many searches.
 ///
@@ -86,23 +87,34 @@ impl DescriptorMap {
         x + self.width as u32 * y
     }
 
-    /// The descriptor of a pixel.
-    pub(crate) fn descriptor(&self, pixel: u32) -> &[f32] {
-        let depth = self.depth();
-        &self.values()[pixel as usize * depth..][..depth]
+    /// The device that holds the descriptors.
+    pub fn device(&self) -> Device {
+        self.rows.device()
     }
 
-    fn values(&self) -> &[f32] {
-        self.rows.cpu_slice().expect("a database holds f32 on the CPU")
+    /// The descriptors of some pixels, one after the other, on the host. Nothing else leaves the device.
+    pub(crate) fn descriptors(&self, pixels: Vec<u32>) -> Result<Vec<f32>, OpError> {
+        rows_on_host(&self.rows, pixels)
     }
 
     /// The pixel of this map that is nearest to each of the given pixels of `other`.
     fn nearest_to(&self, other: &Self, pixels: &[u32]) -> Result<Vec<u32>, OpError> {
-        let queries = pixels.iter().flat_map(|p| other.descriptor(*p)).copied().collect();
-        let queries = Tensor::new(&other.rows.device(), &[pixels.len(), other.depth()], queries)
-            .expect("rows of queries");
-        let nearest = nearest_neighbors(&queries, &self.database)?;
-        Ok(nearest.into_vec()?)
+        let queries = gather_rows(&other.rows, &list_on(&other.device(), pixels.to_vec())?)?;
+        Ok(nearest_neighbors(&queries, &self.database)?.into_vec()?)
+    }
+}
+
+/// Some rows of a tensor `[rows, width]`, one after the other.
+fn rows_on_host(rows: &Tensor, indices: Vec<u32>) -> Result<Vec<f32>, OpError> {
+    Ok(gather_rows(rows, &list_on(&rows.device(), indices)?)?.into_vec()?)
+}
+
+/// A list as a tensor.
+fn list_on(device: &Device, list: Vec<u32>) -> Result<Tensor, OpError> {
+    match Tensor::new(device, &[list.len()], list) {
+        Ok(tensor) => Ok(tensor),
+        Err(TensorError::Device(error)) => Err(error.into()),
+        Err(_) => unreachable!("a list has its own length"),
     }
 }
 

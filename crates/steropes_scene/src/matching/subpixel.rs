@@ -52,25 +52,41 @@ pub fn refine_subpixel(
         let expected = format!("of depth {}, as map 1", map_1.depth());
         return Err(OpError::shape(OP, "map_2", expected, &[map_2.height(), map_2.width(), map_2.depth()]));
     }
-    let (xy2, refined) = (&matches.xy1, &matches.xy2)
-        .into_par_iter()
-        .map(|(xy1, xy2)| match offset(map_1.descriptor(map_1.pixel(*xy1)), map_2, *xy2) {
-            Some([dx, dy]) => ([xy2[0] as f32 + dx, xy2[1] as f32 + dy], true),
-            None => (xy2.map(|v| v as f32), false),
-        })
-        .unzip();
-    Ok(SubpixelMatches { xy2, refined })
+    let inside = |v: u32, side: usize| v >= 1 && (v as usize) + 1 < side;
+    let surrounded: Vec<usize> = (0..matches.len())
+        .filter(|m| inside(matches.xy2[*m][0], map_2.width()) && inside(matches.xy2[*m][1], map_2.height()))
+        .collect();
+    let from = surrounded.iter().map(|m| map_1.pixel(matches.xy1[*m])).collect();
+    let around = surrounded.iter().flat_map(|m| {
+        let [x, y] = matches.xy2[*m];
+        (0..9).map(move |i| map_2.pixel([x + i % 3 - 1, y + i / 3 - 1]))
+    });
+    let (descriptors, others) = (map_1.descriptors(from)?, map_2.descriptors(around.collect())?);
+    let depth = map_1.depth();
+    let offsets: Vec<_> = descriptors
+        .par_chunks_exact(depth)
+        .zip(others.par_chunks_exact(9 * depth))
+        .map(|(descriptor, others)| offset(descriptor, others))
+        .collect();
+
+    let mut fine = SubpixelMatches {
+        xy2: matches.xy2.iter().map(|p| p.map(|v| v as f32)).collect(),
+        refined: vec![false; matches.len()],
+    };
+    for (m, offset) in surrounded.into_iter().zip(offsets) {
+        if let Some([dx, dy]) = offset {
+            fine.xy2[m] = [fine.xy2[m][0] + dx, fine.xy2[m][1] + dy];
+            fine.refined[m] = true;
+        }
+    }
+    Ok(fine)
 }
 
-/// From the pixel to the maximum near it; `None` where there is none.
-fn offset(descriptor: &[f32], map: &DescriptorMap, [x, y]: [u32; 2]) -> Option<[f32; 2]> {
-    let inside = |v: u32, side: usize| v >= 1 && (v as usize) + 1 < side;
-    if !inside(x, map.width()) || !inside(y, map.height()) {
-        return None;
-    }
+/// From a pixel to the maximum near it, `None` where there is none; `others` are the descriptors of its 3 x 3 neighbourhood.
+fn offset(descriptor: &[f32], others: &[f32]) -> Option<[f32; 2]> {
     // In f64: neighbours differ in the fourth digit, their second differences in the sixth.
     let similarity = |dx: usize, dy: usize| -> f64 {
-        let other = map.descriptor(map.pixel([x + dx as u32 - 1, y + dy as u32 - 1]));
+        let other = &others[(3 * dy + dx) * descriptor.len()..];
         descriptor.iter().zip(other).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };
     let s: [[f64; 3]; 3] = std::array::from_fn(|dy| std::array::from_fn(|dx| similarity(dx, dy)));

@@ -11,11 +11,16 @@ fn random_map(name: &str, width: usize, height: usize, depth: usize) -> Tensor {
     tensor(&[height, width, depth], inputs::normal(name, width * height * depth))
 }
 
+/// The descriptor of a pixel of a map on the CPU.
+fn descriptor(map: &DescriptorMap, pixel: u32) -> &[f32] {
+    &map.rows.cpu_slice().unwrap()[pixel as usize * map.depth()..][..map.depth()]
+}
+
 /// The first row with the largest dot product, by the plainest loop.
 fn naive_nearest(query: &[f32], map: &DescriptorMap) -> u32 {
     let mut best = (f32::NEG_INFINITY, 0);
     for j in 0..map.pixels() as u32 {
-        let s = query.iter().zip(map.descriptor(j)).fold(0f32, |s, (a, b)| a.mul_add(*b, s));
+        let s = query.iter().zip(descriptor(map, j)).fold(0f32, |s, (a, b)| a.mul_add(*b, s));
         if s > best.0 {
             best = (s, j);
         }
@@ -29,8 +34,8 @@ fn naive_search(map_1: &DescriptorMap, map_2: &DescriptorMap, seeds: &[u32], rou
     for seed in seeds {
         let (mut p, mut q_before) = (*seed, None);
         for _ in 0..rounds {
-            let q = naive_nearest(map_1.descriptor(p), map_2);
-            let back = naive_nearest(map_2.descriptor(q), map_1);
+            let q = naive_nearest(descriptor(map_1, p), map_2);
+            let back = naive_nearest(descriptor(map_2, q), map_1);
             if Some(q) == q_before || back == p {
                 pairs.push([p, q]);
                 break;
@@ -74,9 +79,9 @@ fn brute_force_both_ways_gives_the_mutual_pairs() {
         (DescriptorMap::new(&a, Metric::Dot).unwrap(), DescriptorMap::new(&b, Metric::Dot).unwrap());
     let rows = |t: &Tensor, n: usize| t.clone().reshape(&[n, 9]).unwrap();
     let both = bruteforce_reciprocal_nns(&rows(&a, 35), &rows(&b, 66), Metric::Dot).unwrap();
-    let want: Vec<u32> = (0..35).map(|i| naive_nearest(map_1.descriptor(i), &map_2)).collect();
+    let want: Vec<u32> = (0..35).map(|i| naive_nearest(descriptor(&map_1, i), &map_2)).collect();
     assert_eq!(both.nearest_in_2, want);
-    let want: Vec<u32> = (0..66).map(|i| naive_nearest(map_2.descriptor(i), &map_1)).collect();
+    let want: Vec<u32> = (0..66).map(|i| naive_nearest(descriptor(&map_2, i), &map_1)).collect();
     assert_eq!(both.nearest_in_1, want);
     let mutual = both.mutual();
     assert!(!mutual.is_empty() && mutual.len() < 35);
@@ -125,8 +130,8 @@ fn explicit_seeds_with_a_tolerance_return_the_seeds() {
     let mut want = Vec::new();
     for [x, y] in &seeds {
         let p = map_1.pixel([*x, *y]);
-        let q = naive_nearest(map_1.descriptor(p), &map_2);
-        let [bx, by] = map_1.xy(naive_nearest(map_2.descriptor(q), &map_1));
+        let q = naive_nearest(descriptor(&map_1, p), &map_2);
+        let [bx, by] = map_1.xy(naive_nearest(descriptor(&map_2, q), &map_1));
         let square = x.abs_diff(bx).pow(2) + y.abs_diff(by).pow(2);
         // Strictly less: a distance of exactly 5 (3 and 4 pixels) does not count.
         if square < 25 {
@@ -172,8 +177,8 @@ fn the_basin_notes_where_each_step_led() {
     assert!(plain.basin.is_empty() && found.basin.len() == 61 * 45);
     for (p, to) in found.basin.iter().enumerate() {
         if let Some(to) = to {
-            let q = naive_nearest(map_1.descriptor(p as u32), &map_2);
-            assert_eq!(*to, naive_nearest(map_2.descriptor(q), &map_1));
+            let q = naive_nearest(descriptor(&map_1, p as u32), &map_2);
+            assert_eq!(*to, naive_nearest(descriptor(&map_2, q), &map_1));
         }
     }
     for (seed, end) in found.tracks.seeds.iter().zip(&found.tracks.pixels_1) {
@@ -450,4 +455,95 @@ fn bad_maps_are_refused() {
     assert!(error.contains("`pixel_tol`"), "{error}");
     let shallow = random_map("m/3", 4, 4, 2);
     refused(&[FrameMaps { descriptors_2: &shallow, ..good }], 2, "of depth 3");
+}
+
+/// The GPU that `STEROPES_DEVICE` names, else the first of this machine, which may be a program.
+fn gpu() -> Option<Device> {
+    let device = match std::env::var("STEROPES_DEVICE") {
+        Ok(selector) => Device::select(&selector).unwrap(),
+        Err(_) if Device::gpus().is_empty() => return None,
+        Err(_) => Device::select("gpu:0").unwrap(),
+    };
+    let gpu = device.gpu()?;
+    gpu.set_checked(true);
+    Some(device)
+}
+
+/// The share of pairs that only one of two sorted lists has.
+fn unlike(a: &[[u32; 2]], b: &[[u32; 2]]) -> f64 {
+    let missing = |a: &[[u32; 2]], b: &[[u32; 2]]| a.iter().filter(|p| b.binary_search(p).is_err()).count();
+    (missing(a, b) + missing(b, a)) as f64 / (a.len() + b.len()) as f64
+}
+
+#[test]
+fn a_gpu_finds_the_same_matches() {
+    let Some(gpu) = gpu() else { return };
+    let views = two_views("gpu", 96, 64, 0.01);
+    let confidence =
+        |name: &str| -> Vec<f32> { inputs::uniform(name, 96 * 64).into_iter().map(|v| 1.5 + v).collect() };
+    let confidences = ["gpu/c1", "gpu/c2"].map(|name| tensor(&[64, 96], confidence(name)));
+    let extract = |device: &Device| {
+        let [d1, d2] = [0, 1].map(|v| views[v].descriptors.to_device(device).unwrap());
+        let [c1, c2] = [0, 1].map(|v| confidences[v].to_device(device).unwrap());
+        let frame =
+            FrameMaps { descriptors_1: &d1, confidence_1: &c1, descriptors_2: &d2, confidence_2: &c2 };
+        let map = |t| DescriptorMap::new(t, Metric::Dot).unwrap();
+        (
+            extract_fine_correspondences(&[frame], 8).unwrap(),
+            extract_correspondences_nonsym(frame, 8, 5.0).unwrap(),
+            extract_point_correspondences(&[frame], 8).unwrap(),
+            mutual_nns(&map(&d1), &map(&d2)).unwrap(),
+        )
+    };
+    let before = gpu.gpu().unwrap().launches();
+    let on_gpu = extract(&gpu);
+    assert!(gpu.gpu().unwrap().launches() > before + 100, "the search did not run on the GPU");
+    let on_cpu = extract(&Device::cpu());
+
+    // Two scores that differ in their last bits only may change places; among six thousand pixels that is rare.
+    let pairs = |m: &Matches| -> Vec<[u32; 2]> {
+        m.xy1.iter().zip(&m.xy2).map(|(a, b)| [a[0] + 96 * a[1], b[0] + 96 * b[1]]).collect()
+    };
+    for (what, a, b) in [
+        ("fine", &on_gpu.0.0, &on_cpu.0.0),
+        ("tolerance", &on_gpu.1, &on_cpu.1),
+        ("points", &on_gpu.2, &on_cpu.2),
+    ] {
+        assert!(!b.is_empty() && unlike(&pairs(a), &pairs(b)) <= 0.01, "{what}");
+    }
+    assert!(unlike(&on_gpu.3, &on_cpu.3) <= 0.01);
+
+    // What is read at the matches is exact.
+    let (all, theirs) = (pairs(&on_cpu.0.0), pairs(&on_gpu.0.0));
+    for (m, pair) in theirs.iter().enumerate() {
+        let Ok(at) = all.binary_search(pair) else { continue };
+        assert_eq!(on_gpu.0.0.confidence[m], on_cpu.0.0.confidence[at]);
+        for side in [0, 1] {
+            assert_eq!(on_gpu.0.1[side][m], on_cpu.0.1[side][at]);
+        }
+    }
+}
+
+#[test]
+fn a_gpu_walks_the_same_tracks() {
+    let Some(gpu) = gpu() else { return };
+    // Whole numbers: every score is exact, and many are alike.
+    let whole = |name: &str, w: usize, h: usize| -> Tensor {
+        let values = inputs::uniform(name, w * h * 5).into_iter().map(|v| (v * 3.4).round()).collect();
+        tensor(&[h, w, 5], values)
+    };
+    let (a, b) = (whole("walk/a", 43, 31), whole("walk/b", 37, 29));
+    for metric in [Metric::Dot, Metric::Euclidean] {
+        let search = |device: &Device, basin: bool| {
+            let map = |t: &Tensor| DescriptorMap::new(&t.to_device(device).unwrap(), metric).unwrap();
+            let options = ReciprocalOptions { basin, ..ReciprocalOptions::grid(3) };
+            fast_reciprocal_nns(&map(&a), &map(&b), &options).unwrap()
+        };
+        for basin in [false, true] {
+            let (got, want) = (search(&gpu, basin), search(&Device::cpu(), basin));
+            assert_eq!((&got.tracks, &got.converged), (&want.tracks, &want.converged));
+            assert_eq!((got.pixels_1, got.pixels_2, got.basin), (want.pixels_1, want.pixels_2, want.basin));
+            assert!(!want.tracks.any_active() || want.converged.contains(&true));
+        }
+    }
 }

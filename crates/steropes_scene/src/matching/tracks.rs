@@ -1,7 +1,10 @@
 //! The fast reciprocal search: seeds walk from nearest neighbour to nearest neighbour until they stand still.
 
-use super::{DescriptorMap, merge_correspondences};
+use super::{DescriptorMap, list_on, merge_correspondences};
 use steropes_ops::OpError;
+use steropes_ops::matching::lookup_table::{LookupTable, Step, UNKNOWN};
+use steropes_ops::matching::nearest_neighbors::nearest_neighbors_of;
+use steropes_tensor::{Device, Tensor};
 
 const OP: &str = "matching::fast_reciprocal_nns";
 /// Rounds after which a grid seed that still moves is dropped.
@@ -60,25 +63,25 @@ pub struct PairLookup<'a> {
 struct Lookup<'a> {
     from: &'a DescriptorMap,
     to: &'a DescriptorMap,
-    /// Per pixel of `from` its nearest in `to`, [`UNKNOWN`] until it was asked for.
-    known: Vec<u32>,
+    /// Per pixel of `from` its nearest in `to`.
+    table: LookupTable,
 }
-
-/// No pixel has this number: a database has fewer rows.
-const UNKNOWN: u32 = u32::MAX;
 
 impl<'a> PairLookup<'a> {
     /// Nothing known yet.
     ///
     /// # Errors
-    /// [`OpError::Shape`] if the maps differ in depth.
+    /// [`OpError::Shape`] if the maps differ in depth, [`OpError::Value`] for 2^31 pixels or more, [`OpError::Failed`] if a GPU
+    /// has no memory for the table.
     pub fn new(map_1: &'a DescriptorMap, map_2: &'a DescriptorMap) -> Result<Self, OpError> {
         if map_1.depth() != map_2.depth() {
             let expected = format!("of depth {}, as map 1", map_1.depth());
             return Err(OpError::shape(OP, "map_2", expected, &[map_2.height, map_2.width, map_2.depth()]));
         }
-        let lookup = |from: &'a DescriptorMap, to| Lookup { from, to, known: vec![UNKNOWN; from.pixels()] };
-        Ok(Self { forth: lookup(map_1, map_2), back: lookup(map_2, map_1) })
+        let lookup = |from: &'a DescriptorMap, to| -> Result<_, OpError> {
+            Ok(Lookup { from, to, table: LookupTable::new(&from.device(), from.pixels())? })
+        };
+        Ok(Self { forth: lookup(map_1, map_2)?, back: lookup(map_2, map_1)? })
     }
 
     /// The same with the photos in exchanged roles.
@@ -88,16 +91,18 @@ impl<'a> PairLookup<'a> {
 }
 
 impl Lookup<'_> {
-    /// The nearest pixel for each of `pixels`.
-    fn nearest(&mut self, pixels: &[u32]) -> Result<Vec<u32>, OpError> {
-        let mut asked: Vec<u32> =
-            pixels.iter().copied().filter(|p| self.known[*p as usize] == UNKNOWN).collect();
-        asked.sort_unstable();
-        asked.dedup();
-        for (pixel, nearest) in asked.iter().zip(self.to.nearest_to(self.from, &asked)?) {
-            self.known[*pixel as usize] = nearest;
-        }
-        Ok(pixels.iter().map(|p| self.known[*p as usize]).collect())
+    /// Tracks at the pixels `from` go to the nearest of these; see [`LookupTable::follow`].
+    fn step(
+        &mut self,
+        from: &Tensor,
+        to: &Tensor,
+        active: &Tensor,
+        keep_going: bool,
+    ) -> Result<Step, OpError> {
+        let asked = self.table.ask(from, active)?;
+        let nearest = nearest_neighbors_of(&self.from.rows, &asked, &self.to.database)?;
+        self.table.answer(&asked, &nearest)?;
+        self.table.follow(from, to, active, keep_going)
     }
 }
 
@@ -136,29 +141,59 @@ impl Tracks {
     pub fn advance(
         &mut self,
         lookup: &mut PairLookup<'_>,
-        mut basin: Option<&mut [Option<u32>]>,
+        basin: Option<&mut [Option<u32>]>,
     ) -> Result<(), OpError> {
-        let going = self.active_tracks();
-        let there: Vec<_> = going.iter().map(|t| self.pixels_1[*t]).collect();
-        for (track, pixel) in going.into_iter().zip(lookup.forth.nearest(&there)?) {
-            let stays = self.pixels_2[track].replace(pixel) == Some(pixel);
-            self.active[track] = basin.is_some() || !stays;
-        }
-
-        let returning = self.active_tracks();
-        let there: Vec<_> = returning.iter().filter_map(|t| self.pixels_2[*t]).collect();
-        for (track, pixel) in returning.into_iter().zip(lookup.back.nearest(&there)?) {
-            let before = std::mem::replace(&mut self.pixels_1[track], pixel);
-            if let Some(basin) = basin.as_deref_mut() {
-                basin[before as usize] = Some(pixel);
+        let mut walk = Walk::start(self, &lookup.forth.from.device())?;
+        walk.round(lookup, basin.is_some())?;
+        let after = walk.end(self.seeds.clone())?;
+        if let Some(basin) = basin {
+            // With a basin every active track comes back.
+            for track in (0..self.active.len()).filter(|t| self.active[*t]) {
+                basin[self.pixels_1[track] as usize] = Some(after.pixels_1[track]);
             }
-            self.active[track] = before != pixel;
         }
+        *self = after;
+        Ok(())
+    }
+}
+
+/// Tracks on the device of the maps.
+struct Walk {
+    /// `[tracks]`, u32, like the next two.
+    pixels_1: Tensor,
+    /// [`UNKNOWN`] before the first round.
+    pixels_2: Tensor,
+    /// 0 or 1.
+    active: Tensor,
+}
+
+impl Walk {
+    fn start(tracks: &Tracks, device: &Device) -> Result<Self, OpError> {
+        let pixels_2 = tracks.pixels_2.iter().map(|p| p.unwrap_or(UNKNOWN)).collect();
+        let active = tracks.active.iter().map(|a| u32::from(*a)).collect();
+        Ok(Self {
+            pixels_1: list_on(device, tracks.pixels_1.clone())?,
+            pixels_2: list_on(device, pixels_2)?,
+            active: list_on(device, active)?,
+        })
+    }
+
+    /// As [`Tracks::advance`], without a basin. With `keep_going` only coming back to the same pixel of photo 1 ends a track.
+    fn round(&mut self, lookup: &mut PairLookup<'_>, keep_going: bool) -> Result<(), OpError> {
+        let there = lookup.forth.step(&self.pixels_1, &self.pixels_2, &self.active, keep_going)?;
+        let back = lookup.back.step(&there.to, &self.pixels_1, &there.active, false)?;
+        *self = Self { pixels_1: back.to, pixels_2: there.to, active: back.active };
         Ok(())
     }
 
-    fn active_tracks(&self) -> Vec<usize> {
-        (0..self.active.len()).filter(|t| self.active[*t]).collect()
+    fn end(self, seeds: Vec<u32>) -> Result<Tracks, OpError> {
+        let known = |pixel| (pixel != UNKNOWN).then_some(pixel);
+        Ok(Tracks {
+            seeds,
+            pixels_1: self.pixels_1.into_vec()?,
+            pixels_2: self.pixels_2.into_vec()?.into_iter().map(known).collect(),
+            active: self.active.into_vec::<u32>()?.into_iter().map(|a| a != 0).collect(),
+        })
     }
 }
 
@@ -203,11 +238,17 @@ pub(super) fn search(
 
     let mut tracks = Tracks::new(seeds);
     let mut basin = vec![None; if options.basin { map.pixels() } else { 0 }];
-    for _ in 0..rounds {
-        if !tracks.any_active() {
-            break;
+    if options.basin {
+        for _ in 0..rounds {
+            tracks.advance(lookup, Some(&mut basin[..]))?;
         }
-        tracks.advance(lookup, options.basin.then_some(&mut basin[..]))?;
+    } else {
+        // Rounds without an active track cost next to nothing, so nobody looks for one in between.
+        let mut walk = Walk::start(&tracks, &map.device())?;
+        for _ in 0..rounds {
+            walk.round(lookup, false)?;
+        }
+        tracks = walk.end(tracks.seeds)?;
     }
 
     let converged: Vec<bool> = (0..tracks.seeds.len())

@@ -20,6 +20,9 @@ use std::sync::{Arc, RwLock};
 /// A function that sees every kernel text before it is compiled: name and text in, text out.
 pub type TextFilter = Arc<dyn Fn(&str, String) -> String + Send + Sync>;
 
+/// A function that sees the workgroups of every launch: name and groups in, groups out.
+pub type LaunchFilter = Arc<dyn Fn(&str, [u32; 3]) -> [u32; 3] + Send + Sync>;
+
 /// A GPU that holds tensors and runs kernels. Cloning is cheap and shares the device.
 ///
 /// Work is recorded and runs in the order of the calls; only [`Gpu::read`] and [`Gpu::sync`] wait for it.
@@ -37,6 +40,7 @@ struct Shared {
 struct Settings {
     checked: bool,
     filter: Option<TextFilter>,
+    launch_filter: Option<LaunchFilter>,
 }
 
 impl Gpu {
@@ -58,6 +62,11 @@ impl Gpu {
     /// Lets `filter` rewrite kernel texts, to see whether tests notice a broken kernel.
     pub fn set_text_filter(&self, filter: Option<TextFilter>) {
         self.change(|settings| settings.filter = filter);
+    }
+
+    /// Lets `filter` change how many workgroups run, to see whether tests notice a wrong launch.
+    pub fn set_launch_filter(&self, filter: Option<LaunchFilter>) {
+        self.change(|settings| settings.launch_filter = filter);
     }
 
     fn change(&self, f: impl FnOnce(&mut Settings)) {
@@ -87,7 +96,15 @@ impl Gpu {
     /// # Errors
     /// [`DeviceError`] if the device failed.
     pub fn clear(&self, memory: &Memory) -> Result<(), DeviceError> {
-        self.shared.backend.fill(memory, 0)
+        self.fill(memory, 0)
+    }
+
+    /// Sets every 32 bits of `memory` to `word`.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if the device failed.
+    pub fn fill(&self, memory: &Memory, word: u32) -> Result<(), DeviceError> {
+        self.shared.backend.fill(memory, word)
     }
 
     /// Copies `data` to the beginning of `memory`.
@@ -129,10 +146,14 @@ impl Gpu {
         params: &[u32],
         groups: [u32; 3],
     ) -> Result<(), DeviceError> {
+        let settings = self.settings();
+        let groups = match &settings.launch_filter {
+            Some(filter) => filter(kernel.name(), groups),
+            None => groups,
+        };
         if groups.contains(&0) {
             return Ok(());
         }
-        let settings = self.settings();
         let text = match &settings.filter {
             Some(filter) => Arc::from(filter(kernel.name(), kernel.text().to_string())),
             None => kernel.text_shared(),

@@ -2,10 +2,12 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod gpu;
 pub(crate) mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host, on_cpu};
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
+use cpu::Extents;
 use steropes_tensor::Tensor;
 
 const OP: &str = "attention::sdpa";
@@ -13,21 +15,25 @@ const OP: &str = "attention::sdpa";
 /// `softmax(q kᵀ scale) v` for every batch and head, without storing the scores.
 ///
 /// # Shapes
-/// - `q`: `[batch, queries, heads, head_dim]`, f32
-/// - `k`, `v`: `[batch, keys, heads, head_dim]`, f32, at least one key
-/// - returns: the shape of `q`
+/// - `q`: `[batch, queries, heads, head_dim]`, f32, on a GPU also f16
+/// - `k`, `v`: `[batch, keys, heads, head_dim]`, the dtype of `q`, at least one key
+/// - returns: the shape and dtype of `q`
 ///
 /// # Numerics
 /// f32 throughout, with the running maximum subtracted before the exponential, whose relative error is below 3e-7.
 /// Within `Tolerance::Sum { depth: head_dim + keys }` for scores of about unit size; an error of a score is a relative
-/// error of its weight. Scores must be finite. The result does not depend on the number of threads.
+/// error of its weight. Scores must be finite, on a GPU below 1e29. The result does not depend on the number of threads.
+///
+/// f16 tensors have f32 scores and sums. Devices with matrices round the weights to f16; results are then within 1e-3 of the
+/// largest value, else within 5e-4, the rounding of the result.
 ///
 /// # Errors
-/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Value`] if an argument is not as above or `scale` is not finite.
-/// Nothing is computed then.
+/// [`OpError::Shape`], [`OpError::DType`], [`OpError::Device`] or [`OpError::Value`] if an argument is not as above or `scale`
+/// is not finite; [`OpError::Unsupported`] if the keys of one batch element do not fit a binding of the GPU. Nothing is
+/// computed then.
 ///
 /// # Source
-/// Written from the formula; running maximum and sum as in arXiv:1805.02867.
+/// Written from the formula; running maximum and sum as in arXiv:1805.02867, a tile at a time as in arXiv:2205.14135.
 pub fn sdpa(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32) -> Result<Tensor, OpError> {
     let &[batch, queries, heads, head_dim] = q.shape() else {
         return Err(OpError::shape(OP, "q", "[batch, queries, heads, head_dim]", q.shape()));
@@ -45,7 +51,9 @@ pub fn sdpa(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32) -> Result<Tensor, Op
     if !scale.is_finite() {
         return Err(OpError::value(OP, "scale", "a finite number", scale));
     }
-    let (qs, ks, vs) = (host::<f32>(OP, "q", q)?, host::<f32>(OP, "k", k)?, host::<f32>(OP, "v", v)?);
-    let extents = cpu::Extents { batch, queries, keys, heads, head_dim };
-    Ok(on_cpu(q.shape(), cpu::sdpa(qs, ks, vs, extents, scale)))
+    let extents = Extents { batch, queries, keys, heads, head_dim };
+    match place(OP, &[("q", q, Holds::Float), ("k", k, Holds::Float), ("v", v, Holds::Float)])? {
+        Place::Cpu => Ok(on_cpu(q.shape(), cpu::sdpa(values(q), values(k), values(v), extents, scale))),
+        Place::Gpu(gpu) => gpu::sdpa(&gpu, gpu::Arguments { q, k, v, scale, extents }),
+    }
 }

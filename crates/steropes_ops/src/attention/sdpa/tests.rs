@@ -1,7 +1,11 @@
-use super::{reference, sdpa};
+use super::gpu::{self, Form, Matrix, Plain};
+use super::{Extents, reference, sdpa};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::normal;
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
+    gpu_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -15,6 +19,20 @@ pub(crate) fn cases() -> Vec<Case> {
         case("sdpa/oracle/mast3r_decoder_cross", |d| against_oracle(d, [1, 768, 1536, 12, 64], 0.125)),
         case("sdpa/oracle/tiny_decoder", |d| against_oracle(d, [2, 432, 432, 3, 64], 0.125)),
         case("sdpa/oracle/sharp_scores", sharp_scores),
+        f16_case("sdpa/f16/odd_sizes", |d| f16_against_oracle(d, [2, 17, 23, 3, 20], 0.2)),
+        f16_case("sdpa/f16/head_dim_is_no_multiple", |d| f16_against_oracle(d, [2, 19, 37, 2, 13], 0.3)),
+        f16_case("sdpa/f16/one_key", |d| f16_against_oracle(d, [2, 19, 1, 2, 64], 0.3)),
+        f16_case("sdpa/f16/ragged_cross", |d| f16_against_oracle(d, [2, 75, 203, 2, 64], 0.125)),
+        f16_case("sdpa/f16/long_heads", |d| f16_against_oracle(d, [1, 70, 90, 2, 96], 0.1)),
+        f16_case("sdpa/f16/mast3r_encoder", |d| f16_against_oracle(d, [1, 768, 768, 2, 64], 0.125)),
+        f16_case("sdpa/f16/rising_scores", f16_rising_scores),
+        gpu_case("sdpa/plain/every_cut", plain_cuts),
+        f16_case("sdpa/matrix/tile_16", |d| matrix_cuts(d, 16)),
+        f16_case("sdpa/matrix/tile_8", |d| matrix_cuts(d, 8)),
+        f16_case("sdpa/matrix/rising_scores", matrix_rising_scores),
+        gpu_case("sdpa/gpu/small_bindings", small_bindings),
+        gpu_case("sdpa/gpu/long_heads", |d| against_oracle(d, [1, 35, 41, 2, 256], 0.05)),
+        case("sdpa/property/same_bits_twice", same_bits_twice),
         case("sdpa/property/every_tile_edge", every_tile_edge),
         case("sdpa/property/late_maximum_wins", late_maximum_wins),
         case("sdpa/property/equal_values_are_returned", equal_values_are_returned),
@@ -30,6 +48,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case("sdpa/error/k_dtype", k_dtype),
         case("sdpa/error/v_shape", v_shape),
         case("sdpa/error/v_dtype", v_dtype),
+        gpu_case("sdpa/error/devices", devices),
+        gpu_case("sdpa/error/keys_beyond_a_binding", keys_beyond_a_binding),
         case("sdpa/error/scale", scale),
     ]
 }
@@ -45,7 +65,8 @@ fn tensor(device: &Device, shape: &[usize], values: Vec<f32>) -> Tensor {
 fn run(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32) -> Result<Vec<f32>, String> {
     let out = sdpa(q, k, v, scale).map_err(|e| e.to_string())?;
     check_equal(out.shape(), q.shape())?;
-    out.read::<f32>().map_err(|e| e.to_string())
+    check_equal(&[out.dtype()], &[q.dtype()])?;
+    floats(&out)
 }
 
 /// The rows `[batch, query, head]` to check: all of few, else every 211th and the last.
@@ -54,10 +75,14 @@ fn checked_rows(rows: usize) -> impl Iterator<Item = usize> {
 }
 
 fn compare(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32, tolerance: Tolerance) -> Verdict {
-    let got = run(q, k, v, scale)?;
+    check(&run(q, k, v, scale)?, [q, k, v], scale, tolerance)
+}
+
+/// Compares what an attention returned with the oracle on the values that its arguments hold.
+fn check(got: &[f32], [q, k, v]: [&Tensor; 3], scale: f32, tolerance: Tolerance) -> Verdict {
     let &[batch, queries, heads, head_dim] = q.shape() else { return Err("rank".to_owned()) };
     let keys = k.shape()[1];
-    let (q, k, v) = (q.read::<f32>().unwrap(), k.read::<f32>().unwrap(), v.read::<f32>().unwrap());
+    let (q, k, v) = (floats(q)?, floats(k)?, floats(v)?);
     let (mut picked, mut want) = (Vec::new(), Vec::new());
     for row in checked_rows(batch * queries * heads) {
         let (b, h) = (row / (queries * heads), row % heads);
@@ -83,6 +108,130 @@ fn against_oracle(
     let v = random(device, "sdpa/v", &[batch, keys, heads, head_dim]);
     // Each weight carries the relative error of its score, a sum of `head_dim` products of about unit size.
     compare(&q, &k, &v, scale, Tolerance::Sum { depth: head_dim + keys })
+}
+
+fn random_f16(device: &Device, [batch, queries, keys, heads, head_dim]: [usize; 5]) -> [Tensor; 3] {
+    [("sdpa/q", queries), ("sdpa/k", keys), ("sdpa/v", keys)].map(|(name, tokens)| {
+        let shape = [batch, tokens, heads, head_dim];
+        f16_tensor(device, &shape, &normal(name, shape.iter().product())).0
+    })
+}
+
+fn f16_against_oracle(device: &Device, extents: [usize; 5], scale: f32) -> Verdict {
+    let [q, k, v] = random_f16(device, extents);
+    compare(&q, &k, &v, scale, Tolerance::OfLargest(1e-3))
+}
+
+/// Scores that rise by far more than 2^8 from key to key and then fall, with noise: sums are scaled again and again.
+fn rising(device: &Device) -> [Tensor; 3] {
+    let (queries, keys, head_dim) = (37, 75, 20);
+    let slope = |i: usize, keys: usize| (i.min(keys - 9) as f32 / keys as f32) * 40.0;
+    let mut q = normal("sdpa/q", queries * head_dim);
+    let mut k = normal("sdpa/k", keys * head_dim);
+    q.chunks_exact_mut(head_dim).enumerate().for_each(|(i, x)| x[0] = i as f32 / queries as f32 * 8.0 - 2.0);
+    k.chunks_exact_mut(head_dim).enumerate().for_each(|(i, x)| x[0] = slope(i, keys));
+    [
+        f16_tensor(device, &[1, queries, 1, head_dim], &q).0,
+        f16_tensor(device, &[1, keys, 1, head_dim], &k).0,
+        f16_tensor(device, &[1, keys, 1, head_dim], &normal("sdpa/v", keys * head_dim)).0,
+    ]
+}
+
+fn f16_rising_scores(device: &Device) -> Verdict {
+    let [q, k, v] = rising(device);
+    compare(&q, &k, &v, 0.7, Tolerance::OfLargest(1e-3))
+}
+
+/// Attention in a form that the device would not choose.
+fn run_as(form: Form, [q, k, v]: [&Tensor; 3], scale: f32, max_binding_bytes: u64) -> Result<Tensor, String> {
+    let device = q.device();
+    let gpu = device.gpu().ok_or("a GPU case runs on a GPU")?;
+    let &[batch, queries, heads, head_dim] = q.shape() else { return Err("rank".to_owned()) };
+    let extents = Extents { batch, queries, keys: k.shape()[1], heads, head_dim };
+    let arguments = gpu::Arguments { q, k, v, scale, extents };
+    gpu::sdpa_as(gpu, form, arguments, max_binding_bytes).map_err(|e| e.to_string())
+}
+
+/// Both query tiles, short chunks, and rows that meet in workgroup memory.
+fn plain_cuts(device: &Device) -> Verdict {
+    let extents = [[2, 75, 53, 2, 20], [1, 70, 33, 1, 72], [1, 5, 31, 3, 7]];
+    let subgroups = device.gpu().and_then(|gpu| gpu.capabilities().subgroup_size()).is_some_and(|n| n >= 8);
+    for (per_thread, most_in_chunk) in [(8, 16), (4, 16), (4, 8), (8, 8)] {
+        for subgroups in [false, subgroups] {
+            let plain = Plain { per_thread, most_in_chunk, subgroups };
+            for [batch, queries, keys, heads, head_dim] in extents {
+                let q = random(device, "sdpa/q", &[batch, queries, heads, head_dim]);
+                let k = random(device, "sdpa/k", &[batch, keys, heads, head_dim]);
+                let v = random(device, "sdpa/v", &[batch, keys, heads, head_dim]);
+                let got = floats(&run_as(Form::Plain(plain), [&q, &k, &v], 0.3, u64::MAX)?)?;
+                check(&got, [&q, &k, &v], 0.3, Tolerance::Sum { depth: head_dim + keys })
+                    .map_err(|e| format!("{plain:?}, head of {head_dim}: {e}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Small cuts of the matrix form with one and two of everything; matrices are emulated, so that every device can test them.
+fn small_matrices(tile: usize) -> impl Iterator<Item = Matrix> {
+    [(1, 1, 16, 16, false), (2, 1, 32, 16, true), (1, 2, 32, 32, true), (2, 2, 16, 16, false)]
+        .into_iter()
+        .map(move |(subgroups, row_groups, keys, staged, vectors)| Matrix {
+            tile,
+            subgroups,
+            row_groups,
+            keys,
+            staged,
+            vectors,
+            emulated: true,
+        })
+}
+
+fn matrix_cuts(device: &Device, tile: usize) -> Verdict {
+    for matrix in small_matrices(tile) {
+        for extents in [[2, 35, 37, 2, 16], [1, 19, 53, 2, 20], [1, 5, 16, 1, 40]] {
+            let [q, k, v] = &random_f16(device, extents);
+            let got = floats(&run_as(Form::Matrix(matrix), [q, k, v], 0.3, u64::MAX)?)?;
+            check(&got, [q, k, v], 0.3, Tolerance::OfLargest(1e-3))
+                .map_err(|e| format!("{matrix:?}, {extents:?}: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn matrix_rising_scores(device: &Device) -> Verdict {
+    let [q, k, v] = &rising(device);
+    for matrix in [16, 8].into_iter().flat_map(small_matrices) {
+        let got = floats(&run_as(Form::Matrix(matrix), [q, k, v], 0.7, u64::MAX)?)?;
+        check(&got, [q, k, v], 0.7, Tolerance::OfLargest(1e-3)).map_err(|e| format!("{matrix:?}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Bindings that hold a few tokens: the same bits as in one launch.
+fn small_bindings(device: &Device) -> Verdict {
+    let plain = Form::Plain(Plain { per_thread: 4, most_in_chunk: 16, subgroups: false });
+    for head_dim in [12, 13] {
+        let q = random(device, "sdpa/q", &[3, 57, 2, head_dim]);
+        let k = random(device, "sdpa/k", &[3, 19, 2, head_dim]);
+        let v = random(device, "sdpa/v", &[3, 19, 2, head_dim]);
+        let [whole, parts] =
+            [u64::MAX, 2304].map(|most| run_as(plain, [&q, &k, &v], 0.3, most).and_then(|out| floats(&out)));
+        let whole = whole?;
+        check(&whole, [&q, &k, &v], 0.3, Tolerance::Sum { depth: head_dim + 19 })?;
+        check_equal(&parts?, &whole).map_err(|e| format!("head of {head_dim}: {e}"))?;
+    }
+    Ok(())
+}
+
+fn same_bits_twice(device: &Device) -> Verdict {
+    let [q, k, v] = ["sdpa/q", "sdpa/k", "sdpa/v"].map(|name| random(device, name, &[2, 67, 3, 20]));
+    check_equal(&run(&q, &k, &v, 0.3)?, &run(&q, &k, &v, 0.3)?)?;
+    if q.device().gpu().is_some_and(|gpu| gpu.capabilities().f16) {
+        let [q, k, v] = random_f16(device, [2, 67, 131, 3, 64]);
+        check_equal(&run(&q, &k, &v, 0.3)?, &run(&q, &k, &v, 0.3)?)?;
+    }
+    Ok(())
 }
 
 /// Scores of standard deviation 16: nearly one key for every query, and errors of the scores count.
@@ -184,7 +333,7 @@ fn q_rank(device: &Device) -> Verdict {
 fn q_dtype(device: &Device) -> Verdict {
     let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
     let q = Tensor::zeros::<i32>(device, &[1, 2, 3, 4]);
-    expect_error(sdpa(&q, &x, &x, 1.0), "`q` must hold f32, got i32")
+    expect_error(sdpa(&q, &x, &x, 1.0), "`q` must hold f32")
 }
 
 fn k_shape(device: &Device) -> Verdict {
@@ -206,7 +355,7 @@ fn no_keys(device: &Device) -> Verdict {
 fn k_dtype(device: &Device) -> Verdict {
     let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
     let k = Tensor::zeros::<u32>(device, &[1, 2, 3, 4]);
-    expect_error(sdpa(&x, &k, &x, 1.0), "`k` must hold f32, got u32")
+    expect_error(sdpa(&x, &k, &x, 1.0), "`k` must hold f32")
 }
 
 fn v_shape(device: &Device) -> Verdict {
@@ -218,11 +367,24 @@ fn v_shape(device: &Device) -> Verdict {
 fn v_dtype(device: &Device) -> Verdict {
     let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
     let v = Tensor::zeros::<u8>(device, &[1, 2, 3, 4]);
-    expect_error(sdpa(&x, &x, &v, 1.0), "`v` must hold f32, got u8")
+    expect_error(sdpa(&x, &x, &v, 1.0), "`v` must hold f32")
 }
 
 fn scale(device: &Device) -> Verdict {
     let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
     expect_error(sdpa(&x, &x, &x, f32::NAN), "`scale` must be a finite number, got NaN")?;
     expect_error(sdpa(&x, &x, &x, f32::INFINITY), "`scale` must be a finite number, got inf")
+}
+
+fn devices(device: &Device) -> Verdict {
+    let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
+    let host = Tensor::zeros::<f32>(&Device::Cpu, &[1, 2, 3, 4]);
+    expect_error(sdpa(&x, &host, &x, 1.0), "`k` must be on ")?;
+    expect_error(sdpa(&host, &host, &x, 1.0), "`v` must be on ")
+}
+
+fn keys_beyond_a_binding(device: &Device) -> Verdict {
+    let x = Tensor::zeros::<f32>(device, &[1, 64, 3, 4]);
+    let plain = Form::Plain(Plain { per_thread: 4, most_in_chunk: 16, subgroups: false });
+    expect_error(run_as(plain, [&x, &x, &x], 1.0, 2048), "the keys of a batch element take 3072 bytes")
 }

@@ -2,10 +2,11 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod gpu;
 pub(crate) mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host, on_cpu};
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
 use steropes_tensor::Tensor;
 
 const OP: &str = "elementwise::add";
@@ -13,13 +14,14 @@ const OP: &str = "elementwise::add";
 /// `x + y`, in the memory of `x` when nobody else holds it.
 ///
 /// # Shapes
-/// `x`, `y` and the result have one shape, f32.
+/// `x`, `y` and the result have one shape and dtype: f32, on a GPU also f16.
 ///
 /// # Numerics
-/// One correctly rounded f32 addition for each value: `Tolerance::Exact`.
+/// One correctly rounded f32 addition for each value: `Tolerance::Exact`. An f16 result is rounded a second time, to within
+/// 5e-4 of itself.
 ///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if the shapes differ or a dtype is not f32. Nothing is computed then.
+/// [`OpError::Shape`] or [`OpError::DType`] if the arguments are not as above. Nothing is computed then.
 ///
 /// # Source
 /// Written from the formula.
@@ -27,10 +29,13 @@ pub fn add(x: Tensor, y: &Tensor) -> Result<Tensor, OpError> {
     if x.shape() != y.shape() {
         return Err(OpError::shape(OP, "y", format!("{:?}", x.shape()), y.shape()));
     }
-    host::<f32>(OP, "x", &x)?;
-    let addend = host::<f32>(OP, "y", y)?;
-    let shape = x.shape().to_vec();
-    let mut sum = x.into_vec::<f32>().expect("the dtype was checked");
-    cpu::add(&mut sum, addend);
-    Ok(on_cpu(&shape, sum))
+    match place(OP, &[("x", &x, Holds::Float), ("y", y, Holds::Float)])? {
+        Place::Cpu => {
+            let shape = x.shape().to_vec();
+            let mut sum = x.into_vec::<f32>().expect("the dtype was checked");
+            cpu::add(&mut sum, values(y));
+            Ok(on_cpu(&shape, sum))
+        }
+        Place::Gpu(gpu) => gpu::add(&gpu, x, y),
+    }
 }

@@ -70,10 +70,10 @@ fn shape(device: &Device) -> Verdict {
 
 fn x_dtype(device: &Device) -> Verdict {
     let x = Tensor::zeros::<u32>(device, &[2]);
-    expect_error(add(x, &Tensor::zeros::<f32>(device, &[2])), "`x` must hold f32, got u32")
+    expect_error(add(x, &Tensor::zeros::<f32>(device, &[2])), "`x` must hold f32")
 }
 
 fn y_dtype(device: &Device) -> Verdict {
     let x = Tensor::zeros::<f32>(device, &[2]);
-    expect_error(add(x, &Tensor::zeros::<u8>(device, &[2])), "`y` must hold f32, got u8")
+    expect_error(add(x, &Tensor::zeros::<u8>(device, &[2])), "`y` must hold f32")
 }

@@ -3,9 +3,9 @@
 //! expanded per pixel.
 
 use super::cpu::add_ray_derivatives;
-use super::pack::Packed;
+use super::pack::{Packed, ViewShape};
 use super::pullback::{Matrix, Relative, Vector, accumulate, apply, minus, pull};
-use super::{OP, PinholeGradient, PinholeView};
+use super::{PinholeGradient, PinholeView};
 use crate::error::OpError;
 use rayon::prelude::*;
 
@@ -43,28 +43,30 @@ pub(super) struct Scene<'a> {
     pub(super) depths: &'a [f64],
 }
 
-pub(super) fn check(
-    packed: &Packed,
+/// Checks matched pixels and targets, for errors of `op`.
+pub(in crate::geometry) fn check_targets(
+    op: &'static str,
+    shapes: &[ViewShape],
     matched: &[Vec<MatchedPixel>],
     targets: &[FrameTargets],
 ) -> Result<(), OpError> {
-    if matched.len() != packed.views() {
-        return Err(OpError::shape(OP, "matched", format!("[{}]", packed.views()), &[matched.len()]));
+    if matched.len() != shapes.len() {
+        return Err(OpError::shape(op, "matched", format!("[{}]", shapes.len()), &[matched.len()]));
     }
-    for (pixels, shape) in matched.iter().zip(&packed.shapes) {
+    for (pixels, shape) in matched.iter().zip(shapes) {
         if let Some(p) = pixels.iter().find(|p| p.anchor as usize >= shape.anchors) {
-            return Err(OpError::value(OP, "matched", format!("anchors below {}", shape.anchors), p.anchor));
+            return Err(OpError::value(op, "matched", format!("anchors below {}", shape.anchors), p.anchor));
         }
     }
     for t in targets {
-        if t.view == t.frame || t.view.max(t.frame) >= packed.views() {
-            let expected = format!("two different images below {}", packed.views());
-            return Err(OpError::value(OP, "targets", expected, format!("{} and {}", t.view, t.frame)));
+        if t.view == t.frame || t.view.max(t.frame) >= shapes.len() {
+            let expected = format!("two different images below {}", shapes.len());
+            return Err(OpError::value(op, "targets", expected, format!("{} and {}", t.view, t.frame)));
         }
-        let anchors = packed.shapes[t.view].anchors;
+        let anchors = shapes[t.view].anchors;
         if t.points.len() != anchors || t.weights.len() != anchors {
             let found = [t.points.len(), t.weights.len()];
-            return Err(OpError::shape(OP, "targets", format!("{anchors} points and weights"), &found));
+            return Err(OpError::shape(op, "targets", format!("{anchors} points and weights"), &found));
         }
     }
     Ok(())

@@ -7,11 +7,14 @@ mod fallback;
 mod lanes;
 mod pack;
 mod pullback;
-mod reference;
+pub(in crate::geometry) mod reference;
 pub(crate) mod tests;
 
 pub use fallback::{FrameTargets, MatchedPixel};
 pub use pack::{PairMatches, ViewShape};
+
+pub(in crate::geometry) use fallback::check_targets;
+pub(in crate::geometry) use pack::check_pair;
 
 use crate::error::OpError;
 use pack::Packed;
@@ -186,7 +189,7 @@ impl SparseAlignment {
         depth_gradient: &mut [f64],
     ) -> Result<f64, OpError> {
         self.check_pinhole(views, depths, gradient, depth_gradient)?;
-        fallback::check(&self.packed, matched, targets)?;
+        check_targets(OP, &self.packed.shapes, matched, targets)?;
         let scene = fallback::Scene { packed: &self.packed, matched, targets, views, depths };
         Ok(fallback::evaluate(&scene, factor, gradient, depth_gradient))
     }

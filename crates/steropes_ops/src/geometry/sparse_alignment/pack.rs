@@ -76,7 +76,7 @@ impl Packed {
             fine_weight: 0.0,
         };
         for pair in pairs {
-            packed.check(pair)?;
+            check_pair(OP, shapes, pair)?;
             packed.push(pair);
         }
         Ok(packed)
@@ -88,40 +88,6 @@ impl Packed {
 
     pub(super) fn anchors(&self) -> usize {
         self.first_anchor[self.shapes.len()]
-    }
-
-    fn check(&self, pair: &PairMatches<'_>) -> Result<(), OpError> {
-        let [a, b] = pair.views;
-        if a == b || a.max(b) >= self.shapes.len() {
-            let expected = format!("two different images below {}", self.shapes.len());
-            return Err(OpError::value(OP, "views", expected, format!("{a} and {b}")));
-        }
-        let n = pair.weights.len();
-        for side in 0..2 {
-            for (name, found) in [
-                ("pixels", pair.pixels[side].len()),
-                ("anchors", pair.anchors[side].len()),
-                ("offsets", pair.offsets[side].len()),
-            ] {
-                if found != n {
-                    return Err(OpError::shape(OP, name, format!("[{n}]"), &[found]));
-                }
-            }
-            let anchors = self.shapes[pair.views[side]].anchors;
-            if let Some(k) = pair.anchors[side].iter().find(|&&k| k as usize >= anchors) {
-                return Err(OpError::value(OP, "anchors", format!("below {anchors}"), k));
-            }
-            if let Some(v) = pair.pixels[side].as_flattened().iter().find(|v| !v.is_finite()) {
-                return Err(OpError::value(OP, "pixels", "finite", v));
-            }
-            if let Some(v) = pair.offsets[side].iter().find(|v| !v.is_finite()) {
-                return Err(OpError::value(OP, "offsets", "finite", v));
-            }
-        }
-        match pair.weights.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
-            Some(w) => Err(OpError::value(OP, "weights", "finite and at least 0", w)),
-            None => Ok(()),
-        }
     }
 
     fn push(&mut self, pair: &PairMatches<'_>) {
@@ -147,5 +113,44 @@ impl Packed {
         let total: f64 = pair.weights.iter().map(|&w| f64::from(w)).sum();
         self.coarse_weight += total;
         self.fine_weight += total * pair.views.iter().filter(|&&v| self.shapes[v].observes).count() as f64;
+    }
+}
+
+/// Checks the lists of a pair, for errors of `op`.
+pub(in crate::geometry) fn check_pair(
+    op: &'static str,
+    shapes: &[ViewShape],
+    pair: &PairMatches<'_>,
+) -> Result<(), OpError> {
+    let [a, b] = pair.views;
+    if a == b || a.max(b) >= shapes.len() {
+        let expected = format!("two different images below {}", shapes.len());
+        return Err(OpError::value(op, "views", expected, format!("{a} and {b}")));
+    }
+    let n = pair.weights.len();
+    for side in 0..2 {
+        for (name, found) in [
+            ("pixels", pair.pixels[side].len()),
+            ("anchors", pair.anchors[side].len()),
+            ("offsets", pair.offsets[side].len()),
+        ] {
+            if found != n {
+                return Err(OpError::shape(op, name, format!("[{n}]"), &[found]));
+            }
+        }
+        let anchors = shapes[pair.views[side]].anchors;
+        if let Some(k) = pair.anchors[side].iter().find(|&&k| k as usize >= anchors) {
+            return Err(OpError::value(op, "anchors", format!("below {anchors}"), k));
+        }
+        if let Some(v) = pair.pixels[side].as_flattened().iter().find(|v| !v.is_finite()) {
+            return Err(OpError::value(op, "pixels", "finite", v));
+        }
+        if let Some(v) = pair.offsets[side].iter().find(|v| !v.is_finite()) {
+            return Err(OpError::value(op, "offsets", "finite", v));
+        }
+    }
+    match pair.weights.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
+        Some(w) => Err(OpError::value(op, "weights", "finite and at least 0", w)),
+        None => Ok(()),
     }
 }

@@ -24,9 +24,9 @@ fn camera_point(view: &PinholeView, depth: f64, offset: f32, pixel: [f32; 2]) ->
 }
 
 /// Anchor depths image after image.
-pub(super) struct Depths<'a> {
-    pub(super) shapes: &'a [ViewShape],
-    pub(super) values: &'a [f64],
+pub(in crate::geometry) struct Depths<'a> {
+    pub(in crate::geometry) shapes: &'a [ViewShape],
+    pub(in crate::geometry) values: &'a [f64],
 }
 
 impl Depths<'_> {
@@ -37,7 +37,7 @@ impl Depths<'_> {
 }
 
 /// Weighted mean of the distances of world points; the camera-frame points come from the `frozen` cameras.
-pub(super) fn coarse(
+pub(in crate::geometry) fn coarse(
     pairs: &[PairMatches<'_>],
     frozen: &[PinholeView],
     depths: &Depths<'_>,
@@ -61,7 +61,11 @@ pub(super) fn coarse(
 }
 
 /// Weighted mean of the distances of projections and pixels.
-pub(super) fn fine(pairs: &[PairMatches<'_>], depths: &Depths<'_>, views: &[PinholeView]) -> f64 {
+pub(in crate::geometry) fn fine(
+    pairs: &[PairMatches<'_>],
+    depths: &Depths<'_>,
+    views: &[PinholeView],
+) -> f64 {
     let (mut loss, mut total) = (0.0, 0.0);
     for pair in pairs {
         for (a, b) in [(0, 1), (1, 0)] {
@@ -89,7 +93,7 @@ pub(super) fn fine(pairs: &[PairMatches<'_>], depths: &Depths<'_>, views: &[Pinh
 }
 
 /// Weighted mean of the distances of world points and targets given in other cameras' frames.
-pub(super) fn fallback(
+pub(in crate::geometry) fn fallback(
     (matched, targets): (&[Vec<MatchedPixel>], &[FrameTargets]),
     depths: &Depths<'_>,
     views: &[PinholeView],

@@ -1,8 +1,11 @@
 use super::bench::smooth_descriptors;
-use super::{Database, Metric, Search, cpu, nearest_neighbors, nearest_neighbors_by, reference};
+use super::{
+    Asked, Database, Metric, Search, cpu, gpu, nearest_neighbors, nearest_neighbors_by, nearest_neighbors_of,
+    reference,
+};
 use crate::cpu::{Isa, with_isa};
 use steropes_tensor::{Device, Tensor};
-use steropes_testkit::{Case, Verdict, case, check_equal, expect_error, inputs};
+use steropes_testkit::{Case, Verdict, case, check_equal, expect_error, gpu_case, inputs};
 
 const METRICS: [Metric; 2] = [Metric::Dot, Metric::Euclidean];
 
@@ -19,6 +22,11 @@ pub(crate) fn cases() -> Vec<Case> {
         case("nearest_neighbors/oracle/photo_descriptors", photo_descriptors),
         case("nearest_neighbors/property/all_forms_agree", |_| all_forms_agree()),
         case("nearest_neighbors/property/ties_take_the_lowest_index", |_| ties()),
+        case("nearest_neighbors/property/exact_sums_are_answered_as_by_the_oracle", exact_sums),
+        case("nearest_neighbors/property/of_equal_rows_the_first", of_equal_rows_the_first),
+        case("nearest_neighbors/property/rows_of_nan_are_not_found", rows_of_nan_are_not_found),
+        gpu_case("nearest_neighbors/property/any_plan_gives_the_same", any_plan_gives_the_same),
+        gpu_case("nearest_neighbors/property/more_rows_than_a_binding", more_rows_than_a_binding),
         case("nearest_neighbors/property/any_split_gives_the_same", |_| any_split_gives_the_same()),
         case("nearest_neighbors/property/a_row_finds_itself", a_row_finds_itself),
         case("nearest_neighbors/property/nan_never_wins", |_| nan_never_wins()),
@@ -31,6 +39,7 @@ pub(crate) fn cases() -> Vec<Case> {
             let nearest = nearest_neighbors(&on(d, &[0, 3], &[]), &database(d, &[1.0; 6], 3, Metric::Dot)?);
             check_equal(nearest.map_err(text)?.shape(), &[0])
         }),
+        case("nearest_neighbors/property/only_what_is_asked", only_what_is_asked),
         case("nearest_neighbors/error/rows", |d| {
             let refused = |shape: &[usize]| {
                 expect_error(Database::new(&Tensor::zeros::<f32>(d, shape), Metric::Dot), "`rows` must be")
@@ -48,6 +57,11 @@ pub(crate) fn cases() -> Vec<Case> {
             asked(Tensor::zeros::<f32>(d, &[2, 4]), "`queries` must be [queries, 3], got [2, 4]")?;
             asked(Tensor::zeros::<f32>(d, &[3]), "`queries` must be [queries, 3], got [3]")?;
             asked(Tensor::zeros::<u32>(d, &[2, 3]), "`queries` must hold f32")
+        }),
+        gpu_case("nearest_neighbors/error/device", |d| {
+            let database = database(d, &[1.0; 6], 3, Metric::Dot)?;
+            let queries = Tensor::zeros::<f32>(&Device::Cpu, &[2, 3]);
+            expect_error(nearest_neighbors(&queries, &database), "`queries` must be on")
         }),
     ]
 }
@@ -161,9 +175,6 @@ fn all_forms_agree() -> Verdict {
 /// Small integers, many rows alike: sums are exact, so the oracle must be met exactly too.
 fn ties() -> Verdict {
     for depth in [3, 9, 24] {
-        let integers = |name: &str, len| -> Vec<f32> {
-            inputs::uniform(name, len).into_iter().map(|v| (v * 2.49).round()).collect()
-        };
         let mut rows = integers("nn/ties/k", 400 * depth);
         rows.extend_from_within(..);
         rows.extend_from_within(100 * depth..250 * depth);
@@ -176,6 +187,147 @@ fn ties() -> Verdict {
     }
     check_forms("all rows alike", &[1.0; 24 * 5], &[0.5; 24 * 333], 24)?;
     check_forms("all zero", &[0.0; 24 * 5], &[0.0; 24 * 333], 24)
+}
+
+fn integers(name: &str, len: usize) -> Vec<f32> {
+    inputs::uniform(name, len).into_iter().map(|v| (v * 2.49).round()).collect()
+}
+
+/// As [`ties`], through the op: small integers, many rows alike, in shallow and in deep rows.
+fn exact_sums(device: &Device) -> Verdict {
+    for depth in [1, 3, 4, 9, 24, 32, 33, 67, 100] {
+        let mut rows = integers("nn/exact/k", 300 * depth);
+        rows.extend_from_within(..);
+        rows.extend_from_within(100 * depth..250 * depth);
+        let queries = integers("nn/exact/q", 90 * depth);
+        for metric in METRICS {
+            let want = reference::nearest_neighbors(metric, &queries, &rows, depth);
+            let database = database(device, &rows, depth, metric)?;
+            let got = nearest_neighbors(&on(device, &[90, depth], &queries), &database).map_err(text)?;
+            check_equal(&got.read().map_err(text)?, &want).map_err(|e| format!("{metric:?} {depth}: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Rows of any values, each there three times far apart: whatever the rounding, equal rows score alike.
+fn of_equal_rows_the_first(device: &Device) -> Verdict {
+    for (count, depth) in [(611, 24), (150, 3), (70, 40)] {
+        let rows = inputs::normal("nn/equal/k", count * depth);
+        let queries = inputs::normal("nn/equal/q", 300 * depth);
+        let thrice = rows.repeat(3);
+        for metric in METRICS {
+            let database = database(device, &thrice, depth, metric)?;
+            let got = nearest_neighbors(&on(device, &[300, depth], &queries), &database).map_err(text)?;
+            let got: Vec<u32> = got.read().map_err(text)?;
+            if let Some(query) = got.iter().position(|g| *g as usize >= count) {
+                return Err(format!("{metric:?} {depth}: query {query} got the later row {}", got[query]));
+            }
+            check_scores(metric, &got, &queries, &rows, depth)?;
+        }
+    }
+    Ok(())
+}
+
+fn rows_of_nan_are_not_found(device: &Device) -> Verdict {
+    for depth in [24, 50] {
+        let queries = inputs::normal("nn/nan/q", 40 * depth);
+        let rows = inputs::normal("nn/nan/k", 200 * depth);
+        let found = |rows: &[f32], queries: &[f32]| -> Result<Vec<u32>, String> {
+            let database = database(device, rows, depth, Metric::Dot)?;
+            let nearest = nearest_neighbors(&on(device, &[40, depth], queries), &database).map_err(text)?;
+            nearest.read().map_err(text)
+        };
+        let mut spoiled = rows.clone();
+        let winners = found(&rows, &queries)?;
+        let losers: Vec<usize> = winners[..10].iter().map(|w| *w as usize).chain([0, 199]).collect();
+        for row in &losers {
+            spoiled[row * depth + row % depth] = f32::NAN;
+        }
+        let got = found(&spoiled, &queries)?;
+        if let Some(query) = got.iter().position(|g| losers.contains(&(*g as usize))) {
+            return Err(format!("query {query} got row {} of NaN", got[query]));
+        }
+        let mut asked = queries.clone();
+        asked[7 * depth + 3] = f32::NAN;
+        let mut want = winners;
+        want[7] = 0;
+        check_equal(&found(&rows, &asked)?, &want)?;
+        check_equal(&found(&vec![f32::NAN; 30 * depth], &queries)?, &[0; 40])?;
+    }
+    Ok(())
+}
+
+/// Workgroups, tiles and ranges of other sizes; the sums are exact.
+fn any_plan_gives_the_same(device: &Device) -> Verdict {
+    let gpu = device.gpu().expect("a GPU case");
+    let count = 333;
+    for (depth, rows) in [(24, 2500), (3, 700), (40, 1100)] {
+        let rows = integers("nn/plan/k", rows * depth);
+        let queries = integers("nn/plan/q", count * depth);
+        let want = reference::nearest_neighbors(Metric::Dot, &queries, &rows, depth);
+        let database = database(device, &rows, depth, Metric::Dot)?;
+        let queries = on(device, &[count, depth], &queries);
+        let plan = |[threads, queries, tile, step]: [u32; 4], workgroups| {
+            // Deep rows have one query for each invocation.
+            let queries = if depth > 32 { 1 } else { queries };
+            gpu::Plan { threads, queries, tile, step, workgroups }
+        };
+        for plan in [
+            plan([128, 1, 64, 1], 1),
+            plan([128, 4, 32, 2], 1024),
+            plan([64, 3, 16, 4], 9),
+            plan([32, 8, 7, 7], 40),
+            plan([96, 2, 1, 1], 100),
+        ] {
+            let got = gpu::search_by(gpu, &queries, None, &database, plan).map_err(text)?;
+            check_equal(&got.read().map_err(text)?, &want).map_err(|e| format!("{plan:?}: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Some pixels of a list, in any order; what the count leaves out may hold anything.
+fn only_what_is_asked(device: &Device) -> Verdict {
+    for (depth, count) in [(24, 0), (24, 1), (24, 130), (24, 700), (40, 77)] {
+        let source = integers("nn/asked/q", 500 * depth);
+        let rows = integers("nn/asked/k", 900 * depth);
+        let mut pixels: Vec<u32> = (0..700).map(|i| i * 37 % 500).collect();
+        let queries: Vec<f32> =
+            pixels[..count].iter().flat_map(|p| &source[*p as usize * depth..][..depth]).copied().collect();
+        pixels[count..].fill(u32::MAX);
+        let want = reference::nearest_neighbors(Metric::Dot, &queries, &rows, depth);
+        let list = |data: Vec<u32>| Tensor::new(device, &[data.len()], data).expect("a list");
+        let asked = Asked { pixels: list(pixels), count: list(vec![count as u32]) };
+        let database = database(device, &rows, depth, Metric::Dot)?;
+        let got =
+            nearest_neighbors_of(&on(device, &[500, depth], &source), &asked, &database).map_err(text)?;
+        check_equal(got.shape(), &[700])?;
+        check_equal(&got.read::<u32>().map_err(text)?[..count], &want)?;
+    }
+    Ok(())
+}
+
+/// The rows of one-hot queries, at the ends of the bindings that the rows are cut into.
+fn more_rows_than_a_binding(device: &Device) -> Verdict {
+    let largest = device.gpu().expect("a GPU case").capabilities().max_binding_bytes;
+    let depth = 24;
+    let row_bytes = 4 * depth as u64;
+    if largest > 1 << 28 {
+        // Nothing is cut that fits the machines that this is for.
+        return Ok(());
+    }
+    let per_binding = (largest / row_bytes / 256 * 256) as usize;
+    let mut rows = vec![0.0; (per_binding + 777) * depth];
+    let want = [0, per_binding - 1, per_binding, per_binding + 776, 5];
+    let mut queries = vec![0.0; want.len() * depth];
+    for (i, at) in want.iter().enumerate() {
+        rows[at * depth + i] = 1.0;
+        queries[i * depth + i] = 1.0;
+    }
+    let database = database(device, &rows, depth, Metric::Dot)?;
+    let got = nearest_neighbors(&on(device, &[want.len(), depth], &queries), &database).map_err(text)?;
+    check_equal(&got.read().map_err(text)?, &want.map(|w| w as u32))
 }
 
 /// One to seven threads cut the work differently; rows are enough for several ranges.

@@ -1,6 +1,7 @@
 //! Sines and cosines once for each position that occurs, in f64; then tokens are shared among threads and all heads of a
 //! token turn by the same vectors of them.
 
+use super::Turn;
 use crate::cpu::Isa;
 use crate::cpu::simd::{Kernel, Simd};
 use rayon::prelude::*;
@@ -8,15 +9,15 @@ use rayon::prelude::*;
 /// Values in a task, so that taking it from the queue costs little beside it.
 const TASK: usize = 1 << 15;
 
-pub(super) fn rope2d(x: &mut [f32], positions: &[u32], heads: usize, head_dim: usize, base: f32) {
+pub(super) fn rope2d(x: &mut [f32], positions: &[i64], heads: usize, head_dim: usize, turn: Turn) {
     let width = heads * head_dim;
     if x.is_empty() {
         return;
     }
-    let turns = Turns::new(positions, head_dim / 4, base);
+    let turns = Turns::new(positions, head_dim / 4, turn);
     let isa = Isa::current();
     let tokens = (TASK / width).max(1);
-    let run = |(x, positions): (&mut [f32], &[u32])| isa.run(Tokens { x, positions, turns: &turns, width });
+    let run = |(x, positions): (&mut [f32], &[i64])| isa.run(Tokens { x, positions, turns: &turns, width });
     if x.len() <= TASK {
         run((x, positions));
     } else {
@@ -27,22 +28,22 @@ pub(super) fn rope2d(x: &mut [f32], positions: &[u32], heads: usize, head_dim: u
 /// Sines and cosines of every position that occurs.
 struct Turns {
     /// The positions, ascending, each once.
-    positions: Vec<u32>,
+    positions: Vec<i64>,
     /// For each: `quarter` cosines, then `quarter` sines.
     values: Vec<f32>,
     quarter: usize,
 }
 
 impl Turns {
-    fn new(positions: &[u32], quarter: usize, base: f32) -> Self {
+    fn new(positions: &[i64], quarter: usize, turn: Turn) -> Self {
         let mut positions = positions.to_vec();
         positions.sort_unstable();
         positions.dedup();
-        let frequencies: Vec<f64> =
-            (0..quarter).map(|i| f64::from(base).powf(-(i as f64) / quarter as f64)).collect();
+        let sign = if turn.backwards { -1.0 } else { 1.0 };
+        let frequencies: Vec<f64> = (0..quarter).map(|i| sign * turn.frequency(i, quarter)).collect();
         let mut values = Vec::with_capacity(positions.len() * 2 * quarter);
         for &position in &positions {
-            let angles = || frequencies.iter().map(|w| f64::from(position) * w);
+            let angles = || frequencies.iter().map(|w| position as f64 * w);
             values.extend(angles().map(|a| a.cos() as f32));
             values.extend(angles().map(|a| a.sin() as f32));
         }
@@ -50,7 +51,7 @@ impl Turns {
     }
 
     /// Cosines and sines of a position.
-    fn at(&self, position: u32) -> (&[f32], &[f32]) {
+    fn at(&self, position: i64) -> (&[f32], &[f32]) {
         let index = self.positions.binary_search(&position).expect("the table has every position");
         self.values[index * 2 * self.quarter..][..2 * self.quarter].split_at(self.quarter)
     }
@@ -58,7 +59,7 @@ impl Turns {
 
 struct Tokens<'a> {
     x: &'a mut [f32],
-    positions: &'a [u32],
+    positions: &'a [i64],
     turns: &'a Turns,
     width: usize,
 }

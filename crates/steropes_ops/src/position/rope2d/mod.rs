@@ -2,13 +2,15 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod gpu;
 pub(crate) mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host, on_cpu};
-use steropes_tensor::Tensor;
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
+use steropes_tensor::{DType, Tensor};
 
 const OP: &str = "position::rope2d";
+const BACKWARD: &str = "position::rope2d_backward";
 
 /// Rotates query or key heads by the grid position of their token.
 ///
@@ -22,16 +24,18 @@ const OP: &str = "position::rope2d";
 /// The memory of `x` is reused when nobody else holds it.
 ///
 /// # Shapes
-/// - `x`: `[batch, tokens, heads, head_dim]`, f32, `head_dim` a multiple of 4
-/// - `positions`: `[batch, tokens, 2]`, u32, (row, column)
-/// - returns: the shape of `x`
+/// - `x`: `[batch, tokens, heads, head_dim]`, f32, on a GPU also f16, `head_dim` a multiple of 4
+/// - `positions`: `[batch, tokens, 2]`, u8, i32, u32 or i64, (row, column); negative ones turn backwards
+/// - returns: the shape and dtype of `x`
 ///
 /// # Units
 /// Positions count patches, not pixels. Angles are radians.
 ///
 /// # Numerics
-/// Angles, sines and cosines in f64, rounded once; products and sums in f32. Within
-/// `Tolerance::OfLargest(3e-7)` for any position.
+/// Inverse frequencies in f64. On the CPU angles, sines and cosines in f64, rounded once; on a GPU turns as fractions of 64
+/// bits, so that the reduction is exact, and f32 from there. Products and sums in f32. Within `Tolerance::OfLargest(3e-7)` for
+/// positions up to 2^32 in magnitude, beyond which the rounding of the inverse frequencies shows. f16 results are rounded once
+/// more, to within 5e-4 of the largest.
 ///
 /// # Errors
 /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Value`] if an argument is not as above or `base` is not a finite
@@ -40,22 +44,80 @@ const OP: &str = "position::rope2d";
 /// # Source
 /// RoFormer, arXiv:2104.09864; two axes as in CroCo v2, arXiv:2211.10408. Written from the papers.
 pub fn rope2d(x: Tensor, positions: &Tensor, base: f32) -> Result<Tensor, OpError> {
+    turned(OP, ["x", "positions"], x, positions, Turn { base, backwards: false })
+}
+
+/// The gradient of [`rope2d`] with respect to `x`, from the gradient of its result: the turn by the negative angles.
+///
+/// The memory of `gradient` is reused when nobody else holds it.
+///
+/// # Shapes
+/// - `gradient`: `[batch, tokens, heads, head_dim]`, f32, on a GPU also f16, `head_dim` a multiple of 4
+/// - `positions`: `[batch, tokens, 2]`, u8, i32, u32 or i64, (row, column), those of the forward pass
+/// - returns: the shape and dtype of `gradient`
+///
+/// # Numerics
+/// As [`rope2d`].
+///
+/// # Errors
+/// As [`rope2d`].
+///
+/// # Source
+/// Written from the formula: the transposed rotation.
+pub fn rope2d_backward(gradient: Tensor, positions: &Tensor, base: f32) -> Result<Tensor, OpError> {
+    turned(BACKWARD, ["gradient", "positions"], gradient, positions, Turn { base, backwards: true })
+}
+
+/// How far, and which way.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    base: f32,
+    backwards: bool,
+}
+
+impl Turn {
+    /// The angle of pair `i` of `quarter` at position 1, without its sign.
+    fn frequency(self, i: usize, quarter: usize) -> f64 {
+        f64::from(self.base).powf(-(i as f64) / quarter as f64)
+    }
+}
+
+fn turned(
+    op: &'static str,
+    [name, positions_name]: [&'static str; 2],
+    x: Tensor,
+    positions: &Tensor,
+    turn: Turn,
+) -> Result<Tensor, OpError> {
     let &[batch, tokens, heads, head_dim] = x.shape() else {
-        return Err(OpError::shape(OP, "x", "[batch, tokens, heads, head_dim]", x.shape()));
+        return Err(OpError::shape(op, name, "[batch, tokens, heads, head_dim]", x.shape()));
     };
     if head_dim % 4 != 0 {
-        return Err(OpError::shape(OP, "x", "[.., head_dim] with head_dim a multiple of 4", x.shape()));
+        return Err(OpError::shape(op, name, "[.., head_dim] with head_dim a multiple of 4", x.shape()));
     }
     if positions.shape() != [batch, tokens, 2] {
-        return Err(OpError::shape(OP, "positions", format!("[{batch}, {tokens}, 2]"), positions.shape()));
+        return Err(OpError::shape(op, positions_name, format!("[{batch}, {tokens}, 2]"), positions.shape()));
     }
-    if !(base.is_finite() && base > 0.0) {
-        return Err(OpError::value(OP, "base", "a finite number above 0", base));
+    if !(turn.base.is_finite() && turn.base > 0.0) {
+        return Err(OpError::value(op, "base", "a finite number above 0", turn.base));
     }
-    host::<f32>(OP, "x", &x)?;
-    let positions = host::<u32>(OP, "positions", positions)?;
-    let shape = x.shape().to_vec();
-    let mut values = x.into_vec::<f32>().expect("the dtype was checked");
-    cpu::rope2d(&mut values, positions, heads, head_dim, base);
-    Ok(on_cpu(&shape, values))
+    match place(op, &[(name, &x, Holds::Float), (positions_name, positions, Holds::Integer)])? {
+        Place::Cpu => {
+            let shape = x.shape().to_vec();
+            let mut turned = x.into_vec::<f32>().expect("the dtype was checked");
+            cpu::rope2d(&mut turned, &whole_numbers(positions), heads, head_dim, turn);
+            Ok(on_cpu(&shape, turned))
+        }
+        Place::Gpu(gpu) => gpu::rope2d(&gpu, op, x, positions, turn),
+    }
+}
+
+/// Positions of any integer type.
+fn whole_numbers(positions: &Tensor) -> Vec<i64> {
+    match positions.dtype() {
+        DType::U8 => values::<u8>(positions).iter().map(|&p| p.into()).collect(),
+        DType::I32 => values::<i32>(positions).iter().map(|&p| p.into()).collect(),
+        DType::U32 => values::<u32>(positions).iter().map(|&p| p.into()).collect(),
+        _ => values::<i64>(positions).to_vec(),
+    }
 }

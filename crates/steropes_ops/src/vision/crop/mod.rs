@@ -2,10 +2,11 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod gpu;
 mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host, on_cpu};
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
 use steropes_tensor::Tensor;
 
 const OP: &str = "vision::crop";
@@ -16,8 +17,8 @@ const OP: &str = "vision::crop";
 /// of `x`.
 ///
 /// # Shapes
-/// - `x`: `[batch, at least height, at least width, channels]`, f32
-/// - returns: `[batch, height, width, channels]`
+/// - `x`: `[batch, at least height, at least width, channels]`, f32, on a GPU also f16
+/// - returns: `[batch, height, width, channels]`, the dtype of `x`
 ///
 /// # Numerics
 /// Values are copied, so `Tolerance::Exact` holds.
@@ -35,10 +36,13 @@ pub fn crop(x: &Tensor, height: usize, width: usize) -> Result<Tensor, OpError> 
             return Err(OpError::shape(OP, "x", expected, x.shape()));
         }
     };
-    let values = host::<f32>(OP, "x", x)?;
+    let place = place(OP, &[("x", x, Holds::Float)])?;
     if (h, w) == (height, width) {
         return Ok(x.clone());
     }
     let shape = [batch, height, width, channels];
-    Ok(on_cpu(&shape, cpu::crop(values, [h, w], shape)))
+    match place {
+        Place::Cpu => Ok(on_cpu(&shape, cpu::crop(values(x), [h, w], shape))),
+        Place::Gpu(gpu) => gpu::crop(&gpu, x, [h, w], shape),
+    }
 }

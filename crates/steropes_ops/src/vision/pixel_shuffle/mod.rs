@@ -2,10 +2,11 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod gpu;
 mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host, on_cpu};
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
 use steropes_tensor::Tensor;
 
 const OP: &str = "vision::pixel_shuffle";
@@ -19,8 +20,8 @@ const MAX_PATCH: usize = 1 << 15;
 /// then row in the patch, then column.
 ///
 /// # Shapes
-/// - `x`: `[batch, height, width, channels p²]`, f32
-/// - returns: `[batch, p height, p width, channels]`
+/// - `x`: `[batch, height, width, channels p²]`, f32, on a GPU also f16
+/// - returns: `[batch, p height, p width, channels]`, the dtype of `x`
 ///
 /// # Numerics
 /// Values are copied, so `Tolerance::Exact` holds.
@@ -43,7 +44,9 @@ pub fn pixel_shuffle(x: &Tensor, patch: usize) -> Result<Tensor, OpError> {
             return Err(OpError::shape(OP, "x", expected, x.shape()));
         }
     };
-    let values = host::<f32>(OP, "x", x)?;
     let shape = [batch, patch * height, patch * width, channels];
-    Ok(on_cpu(&shape, cpu::pixel_shuffle(values, width, patch, shape)))
+    match place(OP, &[("x", x, Holds::Float)])? {
+        Place::Cpu => Ok(on_cpu(&shape, cpu::pixel_shuffle(values(x), width, patch, shape))),
+        Place::Gpu(gpu) => gpu::pixel_shuffle(&gpu, x, patch, shape),
+    }
 }

@@ -103,8 +103,14 @@ impl Backend for Driver {
 
     fn fill(&self, memory: &Memory, word: u32) -> Result<(), DeviceError> {
         let mut recorder = self.recorder();
-        let fill = recorder.fill_launch(&memory.buffer::<Pooled>().buffer, memory.bytes(), word);
-        recorder.record(Work::Launch(fill))
+        let align = Capabilities::BINDING_ALIGNMENT;
+        let most = self.capabilities().max_binding_bytes / align * align;
+        for first in (0..memory.bytes()).step_by(most as usize) {
+            let range = first..(first + most).min(memory.bytes());
+            let fill = recorder.fill_launch(&memory.buffer::<Pooled>().buffer, range, word);
+            recorder.record(Work::Launch(fill))?;
+        }
+        Ok(())
     }
 
     fn upload(&self, memory: &Memory, data: &[u8]) -> Result<(), DeviceError> {

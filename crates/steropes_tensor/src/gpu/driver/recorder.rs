@@ -9,6 +9,7 @@ use super::timing::{Batch, Mode, Timing};
 use super::{Context, DeviceError};
 use crate::gpu::{Capabilities, CompileNotice, GpuApi, Span, spread};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -136,9 +137,10 @@ impl Recorder {
     }
 
     /// The launch that sets all words of a buffer.
-    pub(super) fn fill_launch(&mut self, buffer: &wgpu::Buffer, bytes: u64, word: u32) -> Launch {
+    pub(super) fn fill_launch(&mut self, buffer: &wgpu::Buffer, range: Range<u64>, word: u32) -> Launch {
+        let bytes = range.end - range.start;
         let vectors = bytes / 16;
-        let bindings = vec![Bound { buffer: buffer.clone(), offset: 0, bytes }];
+        let bindings = vec![Bound { buffer: buffer.clone(), offset: range.start, bytes }];
         let groups = spread(vectors.div_ceil(256));
         let pipeline = self.pipeline("fill", &Arc::from(include_str!("fill.wgsl")), false);
         Launch { name: "fill", pipeline, bindings, params: vec![word, vectors as u32], groups }

@@ -1,0 +1,600 @@
+//! The form of matrices that a subgroup multiplies together, for f16 and heads of a multiple of four values.
+//!
+//! A workgroup takes `16 x subgroups x row_groups` queries of one head; each subgroup of 32 owns `16 x row_groups` of them and
+//! keeps their sums in matrices. Keys and values pass through workgroup memory `keys` at a time; the next step is on
+//! its way in registers meanwhile. No element of a matrix can be named, so scores go through a scratch of their subgroup, where
+//! two lanes share a row: scores are written, read by row, and come back as weights in f16.
+//!
+//! Weights are powers of two relative to a maximum that may lag: only if a row's scores outgrow it by more than 2^8
+//! are its sums scaled, which takes another way through the scratch. Weights up to 2^8 are no worse in f16 than those up to 1.
+//!
+//! The text is generated because matrices must have names of their own: nothing says that an array of them with a loop over
+//! it stays in registers. An emulation, whose matrices are arrays that every invocation holds whole, runs the same text on
+//! devices without matrices, to test it.
+
+use super::super::Extents;
+use std::fmt::Write as _;
+use steropes_tensor::{Capabilities, DType, Header, Kernel};
+
+/// Invocations of a subgroup.
+const LANES: usize = 32;
+/// Queries of a row group: two lanes for each.
+const ROWS: usize = 16;
+/// Elements behind each row in workgroup memory, against bank conflicts; keeps rows aligned to 16 bytes.
+const PAD: usize = 8;
+
+/// How the matrix form is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Matrix {
+    /// Rows and columns of a matrix, 16 or 8.
+    pub(in super::super) tile: usize,
+    /// Subgroups of a workgroup.
+    pub(in super::super) subgroups: usize,
+    /// Groups of 16 queries of a subgroup.
+    pub(in super::super) row_groups: usize,
+    /// Keys of a step.
+    pub(in super::super) keys: usize,
+    /// Columns of the scratch for scores; divides `keys`.
+    pub(in super::super) staged: usize,
+    /// Whether workgroup memory holds vectors of four. Metal's matrices take no pointers to vectors.
+    pub(in super::super) vectors: bool,
+    /// Whether matrices are emulated.
+    pub(in super::super) emulated: bool,
+}
+
+impl Matrix {
+    /// The cut for a problem; `None` if the head or the workgroup memory does not fit this form.
+    pub(in super::super) fn choose(gpu: &Capabilities, tile: u32, e: &Extents) -> Option<Self> {
+        if e.head_dim % 4 != 0 || e.head_dim == 0 {
+            return None;
+        }
+        let cut = |subgroups, row_groups, keys, staged| Self {
+            tile: tile as usize,
+            subgroups,
+            row_groups,
+            keys,
+            staged,
+            vectors: tile == 16,
+            emulated: false,
+        };
+        let fits = |m: &Self| {
+            m.workgroup_bytes(e.head_dim) <= gpu.workgroup_bytes as usize
+                && m.threads() <= gpu.workgroup_threads as usize
+        };
+        let groups = |m: &Self| e.batch * e.heads * e.queries.div_ceil(m.queries());
+        let cuts = [cut(4, 1, 64, 64), cut(4, 1, 32, 32), cut(2, 1, 32, 32)];
+        let mut fitting = cuts.into_iter().filter(fits);
+        let largest = fitting.next()?;
+        let small = cut(2, 1, 32, 32);
+        Some(if groups(&largest) < SMALL_PROBLEM && fits(&small) { small } else { largest })
+    }
+
+    pub(in super::super) fn queries(self) -> usize {
+        ROWS * self.subgroups * self.row_groups
+    }
+
+    fn threads(self) -> usize {
+        LANES * self.subgroups
+    }
+
+    fn workgroup_bytes(self, head_dim: usize) -> usize {
+        let text = Text::new(self, head_dim);
+        let [tiles, scores, weights] = text.lengths();
+        let votes = if self.emulated { 4 * self.threads() } else { 0 };
+        2 * 2 * tiles + 4 * scores + 2 * weights + votes
+    }
+
+    pub(in super::super) fn kernel(self, head_dim: usize) -> Kernel {
+        let header = Header::new().enable("f16");
+        let header = if self.emulated { header } else { header.enable("wgpu_cooperative_matrix") };
+        let mut text = Text::new(self, head_dim);
+        text.declarations();
+        text.memory_functions();
+        text.matrix_functions();
+        text.main();
+        Kernel::new("sdpa", &header, &text.out)
+    }
+}
+
+/// Workgroups below which smaller tiles of queries are worth reading the keys more often.
+const SMALL_PROBLEM: usize = 256;
+
+/// The text of a kernel as it grows. Lengths and offsets are in values; [`Text::at`] makes them indices.
+struct Text {
+    m: Matrix,
+    head_dim: usize,
+    /// The head with zeros up to a multiple of 16.
+    padded: usize,
+    /// Columns of sums that pass through the scratch at once.
+    strip: usize,
+    /// Values that a load from storage brings, 8 or 4.
+    chunk: usize,
+    out: String,
+}
+
+macro_rules! line {
+    ($text:expr, $($format:tt)*) => { writeln!($text.out, $($format)*).expect("writing to a string") };
+}
+
+impl Text {
+    fn new(m: Matrix, head_dim: usize) -> Self {
+        let padded = head_dim.next_multiple_of(ROWS);
+        let strip = if padded % 32 == 0 { 32 } else { 16 };
+        let chunk = if head_dim % 8 == 0 { 8 } else { 4 };
+        Self { m, head_dim, padded, strip, chunk, out: String::new() }
+    }
+
+    /// Row lengths in workgroup memory: of keys and values, of scores, of weights.
+    fn row_lengths(&self) -> [usize; 3] {
+        [self.padded + PAD, self.m.staged.max(self.strip) + PAD, self.m.keys + PAD]
+    }
+
+    /// Values of workgroup memory: a tile of keys, the scores, the weights.
+    fn lengths(&self) -> [usize; 3] {
+        let [tile, scores, weights] = self.row_lengths();
+        let rows = ROWS * self.m.subgroups;
+        [self.m.keys * tile, rows * scores, rows * self.m.row_groups * weights]
+    }
+
+    /// An offset in values as an index of workgroup memory.
+    fn at(&self, values: usize) -> usize {
+        if self.m.vectors { values / 4 } else { values }
+    }
+
+    /// Tiles along 16 rows.
+    fn row_tiles(&self) -> usize {
+        ROWS / self.m.tile
+    }
+
+    fn declarations(&mut self) {
+        let [tile, scores, weights] = self.lengths().map(|n| self.at(n));
+        let (half, single) = if self.m.vectors { ("vec4<f16>", "vec4<f32>") } else { ("f16", "f32") };
+        self.out.push_str(if self.chunk == 8 {
+            "struct Chunk { a: vec4<f16>, b: vec4<f16> }\n"
+        } else {
+            "alias Chunk = vec4<f16>;\n"
+        });
+        self.out.push_str(
+            "struct Params { queries: u32, keys: u32, heads: u32, first_query: u32, first_key: u32, factor: f32, tiles: u32, groups: u32 }
+var<immediate> params: Params;
+@group(0) @binding(0) var<storage, read> q: array<Chunk>;
+@group(0) @binding(1) var<storage, read> k: array<Chunk>;
+@group(0) @binding(2) var<storage, read> v: array<Chunk>;
+@group(0) @binding(3) var<storage, read_write> out: array<Chunk>;
+const NEVER: f32 = -1e30;
+",
+        );
+        line!(self, "var<workgroup> key_tile: array<{half}, {tile}>;");
+        line!(self, "var<workgroup> value_tile: array<{half}, {tile}>;");
+        line!(self, "var<workgroup> scores: array<{single}, {scores}>;");
+        line!(self, "var<workgroup> weights: array<{half}, {weights}>;");
+    }
+
+    /// Vectors to and from workgroup memory.
+    fn memory_functions(&mut self) {
+        for array in ["key_tile", "value_tile", "weights"] {
+            let four = |at: &str, x: &str| {
+                if self.m.vectors {
+                    format!("{array}[{at}] = {x}; ")
+                } else {
+                    ["x", "y", "z", "w"]
+                        .iter()
+                        .enumerate()
+                        .map(|(i, c)| format!("{array}[{at} + {i}u] = {x}.{c}; "))
+                        .collect()
+                }
+            };
+            let body = if self.chunk == 8 {
+                four("at", "x.a") + &four(&format!("at + {}u", self.at(4)), "x.b")
+            } else {
+                four("at", "x")
+            };
+            let halves = four("at", "x");
+            line!(self, "fn put_{array}(at: u32, x: Chunk) {{ {body}}}");
+            if array == "weights" {
+                line!(self, "fn put_four_weights(at: u32, x: vec4<f16>) {{ {halves}}}");
+            }
+        }
+        self.out.push_str(if self.m.vectors {
+            "fn four_scores(at: u32) -> vec4<f32> { return scores[at]; }
+fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x; }
+"
+        } else {
+            "fn four_scores(at: u32) -> vec4<f32> { return vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]); }
+fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x.x; scores[at + 1u] = x.y; scores[at + 2u] = x.z; scores[at + 3u] = x.w; }
+"
+        });
+    }
+
+    /// What stands for the matrices of a device, where they are emulated; and whether any lane says yes.
+    fn matrix_functions(&mut self) {
+        if !self.m.emulated {
+            self.out.push_str("fn any_lane(x: bool, thread: u32) -> bool { return subgroupAny(x); }\n");
+            return;
+        }
+        let (t, width, threads) = (self.m.tile, if self.m.vectors { 4 } else { 1 }, self.m.threads());
+        line!(self, "const T: u32 = {t}u;\nconst WIDTH: u32 = {width}u;\nconst THREADS: u32 = {threads}u;");
+        self.out.push_str(include_str!("../emulation.wgsl"));
+        let part = if self.m.vectors {
+            "vec4<f32>((*x)[n], (*x)[n + 1u], (*x)[n + 2u], (*x)[n + 3u])"
+        } else {
+            "(*x)[n]"
+        };
+        line!(self, "fn store_part(at: u32, x: ptr<function, Emulated>, n: u32) {{ scores[at] = {part}; }}");
+        for array in ["key_tile", "value_tile", "scores", "weights"] {
+            let value =
+                if self.m.vectors { format!("{array}[n / 4u][n % 4u]") } else { format!("{array}[n]") };
+            for (order, n) in
+                [("rows", "(at + i * stride) * WIDTH + j"), ("columns", "(at + j * stride) * WIDTH + i")]
+            {
+                line!(
+                    self,
+                    "fn load_{array}_{order}(at: u32, stride: u32) -> Emulated {{ var m: Emulated; for (var i = 0u; i < T; i++) {{ for (var j = 0u; j < T; j++) {{ let n = {n}; m[i * T + j] = f32({value}); }} }} return m; }}"
+                );
+            }
+        }
+    }
+
+    fn matrix_type(&self, scalar: &str, role: char) -> String {
+        let t = self.m.tile;
+        if self.m.emulated { "Emulated".to_owned() } else { format!("coop_mat{t}x{t}<{scalar}, {role}>") }
+    }
+
+    /// The matrix at `base` (an index) and `offset` (in values) of an array whose rows are `stride` values long.
+    fn load(&self, role: char, array: &str, base: &str, offset: usize, stride: usize) -> String {
+        let (offset, stride) = (self.at(offset), self.at(stride));
+        // Keys are stored by row and needed by column.
+        let by_row = array != "key_tile";
+        if self.m.emulated {
+            let order = if by_row { "rows" } else { "columns" };
+            return format!("load_{array}_{order}({base} + {offset}u, {stride}u)");
+        }
+        let scalar = if array == "scores" { "f32" } else { "f16" };
+        let order = if by_row { "T" } else { "" };
+        format!(
+            "coopLoad{order}<{}>(&{array}[{base} + {offset}u], {stride}u)",
+            self.matrix_type(scalar, role)
+        )
+    }
+
+    /// Stores a matrix of sums to the scratch at `offset`.
+    fn store(&self, matrix: &str, offset: usize) -> String {
+        let [_, stride, _] = self.row_lengths();
+        let (offset, stride) = (self.at(offset), self.at(stride));
+        if self.m.emulated {
+            return format!("store_scores({matrix}, score_base + {offset}u, {stride}u);");
+        }
+        format!("coopStoreT({matrix}, &scores[score_base + {offset}u], {stride}u);")
+    }
+
+    fn multiply_add(&self, a: &str, b: &str, c: &str) -> String {
+        let name = if self.m.emulated { "multiply_add" } else { "coopMultiplyAdd" };
+        format!("{c} = {name}({a}, {b}, {c});")
+    }
+
+    /// What the lanes of a subgroup wrote becomes visible to them.
+    fn meet(&self) -> &'static str {
+        if self.m.emulated { "workgroupBarrier();" } else { "subgroupBarrier();" }
+    }
+
+    fn main(&mut self) {
+        self.places();
+        self.load_queries();
+        for r in 0..self.m.row_groups {
+            for tr in 0..self.row_tiles() {
+                for d in (0..self.padded).step_by(self.m.tile) {
+                    line!(self, "var sum{r}_{tr}_{d}: {};", self.matrix_type("f32", 'C'));
+                }
+            }
+            line!(self, "var largest{r} = NEVER;\nvar total{r} = 0.0;");
+        }
+        let fetch = self.fetch();
+        line!(self, "{{ let next = 0u;\n{fetch}}}");
+        let keys = self.m.keys;
+        line!(self, "for (var first_key = 0u; first_key < params.keys; first_key += {keys}u) {{");
+        self.put_fetched();
+        line!(self, "{{ let next = first_key + {keys}u;\nif (next < params.keys) {{\n{fetch}}} }}");
+        self.scores();
+        self.mask();
+        for r in 0..self.m.row_groups {
+            self.weigh(r);
+        }
+        line!(self, "{}", self.meet());
+        self.add_values();
+        line!(self, "}}");
+        for r in 0..self.m.row_groups {
+            self.write(r);
+        }
+        line!(self, "}}");
+    }
+
+    /// Which queries and keys, and where in workgroup memory.
+    fn places(&mut self) {
+        let [_, score_row, weight_row] = self.row_lengths();
+        let (threads, queries, rows) = (self.m.threads(), self.m.queries(), ROWS * self.m.row_groups);
+        let chunks = self.head_dim / self.chunk;
+        line!(self, "@compute @workgroup_size({threads})");
+        self.out.push_str(
+            "fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+let group = id.x + id.y * 32768u;
+if (group >= params.groups) { return; }
+let batch = group / params.tiles / params.heads;
+let head = group / params.tiles % params.heads;
+let subgroup = thread / 32u;
+let lane = thread % 32u;
+let row = lane / 2u;
+let half = lane % 2u;
+",
+        );
+        line!(self, "let token = group % params.tiles * {queries}u + subgroup * {rows}u;");
+        line!(self, "let step = params.heads * {chunks}u;");
+        line!(
+            self,
+            "let query_place = params.first_query + batch * params.queries * step + head * {chunks}u;"
+        );
+        line!(self, "let key_place = params.first_key + batch * params.keys * step + head * {chunks}u;");
+        let (scores, score_row, part) = (self.at(ROWS * score_row), self.at(score_row), self.at(4));
+        line!(self, "let score_base = subgroup * {scores}u;");
+        line!(self, "let score_row = score_base + row * {score_row}u + half * {part}u;");
+        line!(self, "let sum_row = score_base + row * {score_row}u + half * {}u;", self.at(self.strip / 2));
+        let (weights, weight_row) = (self.at(rows * weight_row), self.at(weight_row));
+        line!(self, "let weight_base = subgroup * {weights}u;");
+        line!(self, "let weight_row = weight_base + row * {weight_row}u + half * {part}u;");
+    }
+
+    /// The queries of the subgroup as matrices, through its weights' place; zeros behind the end.
+    fn load_queries(&mut self) {
+        let [_, _, stride] = self.row_lengths();
+        let (rows, t) = (ROWS * self.m.row_groups, self.m.tile);
+        let in_head = self.head_dim / self.chunk;
+        for first in (0..self.padded).step_by(self.m.keys) {
+            let width = self.m.keys.min(self.padded - first);
+            let chunks = width / self.chunk;
+            line!(self, "for (var i = lane; i < {}u; i += 32u) {{", rows * chunks);
+            line!(
+                self,
+                "let r = i / {chunks}u; let c = i % {chunks}u + {}u; var x: Chunk;",
+                first / self.chunk
+            );
+            line!(
+                self,
+                "if (token + r < params.queries && c < {in_head}u) {{ x = q[query_place + (token + r) * step + c]; }} else {{ x = Chunk(); }}"
+            );
+            let (row, column) = (self.at(stride), self.at(self.chunk));
+            line!(self, "put_weights(weight_base + r * {row}u + i % {chunks}u * {column}u, x);\n}}");
+            line!(self, "{}", self.meet());
+            for r in 0..rows / t {
+                for d in (first..first + width).step_by(t) {
+                    let load = self.load('A', "weights", "weight_base", r * t * stride + d - first, stride);
+                    line!(self, "let query{}_{}_{d} = {load};", r / self.row_tiles(), r % self.row_tiles());
+                }
+            }
+            line!(self, "{}", self.meet());
+        }
+    }
+
+    /// Chunks of a step that each invocation fetches, and whether the last one is there for some only.
+    fn fetched(&self) -> (usize, bool) {
+        let chunks = self.m.keys * self.padded / self.chunk;
+        (chunks.div_ceil(self.m.threads()), chunks % self.m.threads() != 0)
+    }
+
+    /// Declares the registers of a step and returns the text that loads the step from `next` on. Keys behind the end repeat
+    /// the last one.
+    fn fetch(&mut self) -> String {
+        let (count, _) = self.fetched();
+        let (in_row, threads, in_head) =
+            (self.padded / self.chunk, self.m.threads(), self.head_dim / self.chunk);
+        let mut text = String::new();
+        for i in 0..count {
+            if threads % in_row == 0 {
+                line!(
+                    self,
+                    "let key{i} = thread / {in_row}u + {}u; let column{i} = thread % {in_row}u;",
+                    i * (threads / in_row)
+                );
+            } else {
+                let index = format!("(thread + {}u)", i * threads);
+                line!(self, "let key{i} = {index} / {in_row}u; let column{i} = {index} % {in_row}u;");
+            }
+            line!(self, "var fetched_key{i} = Chunk(); var fetched_value{i} = Chunk();");
+            let load = format!(
+                "let at = key_place + min(next + key{i}, params.keys - 1u) * step + column{i}; fetched_key{i} = k[at]; fetched_value{i} = v[at];"
+            );
+            let guarded = if in_row > in_head {
+                format!("if (column{i} < {in_head}u) {{ {load} }}\n")
+            } else {
+                format!("{{ {load} }}\n")
+            };
+            text.push_str(&guarded);
+        }
+        text
+    }
+
+    /// Moves the fetched step to workgroup memory.
+    fn put_fetched(&mut self) {
+        let (count, ragged) = self.fetched();
+        let [stride, _, _] = self.row_lengths();
+        line!(self, "workgroupBarrier();");
+        for i in 0..count {
+            let place = format!("key{i} * {}u + column{i} * {}u", self.at(stride), self.at(self.chunk));
+            let put =
+                format!("put_key_tile({place}, fetched_key{i}); put_value_tile({place}, fetched_value{i});");
+            if ragged && i + 1 == count {
+                line!(self, "if (key{i} < {}u) {{ {put} }}", self.m.keys);
+            } else {
+                line!(self, "{put}");
+            }
+        }
+        line!(self, "workgroupBarrier();");
+    }
+
+    /// Scores of a step, scaled, as `x{chunk}_{row group}_{vector}`: two lanes share a row, and take vectors in turn.
+    fn scores(&mut self) {
+        let [tile_row, score_row, _] = self.row_lengths();
+        let (t, staged) = (self.m.tile, self.m.staged);
+        for (chunk, first) in (0..self.m.keys).step_by(staged).enumerate() {
+            let rows: Vec<(usize, usize)> =
+                (0..self.m.row_groups).flat_map(|r| (0..self.row_tiles()).map(move |tr| (r, tr))).collect();
+            for &(r, tr) in &rows {
+                for c in (0..staged).step_by(t) {
+                    line!(self, "var score{chunk}_{r}_{tr}_{c}: {};", self.matrix_type("f32", 'C'));
+                }
+            }
+            for d in (0..self.padded).step_by(t) {
+                line!(self, "{{");
+                for c in (0..staged).step_by(t) {
+                    let load = self.load('B', "key_tile", "0u", (first + c) * tile_row + d, tile_row);
+                    line!(self, "let key{c} = {load};");
+                }
+                for &(r, tr) in &rows {
+                    for c in (0..staged).step_by(t) {
+                        let (a, b) = (format!("query{r}_{tr}_{d}"), format!("key{c}"));
+                        line!(self, "{}", self.multiply_add(&a, &b, &format!("score{chunk}_{r}_{tr}_{c}")));
+                    }
+                }
+                line!(self, "}}");
+            }
+            for r in 0..self.m.row_groups {
+                for tr in 0..self.row_tiles() {
+                    for c in (0..staged).step_by(t) {
+                        let store = self.store(&format!("score{chunk}_{r}_{tr}_{c}"), tr * t * score_row + c);
+                        line!(self, "{store}");
+                    }
+                }
+                line!(self, "{}", self.meet());
+                for i in 0..staged / 8 {
+                    let at = self.at(8 * i);
+                    line!(self, "var x{chunk}_{r}_{i} = four_scores(score_row + {at}u) * params.factor;");
+                }
+                line!(self, "{}", self.meet());
+            }
+        }
+    }
+
+    /// The scores of a row group with the offset of their first key, without that of the lane.
+    fn row_scores(&self, r: usize) -> Vec<(String, usize)> {
+        let staged = self.m.staged;
+        let of_chunk =
+            |chunk| (0..staged / 8).map(move |i| (format!("x{chunk}_{r}_{i}"), chunk * staged + 8 * i));
+        (0..self.m.keys / staged).flat_map(of_chunk).collect()
+    }
+
+    fn mask(&mut self) {
+        line!(self, "if (first_key + {}u > params.keys) {{", self.m.keys);
+        line!(self, "let place = vec4<u32>(first_key + half * 4u) + vec4<u32>(0u, 1u, 2u, 3u);");
+        for r in 0..self.m.row_groups {
+            for (x, offset) in self.row_scores(r) {
+                line!(
+                    self,
+                    "{x} = select(vec4<f32>(NEVER), {x}, place + {offset}u < vec4<u32>(params.keys));"
+                );
+            }
+        }
+        line!(self, "}}");
+    }
+
+    /// Scores become weights; the sums are scaled if a maximum grew too much.
+    fn weigh(&mut self, r: usize) {
+        let [_, _, weight_row] = self.row_lengths();
+        let scores = self.row_scores(r);
+        line!(self, "{{\nvar best = {};", scores[0].0);
+        for (x, _) in &scores[1..] {
+            line!(self, "best = max(best, {x});");
+        }
+        line!(self, "var now = max(max(best.x, best.y), max(best.z, best.w));");
+        line!(self, "now = max(now, subgroupShuffleXor(now, 1u));");
+        line!(self, "if (first_key == 0u) {{ largest{r} = now; }}");
+        // A loop that runs once at most: the vote is the same for all lanes, which an `if` would have to prove.
+        line!(self, "loop {{\nif (!any_lane(now > largest{r} + 8.0, thread)) {{ break; }}");
+        line!(self, "let raised = max(largest{r}, now); let shrink = exp2(largest{r} - raised);");
+        line!(self, "largest{r} = raised; total{r} *= shrink;");
+        for first in (0..self.padded).step_by(self.strip) {
+            self.store_sums(r, first);
+            for i in 0..self.strip / 8 {
+                let at = self.at(4 * i);
+                line!(self, "put_four_scores(sum_row + {at}u, four_scores(sum_row + {at}u) * shrink);");
+            }
+            line!(self, "{}", self.meet());
+            self.load_sums(r, first);
+        }
+        line!(self, "break;\n}}\nvar all = vec4<f32>();");
+        for (x, offset) in &scores {
+            let at = self.at(r * ROWS * weight_row + offset);
+            line!(
+                self,
+                "{{ let w = exp2({x} - largest{r}); all += w; put_four_weights(weight_row + {at}u, vec4<f16>(w)); }}"
+            );
+        }
+        line!(self, "total{r} += (all.x + all.y) + (all.z + all.w);\n}}");
+    }
+
+    /// A strip of sums to the scratch.
+    fn store_sums(&mut self, r: usize, first: usize) {
+        let ([_, stride, _], t) = (self.row_lengths(), self.m.tile);
+        for tr in 0..self.row_tiles() {
+            for c in (0..self.strip).step_by(t) {
+                let store = self.store(&format!("sum{r}_{tr}_{}", first + c), tr * t * stride + c);
+                line!(self, "{store}");
+            }
+        }
+        line!(self, "{}", self.meet());
+    }
+
+    /// And back.
+    fn load_sums(&mut self, r: usize, first: usize) {
+        let ([_, stride, _], t) = (self.row_lengths(), self.m.tile);
+        for tr in 0..self.row_tiles() {
+            for c in (0..self.strip).step_by(t) {
+                let load = self.load('C', "scores", "score_base", tr * t * stride + c, stride);
+                line!(self, "sum{r}_{tr}_{} = {load};", first + c);
+            }
+        }
+        line!(self, "{}", self.meet());
+    }
+
+    /// Adds weights times values to the sums.
+    fn add_values(&mut self) {
+        let ([tile_row, _, weight_row], t) = (self.row_lengths(), self.m.tile);
+        let rows: Vec<(usize, usize)> =
+            (0..self.m.row_groups).flat_map(|r| (0..self.row_tiles()).map(move |tr| (r, tr))).collect();
+        for key in (0..self.m.keys).step_by(t) {
+            line!(self, "{{");
+            for &(r, tr) in &rows {
+                let offset = (r * ROWS + tr * t) * weight_row + key;
+                let load = self.load('A', "weights", "weight_base", offset, weight_row);
+                line!(self, "let weight{r}_{tr} = {load};");
+            }
+            for d in (0..self.padded).step_by(t) {
+                let load = self.load('B', "value_tile", "0u", key * tile_row + d, tile_row);
+                line!(self, "let value{d} = {load};");
+                for &(r, tr) in &rows {
+                    let (a, b) = (format!("weight{r}_{tr}"), format!("value{d}"));
+                    line!(self, "{}", self.multiply_add(&a, &b, &format!("sum{r}_{tr}_{d}")));
+                }
+            }
+            line!(self, "}}");
+        }
+    }
+
+    /// The sums of a row group, divided by the total of their weights, to storage.
+    fn write(&mut self, r: usize) {
+        let in_head = self.head_dim / self.chunk;
+        line!(self, "{{\nlet factor = 1.0 / (total{r} + subgroupShuffleXor(total{r}, 1u));");
+        line!(self, "let inside = token + {}u + row < params.queries;", r * ROWS);
+        line!(self, "let place = query_place + (token + {}u + row) * step;", r * ROWS);
+        for first in (0..self.padded).step_by(self.strip) {
+            line!(self, "{}", self.meet());
+            self.store_sums(r, first);
+            for i in (0..self.strip / 2).step_by(self.chunk) {
+                let part = |n: usize| format!("vec4<f16>(four_scores(sum_row + {}u) * factor)", self.at(n));
+                let chunk =
+                    if self.chunk == 8 { format!("Chunk({}, {})", part(i), part(i + 4)) } else { part(i) };
+                let column =
+                    format!("{}u + half * {}u", (first + i) / self.chunk, self.strip / 2 / self.chunk);
+                line!(self, "if (inside && {column} < {in_head}u) {{ out[place + {column}] = {chunk}; }}");
+            }
+        }
+        line!(self, "}}");
+    }
+}

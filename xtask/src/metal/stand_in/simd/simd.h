@@ -1,0 +1,2 @@
+// Kernels include this header and use nothing of it.
+#pragma once
