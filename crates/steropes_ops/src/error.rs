@@ -4,7 +4,7 @@ use crate::dispatch;
 use steropes_tensor::{DType, Device, DeviceError, Element, Gpu, Tensor};
 
 /// Why an op did not run. Nothing was computed, unless the device failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum OpError {
     /// An extent is wrong.
@@ -68,6 +68,13 @@ pub enum OpError {
         /// The value given.
         found: String,
     },
+}
+
+/// The line that users read, so that a panic over an error says it too.
+impl std::fmt::Debug for OpError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 impl OpError {

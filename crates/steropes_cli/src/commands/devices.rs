@@ -137,7 +137,7 @@ mod tests {
             [0, 1023, 1024, 48 << 10, 128 << 20].map(size).join(", "),
             "0 bytes, 1023 bytes, 1 KiB, 48 KiB, 128 MiB"
         );
-        assert_eq!(size((1 << 31) - 4), "2048 MiB");
+        assert_eq!(size((1 << 31) - 4), "2 GiB");
         assert_eq!(size(4_292_870_144), "4 GiB");
     }
 }

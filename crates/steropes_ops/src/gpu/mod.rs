@@ -1,16 +1,16 @@
 //! What the GPU kernels of several ops have in common.
 
-mod peak;
 mod flat;
 mod images;
 mod pack;
+mod peak;
 mod reduce;
 mod window;
 
-pub use peak::{GpuPeak, gpu_peak, gpu_seconds};
 pub(crate) use flat::{destination, destination_header, flat_header, launch_flat};
 pub(crate) use images::RowsOfImages;
 pub(crate) use pack::{Packs, Unit};
+pub use peak::{GpuPeak, gpu_peak, gpu_seconds};
 pub(crate) use reduce::Rows;
 pub(crate) use window::{largest_binding, row_ranges, unsupported, window};
 

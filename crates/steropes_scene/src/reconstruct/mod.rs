@@ -174,7 +174,8 @@ pub fn reconstruct(
         pairs: Vec::new(),
     };
     for members in groups {
-        let group = cameras::place(photos, &members, &comparison, &average, options, monitor)?;
+        let group =
+            cameras::place(photos, &members, &comparison, &average, (options, model.device()), monitor)?;
         monitor.begin("surface", 1);
         let surfaces = surface::dense(&group, photos)?;
         monitor.step();

@@ -21,7 +21,8 @@ use steropes_testkit::{Bench, Needs};
 ///
 /// The limits are measured first: multiply-adds on registers alone and a copy that no cache holds. A row gives the
 /// median of several samples, the spread between the quartiles, and the share of the limit that was reached, where
-/// the limit is the slower of arithmetic and memory. On a GPU its own clock is read around many launches.
+/// the limit is the slower of arithmetic and memory. On a GPU its own clock is read around many launches. Networks of
+/// the published size (several GB) run only if the filter names them: `steropes bench large`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
 }
+
+/// Benches that need more memory than every machine has.
+const ONLY_IF_ASKED: &str = "large";
 
 /// One measured bench.
 #[derive(Serialize, Deserialize)]
@@ -67,7 +71,11 @@ struct NotMeasured {
 pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let earlier = args.compare.as_deref().map(Earlier::read).transpose()?;
     let mut benches = steropes_ops::benches();
+    benches.extend(steropes_models::mast3r::benches());
     benches.retain(|bench| bench.name.contains(&args.filter));
+    if args.filter.is_empty() {
+        benches.retain(|bench| !bench.name.contains(ONLY_IF_ASKED));
+    }
     if benches.is_empty() {
         bail!("no bench contains `{}`: `steropes bench` without a name lists them all", args.filter);
     }

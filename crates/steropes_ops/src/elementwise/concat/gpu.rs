@@ -23,12 +23,16 @@ pub(super) fn concat(
     let unit = Unit::of_rows(&row_bytes);
     let kernel = kernel(unit);
     for rows in row_ranges(OP, gpu, out.len() / (m + n), &row_bytes)? {
-        let windows =
-            [window(x, row_bytes[0], &rows), window(y, row_bytes[1], &rows), window(&out, row_bytes[2], &rows)];
+        let windows = [
+            window(x, row_bytes[0], &rows),
+            window(y, row_bytes[1], &rows),
+            window(&out, row_bytes[2], &rows),
+        ];
         let count = rows.len() * row_bytes[2] / unit.bytes;
         let units = |bytes: usize| (bytes / unit.bytes) as u32;
         let shifts = windows.each_ref().map(|w| w.shift(unit.bytes));
-        let params = [count as u32, units(row_bytes[0]), units(row_bytes[1]), shifts[0], shifts[1], shifts[2]];
+        let params =
+            [count as u32, units(row_bytes[0]), units(row_bytes[1]), shifts[0], shifts[1], shifts[2]];
         let groups = spread(count.div_ceil(THREADS as usize) as u64);
         gpu.launch(&kernel, &windows.map(|w| w.binding), &params, groups)?;
     }

@@ -2,8 +2,8 @@ use super::{reference, rope2d, rope2d_backward};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::{fnv1a, normal, uniform_at};
 use steropes_testkit::{
-    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor,
-    floats, gpu_case,
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
+    gpu_case,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -118,7 +118,8 @@ fn every_integer_type(device: &Device) -> Verdict {
     let x = normal("rope2d/x", shape.iter().product());
     let small: Vec<u8> = positions(tokens, 256).into_iter().map(|p| p as u8).collect();
     let signed: Vec<i32> = positions(tokens, 200_000).into_iter().map(|p| p as i32 - 100_000).collect();
-    let far: Vec<i64> = positions(tokens, u32::MAX).into_iter().map(|p| 2 * i64::from(p) - 4_294_967_296).collect();
+    let far: Vec<i64> =
+        positions(tokens, u32::MAX).into_iter().map(|p| 2 * i64::from(p) - 4_294_967_296).collect();
     let check = |places: &Tensor, wide: &[i64]| {
         let want = reference::rope2d(&exact(&x), wide, heads, head_dim, f64::from(BASE));
         let got = run(tensor(device, &shape, x.clone()), places)?;

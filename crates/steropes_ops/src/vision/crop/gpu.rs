@@ -8,12 +8,7 @@ use steropes_tensor::{Gpu, Header, Kernel, Tensor, spread};
 /// Invocations of a workgroup.
 const THREADS: u32 = 256;
 
-pub(super) fn crop(
-    gpu: &Gpu,
-    x: &Tensor,
-    [h, w]: [usize; 2],
-    shape: [usize; 4],
-) -> Result<Tensor, OpError> {
+pub(super) fn crop(gpu: &Gpu, x: &Tensor, [h, w]: [usize; 2], shape: [usize; 4]) -> Result<Tensor, OpError> {
     let y = Tensor::on_gpu(gpu, OP, x.dtype(), &shape)?;
     if y.is_empty() {
         return Ok(y);
