@@ -130,12 +130,13 @@ impl Drop for Worker {
 /// It panicked: where, and what it said.
 pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     static SAID: Mutex<String> = Mutex::new(String::new());
+    let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(|info| {
         let text = info.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         *SAID.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }));
     let value = std::panic::catch_unwind(AssertUnwindSafe(f));
-    let _quiet = std::panic::take_hook();
+    std::panic::set_hook(before);
     value.map_err(|_| std::mem::take(&mut *SAID.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 

@@ -40,6 +40,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use steropes_testkit::Needs;
 use worker::{Done, Job};
 
 /// Check every kernel for Metal and DX12 on this computer
@@ -51,7 +52,7 @@ pub struct Args {
     /// Print one JSON object in place of the table
     #[arg(long)]
     json: bool,
-    /// Only devices whose name contains this (apple, intel-mac, dx12, dx12-waves-vary, dx12-plain)
+    /// Only devices whose name contains this (apple, intel-mac, amd-mac, dx12, dx12-waves-vary, dx12-plain)
     #[arg(long, default_value = "")]
     device: String,
     /// Processes that run cases
@@ -106,7 +107,8 @@ fn jobs(args: &Args) -> Vec<Job> {
     for profile in PROFILES.iter().filter(|p| p.name.contains(&args.device)) {
         let device = profile::unconnected(profile);
         for case in steropes_ops::cases() {
-            if case.name.contains(&args.filter) && case.needs.met_by(&device) {
+            let wanted = !profile.only_f16 || case.needs == Needs::F16;
+            if wanted && case.name.contains(&args.filter) && case.needs.met_by(&device) {
                 let limit = if profile.executes { STEPS } else { u64::MAX };
                 jobs.push(Job { profile: profile.name.to_owned(), case: case.name.to_owned(), limit });
             }

@@ -10,16 +10,20 @@ pub(crate) struct Profile {
     pub(crate) capabilities: Capabilities,
     /// Whether its kernels are executed; else they are only translated.
     pub(crate) executes: bool,
+    /// Whether only the cases with f16 run, because the others select the kernels of another device here.
+    pub(crate) only_f16: bool,
 }
 
 /// All of them.
 pub(crate) static PROFILES: LazyLock<Vec<Profile>> = LazyLock::new(|| {
+    let device = |name, capabilities, executes| Profile { name, capabilities, executes, only_f16: false };
     vec![
-        Profile { name: "apple", capabilities: apple(), executes: true },
-        Profile { name: "intel-mac", capabilities: intel_mac(), executes: true },
-        Profile { name: "dx12", capabilities: dx12(true, Some([32, 32])), executes: false },
-        Profile { name: "dx12-waves-vary", capabilities: dx12(true, Some([8, 64])), executes: false },
-        Profile { name: "dx12-plain", capabilities: dx12(false, None), executes: false },
+        device("apple", apple(), true),
+        device("intel-mac", intel_mac(), true),
+        Profile { only_f16: true, ..device("amd-mac", amd_mac(), true) },
+        device("dx12", dx12(true, Some([32, 32])), false),
+        device("dx12-waves-vary", dx12(true, Some([8, 64])), false),
+        device("dx12-plain", dx12(false, None), false),
     ]
 });
 
@@ -56,6 +60,16 @@ fn intel_mac() -> Capabilities {
         max_binding_bytes: 128 << 20,
         max_buffer_bytes: 1 << 31,
         ..apple()
+    }
+}
+
+/// A GPU of a Mac with f16 and subgroups of more than one size: the plain forms again, with f16.
+fn amd_mac() -> Capabilities {
+    Capabilities {
+        name: "AMD Mac GPU (stand-in)".to_owned(),
+        f16: true,
+        subgroup: Some([32, 64]),
+        ..intel_mac()
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Args {
     /// The op, as its cases are called, or `all`
     #[arg(default_value = "")]
     op: String,
-    /// Where the cases run, in this order; a kernel is broken on the first device that launches it
+    /// Where the cases run; a mistake that no case notices on the first device is tried on the next
     #[arg(long = "device", default_values_t = ["llvmpipe".to_owned(), "metal:apple".to_owned(), "metal:intel-mac".to_owned()])]
     devices: Vec<String>,
     /// Mistakes in one kernel, apart from its launches
@@ -53,11 +53,17 @@ struct Equivalent {
     reason: String,
 }
 
-/// A kernel of an op, where it is broken.
+/// A kernel of an op.
 struct Target {
     op: String,
-    device: String,
     found: Found,
+    /// The devices that launch it, in the order in which they are asked.
+    places: Vec<Place>,
+}
+
+/// Where a kernel is launched.
+struct Place {
+    device: String,
     /// The cases that launch it, the quickest first.
     cases: Vec<String>,
     /// Seconds that they take together.
@@ -68,7 +74,7 @@ struct Target {
 struct Fate {
     target: usize,
     mutant: Mutant,
-    /// How it was noticed.
+    /// The device and case that noticed it.
     noticed: Option<String>,
 }
 
@@ -102,8 +108,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
 const INTRODUCTION: &str = "# Do the tests notice a broken kernel?\n\n\
     `cargo xtask mutate all --write docs/mutation.md` plants small mistakes in every kernel, one at a time, and runs the op's \
     cases: a sign, a bound, an index, a product, a missing barrier, a constant, a minimum, a loop that ends early, a \
-    condition, a workgroup less. A kernel is broken on the first of these devices that launches it: `llvmpipe` (Vulkan in \
-    software), `metal:apple` and `metal:intel-mac` (the stand-ins of `cargo xtask metal`).\n\n";
+    condition, a workgroup less. The cases run on `llvmpipe` (Vulkan in software); what \
+    they do not notice there, and what is not launched there, is tried on `metal:apple` and then on `metal:intel-mac`, the stand-ins of \
+    `cargo xtask metal`. Forms of a kernel (with subgroups, with matrices, four elements at once) are counted together.\n\n";
 
 /// The kernels of the ops that were asked for, each on the first device that launches it.
 fn targets(args: &Args, out: &mut dyn Write) -> anyhow::Result<Vec<Target>> {
@@ -142,17 +149,20 @@ fn targets(args: &Args, out: &mut dyn Write) -> anyhow::Result<Vec<Target>> {
     if let Some(why) = broken {
         bail!(why);
     }
-    let mut known = BTreeSet::new();
-    let mut targets = Vec::new();
+    let mut targets: Vec<Target> = Vec::new();
     for (job, done) in jobs.iter().zip(answers.into_iter().flatten()) {
         let seconds: HashMap<String, f64> = done.seconds.into_iter().collect();
         for found in done.kernels {
-            if known.insert((found.kernel.clone(), found.code.clone())) {
-                let mut cases = found.cases.clone();
-                cases.sort_by(|a, b| seconds[a].total_cmp(&seconds[b]));
-                let op = cases[0].split('/').next().unwrap_or_default().to_owned();
-                let seconds = cases.iter().map(|c| seconds[c]).sum();
-                targets.push(Target { op, device: job.device.clone(), found, cases, seconds });
+            let mut cases = found.cases.clone();
+            cases.sort_by(|a, b| seconds[a].total_cmp(&seconds[b]));
+            let op = cases[0].split('/').next().unwrap_or_default().to_owned();
+            let seconds = cases.iter().map(|c| seconds[c]).sum();
+            let place = Place { device: job.device.clone(), cases, seconds };
+            let same =
+                |t: &&mut Target| t.op == op && t.found.kernel == found.kernel && t.found.code == found.code;
+            match targets.iter_mut().find(same) {
+                Some(target) => target.places.push(place),
+                None => targets.push(Target { op, found, places: vec![place] }),
             }
         }
     }
@@ -160,40 +170,59 @@ fn targets(args: &Args, out: &mut dyn Write) -> anyhow::Result<Vec<Target>> {
     Ok(targets)
 }
 
+/// Every mistake on the first device of its kernel, then those that nothing noticed on the next.
 fn fates(args: &Args, targets: &[Target], out: &mut dyn Write) -> anyhow::Result<Vec<Fate>> {
-    let mut planned = Vec::new();
-    let mut jobs = Vec::new();
+    let mut open: Vec<(usize, Mutant)> = Vec::new();
     for (i, target) in targets.iter().enumerate() {
         let launches = (0..3).map(|axis| Mutant::Launch { axis });
-        for mutant in mutants::choose(&target.found.text, args.most).into_iter().chain(launches) {
-            let (kernel, code) = (target.found.kernel.clone(), target.found.code.clone());
-            let planted = Some(Planted { kernel, code, mutant: mutant.clone() });
-            let limit = 20 + (10.0 * target.seconds) as u64;
-            jobs.push(Job { device: target.device.clone(), cases: target.cases.clone(), planted, limit });
-            planned.push((i, mutant));
-        }
+        open.extend(
+            mutants::choose(&target.found.text, args.most).into_iter().chain(launches).map(|m| (i, m)),
+        );
     }
-    let mut fates = Vec::new();
-    let mut written = Ok(());
-    run_jobs(args, &jobs, |i, answer| {
-        let noticed = match answer {
-            Answer::Said(done) if !done.applied => return,
-            Answer::Said(done) => done.failed.map(|(case, why)| format!("{case}: {why}")),
-            Answer::Died(how) => Some(format!("the process ended: {how}")),
-            Answer::TooLate => Some("it did not end".to_owned()),
+    let mut fates: Vec<Fate> = Vec::new();
+    let rounds = targets.iter().map(|t| t.places.len()).max().unwrap_or(0);
+    for round in 0..rounds {
+        let planned: Vec<_> =
+            open.iter().filter(|(i, _)| targets[*i].places.len() > round).cloned().collect();
+        let jobs: Vec<Job> = planned.iter().map(|(i, mutant)| job(&targets[*i], round, mutant)).collect();
+        let mut written = Ok(());
+        run_jobs(args, &jobs, |i, answer| {
+            let noticed = match answer {
+                Answer::Said(done) if !done.applied => return,
+                Answer::Said(done) => done.failed.map(|(case, why)| format!("{case}: {why}")),
+                Answer::Died(how) => Some(format!("the process ended: {how}")),
+                Answer::TooLate => Some("it did not end".to_owned()),
+            };
+            let (target, mutant) = planned[i].clone();
+            let (kernel, device) = (&targets[target].found.kernel, &jobs[i].device);
+            let word = if noticed.is_some() { "noticed" } else { "SURVIVED" };
+            let line =
+                writeln!(out, "{kernel}\t{device}\t{word}\tline {}: {}", mutant.line(), mutant.change());
+            if written.is_ok() {
+                written = line;
+            }
+            let noticed = noticed.map(|what| format!("{device}: {what}"));
+            match fates.iter_mut().find(|f| f.target == target && f.mutant == mutant) {
+                Some(fate) => fate.noticed = noticed,
+                None => fates.push(Fate { target, mutant, noticed }),
+            }
+        })?;
+        written?;
+        let noticed = |(i, m): &(usize, Mutant)| {
+            fates.iter().any(|f| f.target == *i && f.mutant == *m && f.noticed.is_some())
         };
-        let (target, mutant) = planned[i].clone();
-        let kernel = &targets[target].found.kernel;
-        let word = if noticed.is_some() { "noticed" } else { "SURVIVED" };
-        let line = writeln!(out, "{kernel}\t{word}\tline {}: {}", mutant.line(), mutant.change());
-        if written.is_ok() {
-            written = line;
-        }
-        fates.push(Fate { target, mutant, noticed });
-    })?;
-    written?;
+        open.retain(|mistake| !noticed(mistake));
+    }
     fates.sort_by_key(|fate| (fate.target, fate.mutant.line(), fate.mutant.change()));
     Ok(fates)
+}
+
+fn job(target: &Target, place: usize, mutant: &Mutant) -> Job {
+    let place = &target.places[place];
+    let (kernel, code) = (target.found.kernel.clone(), target.found.code.clone());
+    let planted = Some(Planted { kernel, code, mutant: mutant.clone() });
+    let limit = 20 + (10.0 * place.seconds) as u64;
+    Job { device: place.device.clone(), cases: place.cases.clone(), planted, limit }
 }
 
 fn run_jobs(args: &Args, jobs: &[Job], on_answer: impl FnMut(usize, Answer<Done>)) -> anyhow::Result<()> {
@@ -202,36 +231,49 @@ fn run_jobs(args: &Args, jobs: &[Job], on_answer: impl FnMut(usize, Answer<Done>
     children::run(&arguments, args.jobs, |job: &Job| Duration::from_secs(job.limit), jobs, on_answer)
 }
 
-/// A row for each kernel, then the mistakes that nothing noticed.
+/// A row for each kernel (all its forms together), then the mistakes that nothing noticed.
 fn table<'a>(targets: &[Target], fates: &[Fate], reason: &impl Fn(&Fate) -> Option<&'a str>) -> String {
-    let mut text = "| op | kernel | device | mistakes | noticed | with a reason | unnoticed |\n|---|---|---|---|---|---|---|\n".to_owned();
-    let mut total = [0; 4];
+    let mut rows: BTreeMap<(&str, &str), ([usize; 5], BTreeSet<&str>)> = BTreeMap::new();
+    let name = |t: usize| (targets[t].op.as_str(), targets[t].found.kernel.as_str());
     for (i, target) in targets.iter().enumerate() {
-        let own = || fates.iter().filter(|f| f.target == i);
-        let noticed = own().filter(|f| f.noticed.is_some()).count();
-        let with_reason = own().filter(|f| f.noticed.is_none() && reason(f).is_some()).count();
-        let counts = [own().count(), noticed, with_reason, own().count() - noticed - with_reason];
-        (0..4).for_each(|k| total[k] += counts[k]);
-        let [all, noticed, with_reason, unnoticed] = counts;
-        text += &format!(
-            "| {} | {} | {} | {all} | {noticed} | {with_reason} | {unnoticed} |\n",
-            target.op, target.found.kernel, target.device
-        );
+        let (counts, devices) = rows.entry(name(i)).or_default();
+        counts[0] += 1;
+        devices.extend(target.places.iter().map(|p| p.device.as_str()));
     }
-    let [all, noticed, with_reason, unnoticed] = total;
-    text += &format!("| all | | | {all} | {noticed} | {with_reason} | {unnoticed} |\n");
-    let survivors: Vec<&Fate> = fates.iter().filter(|f| f.noticed.is_none()).collect();
+    for fate in fates {
+        let (counts, _) = rows.entry(name(fate.target)).or_default();
+        counts[1] += 1;
+        let place = if fate.noticed.is_some() { 2 } else { 3 + usize::from(reason(fate).is_none()) };
+        counts[place] += 1;
+    }
+    let mut text = "| op | kernel | devices | forms | mistakes | noticed | with a reason | unnoticed |\n\
+        |---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    let mut total = [0; 5];
+    for ((op, kernel), (counts, devices)) in &rows {
+        (0..5).for_each(|k| total[k] += counts[k]);
+        let devices = devices.iter().copied().collect::<Vec<_>>().join(", ");
+        text += &format!("| {op} | {kernel} | {devices} | {} |\n", counts.map(|c| c.to_string()).join(" | "));
+    }
+    text += &format!("| all | | | {} |\n", total.map(|c| c.to_string()).join(" | "));
+    let mut survivors: Vec<(&str, String, &str)> = fates
+        .iter()
+        .filter(|f| f.noticed.is_none())
+        .map(|f| {
+            (
+                name(f.target).1,
+                f.mutant.change().replace('|', "\\|"),
+                reason(f).unwrap_or("**not explained**"),
+            )
+        })
+        .collect();
+    survivors.sort_unstable();
+    survivors.dedup();
     if !survivors.is_empty() {
-        text += "\n| kernel | line | change that no case notices | why it changes no result |\n|---|---|---|---|\n";
+        text += "\n| kernel | change that no case notices | why it changes no result |\n|---|---|---|\n";
     }
-    for fate in survivors {
-        let change = fate.mutant.change().replace('|', "\\|");
-        let why = reason(fate).unwrap_or("**unexplained**");
-        text += &format!(
-            "| {} | {} | {change} | {why} |\n",
-            targets[fate.target].found.kernel,
-            fate.mutant.line()
-        );
+    for (kernel, change, why) in survivors {
+        text += &format!("| {kernel} | {change} | {why} |\n");
     }
     text
 }

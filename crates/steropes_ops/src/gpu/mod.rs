@@ -4,6 +4,7 @@ mod flat;
 mod images;
 mod pack;
 mod peak;
+pub(crate) mod product;
 mod reduce;
 mod window;
 
@@ -12,7 +13,7 @@ pub(crate) use images::RowsOfImages;
 pub(crate) use pack::{Packs, Unit};
 pub use peak::{GpuPeak, gpu_peak, gpu_seconds};
 pub(crate) use reduce::Rows;
-pub(crate) use window::{largest_binding, row_ranges, unsupported, window};
+pub(crate) use window::{element_window, largest_binding, row_ranges, unsupported, window};
 
 use steropes_tensor::{Binding, Tensor};
 

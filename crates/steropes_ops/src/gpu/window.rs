@@ -34,6 +34,16 @@ pub(crate) fn window<'a>(tensor: &'a Tensor, row_bytes: usize, rows: &Range<usiz
     Window { binding: Binding { offset, bytes: bytes.min(whole.bytes - offset), ..whole }, bytes_before }
 }
 
+/// The binding that holds `count` elements of a GPU tensor from `first` on, and the number of elements of it before them.
+///
+/// # Panics
+/// If the tensor is on the CPU; ops check that before.
+pub(crate) fn element_window(tensor: &Tensor, first: usize, count: usize) -> (Binding<'_>, usize) {
+    let size = tensor.dtype().size_bytes();
+    let window = window(tensor, size, &(first..first + count));
+    (window.binding, window.bytes_before / size)
+}
+
 /// The most bytes of a binding. Kernels count in 32 bits, whatever a device allows.
 pub(crate) fn largest_binding(gpu: &Gpu) -> usize {
     gpu.capabilities().max_binding_bytes.min(1 << 31) as usize

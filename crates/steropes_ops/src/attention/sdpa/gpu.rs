@@ -8,9 +8,9 @@ pub(super) use plain::Plain;
 
 use super::{Extents, OP};
 use crate::error::OpError;
-use crate::gpu::bind;
+use crate::gpu::element_window;
 use std::ops::Range;
-use steropes_tensor::{Binding, Capabilities, DType, Gpu, Kernel, Tensor, spread};
+use steropes_tensor::{Capabilities, DType, Gpu, Kernel, Tensor, spread};
 
 /// Tiles of queries that keep all cores of a large GPU busy; below it smaller tiles are worth reading the keys more often.
 const FULL_GPU: usize = 512;
@@ -50,9 +50,9 @@ impl Form {
     /// Values in an element of the arrays that the kernel sees.
     fn values_in_element(self, head_dim: usize) -> usize {
         match self {
-            Self::Matrix(_) if head_dim % 8 == 0 => 8,
-            _ if head_dim % 4 == 0 => 4,
-            _ => 1,
+            Self::Matrix(_) => 8,
+            Self::Plain(_) if head_dim % 4 == 0 => 4,
+            Self::Plain(_) => 1,
         }
     }
 }
@@ -96,10 +96,10 @@ pub(super) fn sdpa_as(
         let token = e.heads * e.head_dim;
         let first = (part.batch.start * e.queries + part.queries.start) * token;
         let count = ((part.batch.len() - 1) * e.queries + part.queries.len()) * token;
-        let (q, first_query) = window(q, first, count);
-        let (out, _) = window(&out, first, count);
+        let (q, first_query) = element_window(q, first, count);
+        let (out, _) = element_window(&out, first, count);
         let (first, count) = (part.batch.start * e.keys * token, part.batch.len() * e.keys * token);
-        let ((k, first_key), (v, _)) = (window(k, first, count), window(v, first, count));
+        let ((k, first_key), (v, _)) = (element_window(k, first, count), element_window(v, first, count));
         let tiles = part.queries.len().div_ceil(form.queries());
         let groups = part.batch.len() * e.heads * tiles;
         let counts = [part.queries.len(), e.keys, e.heads, first_query / unit, first_key / unit];
@@ -136,15 +136,4 @@ fn parts(gpu: &Gpu, dtype: DType, e: &Extents, max_binding_bytes: u64) -> Result
             .map(move |first| Part { batch: batch..batch + 1, queries: first..(first + step).min(e.queries) })
     };
     Ok((0..e.batch).flat_map(ranges).collect())
-}
-
-/// The binding that holds `count` elements of a GPU tensor from `first` on, and where in it they begin.
-fn window(tensor: &Tensor, first: usize, count: usize) -> (Binding<'_>, usize) {
-    let whole = bind(tensor);
-    let size = tensor.dtype().size_bytes();
-    let byte = (first * size) as u64;
-    let offset = byte / Capabilities::BINDING_ALIGNMENT * Capabilities::BINDING_ALIGNMENT;
-    let skipped = byte - offset;
-    let bytes = (skipped + (count * size) as u64).next_multiple_of(16).min(whole.bytes - offset);
-    (Binding { offset, bytes, ..whole }, skipped as usize / size)
 }

@@ -2,10 +2,12 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod gpu;
 pub(crate) mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host, on_cpu};
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
+use crate::gpu::product::ProductWeights;
 use steropes_tensor::{Device, Tensor};
 
 pub use crate::cpu::Activation;
@@ -18,14 +20,24 @@ pub struct LinearWeights {
     device: Device,
     inputs: usize,
     outputs: usize,
-    packed: std::sync::Arc<cpu::Packed>,
+    packed: Packed,
+}
+
+#[derive(Debug, Clone)]
+enum Packed {
+    Cpu(std::sync::Arc<cpu::Packed>),
+    Gpu(ProductWeights),
 }
 
 impl LinearWeights {
-    /// Packs `weight` `[outputs, inputs]` (f32) and `bias` `[outputs]` on the device of `weight`.
+    /// Packs `weight` and `bias` on their device, in the dtype of `weight`.
+    ///
+    /// # Shapes
+    /// - `weight`: `[outputs, inputs]`, f32, on a GPU also f16
+    /// - `bias`: `[outputs]`, f32
     ///
     /// # Errors
-    /// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above.
+    /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument is not as above.
     pub fn pack(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self, OpError> {
         let &[outputs, inputs] = weight.shape() else {
             return Err(OpError::shape(OP, "weight", "[outputs, inputs]", weight.shape()));
@@ -35,9 +47,15 @@ impl LinearWeights {
         {
             return Err(OpError::shape(OP, "bias", format!("[{outputs}]"), bias.shape()));
         }
-        let values = host::<f32>(OP, "weight", weight)?;
-        let bias = bias.map(|b| host::<f32>(OP, "bias", b)).transpose()?;
-        let packed = std::sync::Arc::new(cpu::Packed::new(values, bias, outputs, inputs));
+        let mut arguments = vec![("weight", weight, Holds::Float)];
+        arguments.extend(bias.map(|bias| ("bias", bias, Holds::F32)));
+        let packed = match place(OP, &arguments)? {
+            Place::Cpu => {
+                let packed = cpu::Packed::new(values(weight), bias.map(values), outputs, inputs);
+                Packed::Cpu(std::sync::Arc::new(packed))
+            }
+            Place::Gpu(gpu) => Packed::Gpu(gpu::pack(&gpu, weight, bias)?),
+        };
         Ok(Self { device: weight.device(), inputs, outputs, packed })
     }
 
@@ -55,58 +73,81 @@ impl LinearWeights {
 /// `activation(x Wᵀ + b)`.
 ///
 /// # Shapes
-/// - `x`: `[.., inputs]`, f32
-/// - returns: `[.., outputs]`
+/// - `x`: `[.., inputs]`, in the dtype of the weights
+/// - returns: `[.., outputs]`, in the dtype of `x`
 ///
 /// # Numerics
-/// f32 products and sums; every 512 inputs are summed on their own. Within `Tolerance::Sum { depth: inputs }`; GELU
-/// adds at most 5e-7 absolute. The result does not depend on the number of threads, nor a row on the others.
+/// f32 products and sums, on the CPU every 512 inputs on their own. Within `Tolerance::Sum { depth: inputs }`; GELU
+/// adds at most 5e-7 absolute. f16 results are rounded once, to within 5e-4 of themselves. The result does not depend on the
+/// number of threads, nor a row on the others.
 ///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if `x` does not fit the weights. Nothing is computed then.
+/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if `x` does not fit the weights. Nothing is computed then.
 ///
 /// # Source
 /// Written from the formula.
 pub fn linear(x: &Tensor, weights: &LinearWeights, activation: Activation) -> Result<Tensor, OpError> {
-    let (values, shape) = checked(x, weights)?;
-    let rows = rows(&shape);
-    Ok(on_cpu(&shape, cpu::linear(values, rows, &weights.packed, activation)))
+    let shape = result_shape(x, weights)?;
+    match (place(OP, &[("x", x, Holds::Float)])?, &weights.packed) {
+        (Place::Cpu, Packed::Cpu(packed)) => {
+            Ok(on_cpu(&shape, cpu::linear(values(x), rows(&shape), packed, activation)))
+        }
+        (Place::Gpu(gpu), Packed::Gpu(packed)) => {
+            place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
+            gpu::linear(&gpu, x, &shape, packed, activation)
+        }
+        _ => Err(elsewhere(x, weights)),
+    }
 }
 
 /// `residual + x Wᵀ + b`, in the memory of `residual` when nobody else holds it.
 ///
 /// # Shapes
-/// - `residual`: `[.., outputs]`, f32
-/// - `x`: `[.., inputs]`, f32
-/// - returns: `[.., outputs]`
+/// - `residual`: `[.., outputs]`, in the dtype of the weights
+/// - `x`: `[.., inputs]`, in the dtype of the weights
+/// - returns: `[.., outputs]`, in the dtype of `x`
 ///
 /// # Numerics
 /// As [`linear`]; the residual is added last.
 ///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if an argument does not fit the weights. Nothing is computed then.
+/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument does not fit the weights. Nothing is computed
+/// then.
 ///
 /// # Source
 /// Written from the formula.
 pub fn linear_add(residual: Tensor, x: &Tensor, weights: &LinearWeights) -> Result<Tensor, OpError> {
-    let (values, shape) = checked(x, weights)?;
+    let shape = result_shape(x, weights)?;
     if residual.shape() != shape {
         return Err(OpError::shape(OP, "residual", format!("{shape:?}"), residual.shape()));
     }
-    host::<f32>(OP, "residual", &residual)?;
-    let mut sum = residual.into_vec::<f32>().expect("the dtype was checked");
-    cpu::linear_add(&mut sum, values, rows(&shape), &weights.packed);
-    Ok(on_cpu(&shape, sum))
+    let arguments = [("x", x, Holds::Float), ("residual", &residual, Holds::Float)];
+    match (place(OP, &arguments)?, &weights.packed) {
+        (Place::Cpu, Packed::Cpu(packed)) => {
+            let mut sum = residual.into_vec::<f32>().expect("the dtype was checked");
+            cpu::linear_add(&mut sum, values(x), rows(&shape), packed);
+            Ok(on_cpu(&shape, sum))
+        }
+        (Place::Gpu(gpu), Packed::Gpu(packed)) => {
+            place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
+            gpu::linear_add(&gpu, residual, x, packed)
+        }
+        _ => Err(elsewhere(x, weights)),
+    }
 }
 
-fn checked<'a>(x: &'a Tensor, weights: &LinearWeights) -> Result<(&'a [f32], Vec<usize>), OpError> {
-    let values = host::<f32>(OP, "x", x)?;
+fn result_shape(x: &Tensor, weights: &LinearWeights) -> Result<Vec<usize>, OpError> {
     let mut shape = x.shape().to_vec();
     match shape.last_mut() {
         Some(last) if *last == weights.inputs => *last = weights.outputs,
         _ => return Err(OpError::shape(OP, "x", format!("[.., {}]", weights.inputs), x.shape())),
     }
-    Ok((values, shape))
+    Ok(shape)
+}
+
+fn elsewhere(x: &Tensor, weights: &LinearWeights) -> OpError {
+    let (expected, found) = (x.device().name().to_owned(), weights.device.name().to_owned());
+    OpError::Device { op: OP, argument: "weights", expected, found }
 }
 
 /// Rows of a matrix that stands for a tensor: the product of all extents but the last.

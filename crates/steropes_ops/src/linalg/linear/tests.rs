@@ -1,9 +1,20 @@
-use super::{Activation, LinearWeights, linear, linear_add, reference};
-use steropes_tensor::{Device, Tensor};
+use super::{Activation, LinearWeights, gpu, linear, linear_add, reference};
+use crate::gpu::product::{MatrixTile, PlainTile, Plan, Residual};
+use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::inputs::normal;
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
+    gpu_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
+    [oracle_cases(), f16_cases(), form_cases(), property_cases(), error_cases()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn oracle_cases() -> Vec<Case> {
     use Activation::{Gelu, Identity, Relu};
     vec![
         case("linear/oracle/one_value", |d| against_oracle(d, [1, 1, 1], Identity)),
@@ -16,6 +27,36 @@ pub(crate) fn cases() -> Vec<Case> {
         case("linear/oracle/mast3r_encoder_fc2", |d| against_oracle(d, [768, 4096, 1024], Identity)),
         case("linear/oracle/add_odd_sizes", |d| sum_against_oracle(d, [31, 45, 77])),
         case("linear/oracle/add_mast3r_proj", |d| sum_against_oracle(d, [768, 1024, 1024])),
+    ]
+}
+
+fn f16_cases() -> Vec<Case> {
+    use Activation::{Gelu, Identity, Relu};
+    vec![
+        f16_case("linear/f16/one_value", |d| f16_against_oracle(d, [1, 1, 1], Identity)),
+        f16_case("linear/f16/odd_sizes", |d| f16_against_oracle(d, [29, 67, 43], Gelu)),
+        f16_case("linear/f16/vectors", |d| f16_against_oracle(d, [70, 100, 36], Relu)),
+        f16_case("linear/f16/tiny_encoder_fc1", |d| f16_against_oracle(d, [432, 256, 1024], Gelu)),
+        f16_case("linear/f16/add_odd_sizes", |d| f16_sum_against_oracle(d, [31, 45, 77])),
+        f16_case("linear/f16/add_tiny_fc2", |d| f16_sum_against_oracle(d, [432, 1024, 256])),
+        f16_case("linear/f16/other_dtypes_are_refused", f16_dtypes),
+    ]
+}
+
+/// Every form that a device may choose, whatever this one would.
+fn form_cases() -> Vec<Case> {
+    vec![
+        gpu_case("linear/form/plain_tiles_give_the_same_bits", plain_tiles_agree),
+        gpu_case("linear/form/emulated_8x8_f32", |d| emulated(d, MATRICES_8, DType::F32)),
+        gpu_case("linear/form/emulated_16x16_f32", |d| emulated(d, MATRICES_16, DType::F32)),
+        f16_case("linear/form/emulated_8x8_f16", |d| emulated(d, MATRICES_8, DType::F16)),
+        f16_case("linear/form/emulated_16x16_f16", |d| emulated(d, MATRICES_16, DType::F16)),
+        gpu_case("linear/form/more_than_a_binding", more_than_a_binding),
+    ]
+}
+
+fn property_cases() -> Vec<Case> {
+    vec![
         case("linear/property/every_tile_edge", every_tile_edge),
         case("linear/property/no_bias_is_zero_bias", no_bias_is_zero_bias),
         case("linear/property/rows_are_independent", rows_are_independent),
@@ -24,6 +65,12 @@ pub(crate) fn cases() -> Vec<Case> {
         case("linear/property/no_rows", no_rows),
         case("linear/property/no_inputs_gives_the_bias", no_inputs_gives_the_bias),
         case("linear/property/shared_residual_is_not_changed", shared_residual_is_not_changed),
+    ]
+}
+
+fn error_cases() -> Vec<Case> {
+    vec![
+        gpu_case("linear/error/other_device", other_device),
         case("linear/error/weight_rank", weight_rank),
         case("linear/error/weight_dtype", weight_dtype),
         case("linear/error/bias_shape", bias_shape),
@@ -96,6 +143,158 @@ fn sum_against_oracle(device: &Device, [rows, inputs, outputs]: [usize; 3]) -> V
     let product = oracle(&layer, &picked(&x.read::<f32>().unwrap(), inputs, &checked), Activation::Identity);
     let want: Vec<f64> = before.iter().zip(product).map(|(&r, p)| f64::from(r) + p).collect();
     check_close(&picked(&got, outputs, &checked), &want, Tolerance::Sum { depth: inputs })
+}
+
+/// Half a unit in the last place of f16, for the largest of the tensor and so for all.
+const F16_ROUNDING: f64 = 5e-4;
+
+struct HalfLayer {
+    layer: LinearWeights,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+fn f16_layer(device: &Device, inputs: usize, outputs: usize) -> HalfLayer {
+    let weight = normal("linear/weight", inputs * outputs);
+    let (tensor, weight) = f16_tensor(device, &[outputs, inputs], &weight);
+    let bias = random(device, "linear/bias", &[outputs]);
+    let layer = LinearWeights::pack(&tensor, Some(&bias)).expect("a valid layer");
+    HalfLayer { layer, weight, bias: bias.read::<f32>().unwrap() }
+}
+
+fn f16_against_oracle(
+    device: &Device,
+    [rows, inputs, outputs]: [usize; 3],
+    activation: Activation,
+) -> Verdict {
+    let (x, values) = f16_tensor(device, &[rows, inputs], &normal("linear/x", rows * inputs));
+    let HalfLayer { layer, weight, bias } = f16_layer(device, inputs, outputs);
+    let y = floats(&linear(&x, &layer, activation).map_err(|e| e.to_string())?)?;
+    let checked = checked_rows(rows);
+    let want = reference::linear(&picked(&values, inputs, &checked), &weight, &bias, activation);
+    check_close(&picked(&y, outputs, &checked), &want, Tolerance::OfLargest(F16_ROUNDING))
+}
+
+/// In the memory of the residual and beside it.
+fn f16_sum_against_oracle(device: &Device, [rows, inputs, outputs]: [usize; 3]) -> Verdict {
+    let (x, values) = f16_tensor(device, &[rows, inputs], &normal("linear/x", rows * inputs));
+    let residual = normal("linear/residual", rows * outputs);
+    let (residual, before) = f16_tensor(device, &[rows, outputs], &residual);
+    let HalfLayer { layer, weight, bias } = f16_layer(device, inputs, outputs);
+    let checked = checked_rows(rows);
+    let product = reference::linear(&picked(&values, inputs, &checked), &weight, &bias, Activation::Identity);
+    let before = picked(&before, outputs, &checked);
+    let want: Vec<f64> = before.iter().zip(product).map(|(&r, p)| f64::from(r) + p).collect();
+    let beside = floats(&linear_add(residual.clone(), &x, &layer).map_err(|e| e.to_string())?)?;
+    let inside = floats(&linear_add(residual, &x, &layer).map_err(|e| e.to_string())?)?;
+    check_equal(&beside, &inside)?;
+    check_close(&picked(&inside, outputs, &checked), &want, Tolerance::OfLargest(F16_ROUNDING))
+}
+
+fn f16_dtypes(device: &Device) -> Verdict {
+    let HalfLayer { layer, .. } = f16_layer(device, 3, 2);
+    let x = Tensor::zeros::<f32>(device, &[4, 3]);
+    expect_error(
+        linear(&x, &layer, Activation::Identity),
+        "`weights` must hold f32 as the first argument, got f16",
+    )?;
+    let (x, _) = f16_tensor(device, &[4, 3], &[1.0; 12]);
+    expect_error(
+        linear_add(Tensor::zeros::<f32>(device, &[4, 2]), &x, &layer),
+        "`residual` must hold f16 as the first argument, got f32",
+    )
+}
+
+/// The result of a plan, and what the oracle says.
+fn planned(
+    device: &Device,
+    plan: Plan,
+    dtype: DType,
+    [rows, inputs, outputs]: [usize; 3],
+    max_bytes: Option<u64>,
+) -> Result<(Vec<f32>, Vec<f64>), String> {
+    let gpu = device.gpu().expect("a case for GPUs");
+    let make = |name: &str, shape: &[usize]| match dtype {
+        DType::F16 => f16_tensor(device, shape, &normal(name, shape.iter().product())).0,
+        _ => random(device, name, shape),
+    };
+    let (x, weight) = (make("linear/x", &[rows, inputs]), make("linear/weight", &[outputs, inputs]));
+    let bias = random(device, "linear/bias", &[outputs]);
+    let packed = gpu::pack(gpu, &weight, Some(&bias)).map_err(|e| e.to_string())?;
+    let y = Tensor::on_gpu(gpu, "test", dtype, &[rows, outputs]).map_err(|e| e.to_string())?;
+    let max_bytes = max_bytes.unwrap_or(gpu.capabilities().max_binding_bytes);
+    gpu::product(&x, &packed, Activation::Gelu, Residual::Nothing)
+        .launch_as(gpu, plan, max_bytes, &y)
+        .map_err(|e| e.to_string())?;
+    let bias = bias.read::<f32>().unwrap();
+    let want = reference::linear(&floats(&x)?, &floats(&weight)?, &bias, Activation::Gelu);
+    Ok((floats(&y)?, want))
+}
+
+fn plain_tiles_agree(device: &Device) -> Verdict {
+    let extents = [133, 45, 70];
+    let run = |tile| planned(device, Plan::Plain(tile), DType::F32, extents, None);
+    let (medium, want) = run(PlainTile::MEDIUM)?;
+    check_close(&medium, &want, Tolerance::Sum { depth: extents[1] })?;
+    for tile in [PlainTile::LARGE, PlainTile::NARROW, PlainTile::THIN, PlainTile::FLAT] {
+        check_equal(&run(tile)?.0, &medium).map_err(|e| format!("{tile:?}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// As many parts as there are in the real tiles, but small ones, because everything is computed 32 times.
+const MATRICES_8: MatrixTile =
+    MatrixTile { side: 8, tile: [32, 32], part: [16, 16], vectors: false, emulated: true };
+const MATRICES_16: MatrixTile =
+    MatrixTile { side: 16, tile: [64, 32], part: [32, 16], vectors: false, emulated: true };
+
+fn emulated(device: &Device, tile: MatrixTile, dtype: DType) -> Verdict {
+    for extents in [[1, 3, 17], [37, 70, 45], [70, 96, 36], [65, 36, 100]] {
+        for vectors in [false, true] {
+            let plan = Plan::Matrix(MatrixTile { vectors, ..tile });
+            let (got, want) = planned(device, plan, dtype, extents, None)?;
+            let tolerance = match dtype {
+                DType::F16 => Tolerance::OfLargest(F16_ROUNDING),
+                _ => Tolerance::Sum { depth: extents[1] },
+            };
+            check_close(&got, &want, tolerance).map_err(|e| format!("{extents:?} {vectors}: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Bindings so small that rows and weights come in parts, which begin anywhere.
+fn more_than_a_binding(device: &Device) -> Verdict {
+    let plan = Plan::Plain(PlainTile::MEDIUM);
+    for extents in [[301, 45, 77], [130, 64, 260]] {
+        let (whole, want) = planned(device, plan, DType::F32, extents, None)?;
+        check_close(&whole, &want, Tolerance::Sum { depth: extents[1] })?;
+        for max_bytes in [20_000, 32_000] {
+            let (parts, _) = planned(device, plan, DType::F32, extents, Some(max_bytes))?;
+            check_equal(&parts, &whole).map_err(|e| format!("{extents:?} {max_bytes}: {e}"))?;
+        }
+        let refused = planned(device, plan, DType::F32, extents, Some(512));
+        expect_error(refused, "does not fit one of its bindings")?;
+    }
+    Ok(())
+}
+
+fn other_device(device: &Device) -> Verdict {
+    let here = layer(device, 3, 2).packed;
+    let there = layer(&Device::cpu(), 3, 2).packed;
+    let x = Tensor::zeros::<f32>(device, &[4, 3]);
+    expect_error(linear(&x, &there, Activation::Identity), "`weights` must be on")?;
+    expect_error(
+        linear(&Tensor::zeros::<f32>(&Device::cpu(), &[4, 3]), &here, Activation::Identity),
+        "`weights` must be on",
+    )?;
+    let residual = Tensor::zeros::<f32>(&Device::cpu(), &[4, 2]);
+    expect_error(linear_add(residual, &x, &here), "`residual` must be on")?;
+    let bias = Tensor::zeros::<f32>(&Device::cpu(), &[2]);
+    expect_error(
+        LinearWeights::pack(&Tensor::zeros::<f32>(device, &[2, 3]), Some(&bias)),
+        "`bias` must be on",
+    )
 }
 
 /// Rows, depth and columns one below, at and one above every extent of every tile.
@@ -193,10 +392,7 @@ fn weight_rank(device: &Device) -> Verdict {
 }
 
 fn weight_dtype(device: &Device) -> Verdict {
-    expect_error(
-        LinearWeights::pack(&Tensor::zeros::<u32>(device, &[2, 3]), None),
-        "`weight` must hold f32, got u32",
-    )
+    expect_error(LinearWeights::pack(&Tensor::zeros::<u32>(device, &[2, 3]), None), "`weight` must hold f32")
 }
 
 fn bias_shape(device: &Device) -> Verdict {
@@ -233,7 +429,7 @@ fn x_without_axes(device: &Device) -> Verdict {
 fn x_dtype(device: &Device) -> Verdict {
     let layer = layer(device, 3, 2);
     let x = Tensor::zeros::<u8>(device, &[4, 3]);
-    expect_error(linear(&x, &layer.packed, Activation::Identity), "`x` must hold f32, got u8")
+    expect_error(linear(&x, &layer.packed, Activation::Identity), "`x` must hold f32")
 }
 
 fn residual_shape(device: &Device) -> Verdict {
@@ -250,6 +446,6 @@ fn residual_dtype(device: &Device) -> Verdict {
     let x = Tensor::zeros::<f32>(device, &[4, 3]);
     expect_error(
         linear_add(Tensor::zeros::<u32>(device, &[4, 2]), &x, &layer.packed),
-        "`residual` must hold f32, got u32",
+        "`residual` must hold f32",
     )
 }

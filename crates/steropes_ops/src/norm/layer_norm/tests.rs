@@ -3,6 +3,7 @@ use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::normal;
 use steropes_testkit::{
     Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
+    gpu_case,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -12,6 +13,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("layer_norm/oracle/every_width", every_width),
         case("layer_norm/oracle/tiny_encoder", |d| against_oracle(d, &[1, 432, 256], 1.0, 0.0)),
         case("layer_norm/oracle/mast3r_encoder", |d| against_oracle(d, &[1, 768, 1024], 1.0, 0.0)),
+        gpu_case("layer_norm/oracle/grid_of_two_rows", |d| against_oracle(d, &[(1 << 20) + 17, 1], 1.0, 0.0)),
         case("layer_norm/oracle/far_from_zero", |d| against_oracle(d, &[5, 300], 0.5, 100.0)),
         case("layer_norm/oracle/small_values", |d| against_oracle(d, &[5, 300], 1e-3, 0.0)),
         f16_case("layer_norm/f16/odd_sizes", |d| f16_against_oracle(d, &[3, 7, 37])),

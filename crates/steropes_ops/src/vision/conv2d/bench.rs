@@ -1,6 +1,8 @@
 use super::super::normal;
-use super::{Conv2dWeights, ConvOptions, conv2d};
-use steropes_testkit::{Bench, bench};
+use super::{Conv2dWeights, ConvOptions, Geometry, conv2d, gpu};
+use crate::gpu::product::{MatrixTile, Plan};
+use steropes_tensor::{DType, Device, Tensor};
+use steropes_testkit::{Bench, Launch, bench, f16_bench, f16_tensor, inputs as named};
 
 /// Height and width, then inputs, outputs, kernel, stride and padding.
 type Shape = ([usize; 2], [usize; 5]);
@@ -24,24 +26,101 @@ pub(crate) fn benches() -> Vec<Bench> {
         ("conv2d/small_head_2", ([288, 384], [32, 32, 3, 1, 1])),
         ("conv2d/small_head_4", ([288, 384], [32, 4, 1, 1, 0])),
     ];
-    SHAPES.into_iter().map(|(name, shape)| benched(name, shape)).collect()
+    const HALF_SHAPES: [(&str, Shape); 14] = [
+        ("conv2d/f16/mast3r_patch_embedding", ([384, 512], [3, 1024, 16, 16, 0])),
+        ("conv2d/f16/mast3r_1x1", ([24, 32], [1024, 96, 1, 1, 0])),
+        ("conv2d/f16/mast3r_strided", ([24, 32], [768, 768, 3, 2, 1])),
+        ("conv2d/f16/mast3r_layer1_rn", ([96, 128], [96, 256, 3, 1, 1])),
+        ("conv2d/f16/mast3r_layer4_rn", ([12, 16], [768, 256, 3, 1, 1])),
+        ("conv2d/f16/mast3r_unit_24x32", ([24, 32], [256, 256, 3, 1, 1])),
+        ("conv2d/f16/mast3r_unit_48x64", ([48, 64], [256, 256, 3, 1, 1])),
+        ("conv2d/f16/mast3r_unit_96x128", ([96, 128], [256, 256, 3, 1, 1])),
+        ("conv2d/f16/mast3r_out_192x256", ([192, 256], [256, 256, 1, 1, 0])),
+        ("conv2d/f16/mast3r_head_0", ([192, 256], [256, 128, 3, 1, 1])),
+        ("conv2d/f16/mast3r_head_2", ([384, 512], [128, 128, 3, 1, 1])),
+        ("conv2d/f16/mast3r_head_4", ([384, 512], [128, 4, 1, 1, 0])),
+        ("conv2d/f16/small_unit_144x192", ([144, 192], [64, 64, 3, 1, 1])),
+        ("conv2d/f16/small_head_2", ([288, 384], [32, 32, 3, 1, 1])),
+    ];
+    let whole = SHAPES.into_iter().map(|(name, shape)| benched(name, shape));
+    let half = HALF_SHAPES.into_iter().map(|(name, shape)| half_benched(name, shape));
+    whole.chain(half).chain(tile_benches()).collect()
 }
 
-/// Operations of the direct form, so that Winograd may exceed the peak; each operand is read once.
-fn benched(name: &'static str, ([height, width], g): Shape) -> Bench {
+/// What a convolution multiplies and moves: operations, and values that are read or written.
+fn work(([height, width], g): Shape) -> [f64; 2] {
     let [inputs, outputs, kernel, stride, padding] = g;
     let out = |n: usize| (n + 2 * padding - kernel) / stride + 1;
     let pixels = (out(height) * out(width)) as f64;
     let weights = (inputs * outputs * kernel * kernel) as f64;
-    let bytes = 4.0 * ((height * width * inputs) as f64 + weights + pixels * outputs as f64);
-    bench(name, 2.0 * pixels * weights, bytes, move |device| {
-        let weight = normal(device, "weight", &[outputs, inputs, kernel, kernel]);
-        let bias = normal(device, "bias", &[outputs]);
-        let weights = Conv2dWeights::pack(&weight, Some(&bias), stride, padding).expect("the shapes fit");
-        let x = normal(device, "x", &[1, height, width, inputs]);
+    [2.0 * pixels * weights, (height * width * inputs) as f64 + weights + pixels * outputs as f64]
+}
+
+/// Operations of the direct form, so that Winograd may exceed the peak; each operand is read once.
+fn benched(name: &'static str, shape: Shape) -> Bench {
+    let [flops, values] = work(shape);
+    bench(name, flops, 4.0 * values, move |device| launch(device, shape, normal))
+}
+
+fn half_benched(name: &'static str, shape: Shape) -> Bench {
+    let [flops, values] = work(shape);
+    f16_bench(name, flops, 2.0 * values, move |device| {
+        launch(device, shape, |device, name, shape| {
+            f16_tensor(device, shape, &named::normal(name, shape.iter().product())).0
+        })
+    })
+}
+
+/// Tiles beside each other, for devices whose matrices are 16 x 16.
+fn tile_benches() -> Vec<Bench> {
+    const UNIT: Shape = ([96, 128], [256, 256, 3, 1, 1]);
+    const HEAD: Shape = ([384, 512], [128, 128, 3, 1, 1]);
+    let tile = |tile, part| MatrixTile { side: 16, tile, part, vectors: true, emulated: false };
+    [
+        ("conv2d/f16/mast3r_unit_96x128/128x128", UNIT, tile([128, 128], [64, 64])),
+        ("conv2d/f16/mast3r_unit_96x128/128x128_eight_subgroups", UNIT, tile([128, 128], [64, 32])),
+        ("conv2d/f16/mast3r_unit_96x128/64x64", UNIT, tile([64, 64], [32, 32])),
+        ("conv2d/f16/mast3r_head_2/128x128", HEAD, tile([128, 128], [64, 64])),
+        ("conv2d/f16/mast3r_head_2/128x128_eight_subgroups", HEAD, tile([128, 128], [64, 32])),
+        ("conv2d/f16/mast3r_head_2/64x64", HEAD, tile([64, 64], [32, 32])),
+    ]
+    .into_iter()
+    .map(|(name, shape, tile)| tile_benched(name, shape, tile))
+    .collect()
+}
+
+/// For a stride of 1 and results as large as the image.
+fn tile_benched(name: &'static str, shape: Shape, tile: MatrixTile) -> Bench {
+    let [flops, values] = work(shape);
+    f16_bench(name, flops, 2.0 * values, move |device| {
+        let ([height, width], [inputs, outputs, kernel, stride, padding]) = shape;
+        let geometry = Geometry { inputs, outputs, kernel, stride, padding };
+        let half = |name: &str, shape: &[usize]| {
+            f16_tensor(device, shape, &named::normal(name, shape.iter().product())).0
+        };
+        let gpu = device.gpu().expect("f16 is computed on GPUs").clone();
+        let weight = half("weight", &[outputs, inputs, kernel, kernel]);
+        let weights = gpu::pack(&gpu, &weight, None, geometry).expect("memory");
+        let x = half("x", &[1, height, width, inputs]);
         Box::new(move || {
-            let y = conv2d(&x, &weights, ConvOptions::default()).expect("the shapes fit");
+            let shape = [1, height, width, outputs];
+            let y = Tensor::on_gpu(&gpu, "bench", DType::F16, &shape).expect("memory");
+            gpu::product(&x, &weights, geometry, &shape, &ConvOptions::default())
+                .launch_as(&gpu, Plan::Matrix(tile), u64::from(u32::MAX), &y)
+                .expect("valid arguments");
             drop(std::hint::black_box(y));
         })
+    })
+}
+
+fn launch(device: &Device, shape: Shape, make: fn(&Device, &str, &[usize]) -> Tensor) -> Launch {
+    let ([height, width], [inputs, outputs, kernel, stride, padding]) = shape;
+    let weight = make(device, "weight", &[outputs, inputs, kernel, kernel]);
+    let bias = normal(device, "bias", &[outputs]);
+    let weights = Conv2dWeights::pack(&weight, Some(&bias), stride, padding).expect("the shapes fit");
+    let x = make(device, "x", &[1, height, width, inputs]);
+    Box::new(move || {
+        let y = conv2d(&x, &weights, ConvOptions::default()).expect("the shapes fit");
+        drop(std::hint::black_box(y));
     })
 }

@@ -2,21 +2,30 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod gpu;
 mod narrow;
 mod reference;
 pub(crate) mod tests;
 mod winograd;
 
-use crate::error::{OpError, host, on_cpu};
-use steropes_tensor::Tensor;
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
+use crate::gpu::product::ProductWeights;
+use steropes_tensor::{Device, Tensor};
 
 const OP: &str = "vision::conv2d";
 
 /// The weights of a convolution, laid out once for the kernel of one device.
 #[derive(Debug, Clone)]
 pub struct Conv2dWeights {
+    device: Device,
     geometry: Geometry,
-    packed: std::sync::Arc<cpu::Packed>,
+    packed: Packed,
+}
+
+#[derive(Debug, Clone)]
+enum Packed {
+    Cpu(std::sync::Arc<cpu::Packed>),
+    Gpu(ProductWeights),
 }
 
 /// The extents of a convolution: square kernel, the same stride and zero padding on both axes.
@@ -46,15 +55,16 @@ pub struct ConvOptions<'a> {
 }
 
 impl Conv2dWeights {
-    /// Packs `weight` and `bias`; 3x3 kernels are transformed for Winograd's form where it applies.
+    /// Packs `weight` and `bias` on their device, in the dtype of `weight`; on the CPU, 3x3 kernels are transformed for
+    /// Winograd's form where it applies.
     ///
     /// # Shapes
-    /// - `weight`: `[outputs, inputs, kernel, kernel]`, f32, no extent 0
+    /// - `weight`: `[outputs, inputs, kernel, kernel]`, f32, on a GPU also f16, no extent 0
     /// - `bias`: `[outputs]`, f32
     ///
     /// # Errors
-    /// [`OpError::Shape`] or [`OpError::DType`] if a tensor is not as above, [`OpError::Value`] if `stride` is 0 or
-    /// `padding` is not below the kernel's side.
+    /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if a tensor is not as above, [`OpError::Value`] if
+    /// `stride` is 0 or `padding` is not below the kernel's side.
     pub fn pack(
         weight: &Tensor,
         bias: Option<&Tensor>,
@@ -70,13 +80,11 @@ impl Conv2dWeights {
                 return Err(OpError::shape(OP, "weight", expected, weight.shape()));
             }
         };
-        let values = host::<f32>(OP, "weight", weight)?;
         if let Some(bias) = bias
             && bias.shape() != [outputs]
         {
             return Err(OpError::shape(OP, "bias", format!("[{outputs}]"), bias.shape()));
         }
-        let bias = bias.map(|b| host::<f32>(OP, "bias", b)).transpose()?;
         if stride == 0 {
             return Err(OpError::value(OP, "stride", "at least 1", stride));
         }
@@ -85,7 +93,16 @@ impl Conv2dWeights {
             return Err(OpError::value(OP, "padding", expected, padding));
         }
         let geometry = Geometry { inputs, outputs, kernel, stride, padding };
-        Ok(Self { geometry, packed: std::sync::Arc::new(cpu::Packed::new(values, bias, geometry)) })
+        let mut arguments = vec![("weight", weight, Holds::Float)];
+        arguments.extend(bias.map(|bias| ("bias", bias, Holds::F32)));
+        let packed = match place(OP, &arguments)? {
+            Place::Cpu => {
+                let packed = cpu::Packed::new(values(weight), bias.map(values), geometry);
+                Packed::Cpu(std::sync::Arc::new(packed))
+            }
+            Place::Gpu(gpu) => Packed::Gpu(gpu::pack(&gpu, weight, bias, geometry)?),
+        };
+        Ok(Self { device: weight.device(), geometry, packed })
     }
 
     /// Channels, kernel, stride and padding.
@@ -100,18 +117,18 @@ impl Conv2dWeights {
 /// zeros outside the image. `options` adds `max(x, 0)` before, `max(y, 0)` after and a residual last.
 ///
 /// # Shapes
-/// - `x`: `[batch, height, width, inputs]`, f32, padded sides not below the kernel's
-/// - `options.residual`: the shape of the result, f32
-/// - returns: `[batch, (height + 2p - k) / s + 1, (width + 2p - k) / s + 1, outputs]`
+/// - `x`: `[batch, height, width, inputs]`, in the dtype of the weights, padded sides not below the kernel's
+/// - `options.residual`: the shape and dtype of the result
+/// - returns: `[batch, (height + 2p - k) / s + 1, (width + 2p - k) / s + 1, outputs]`, in the dtype of `x`
 ///
 /// # Numerics
-/// f32. 3x3 kernels with stride 1, padding 1 and at least 16 inputs run as Winograd's F(4x4, 3x3) with the points 0, ±3/4,
+/// f32 products and sums. On the CPU, 3x3 kernels with stride 1, padding 1 and at least 16 inputs run as Winograd's F(4x4, 3x3) with the points 0, ±3/4,
 /// ±3/2: `Tolerance::OfLargest(3e-6)` holds (measured: see the table in `winograd.rs`), a NaN or an infinity spreads to
 /// the 4x4 results of its tile. Everything else is one sum of products in f32: `Tolerance::Sum` of its depth holds.
-/// The result does not depend on the number of threads.
+/// f16 results are rounded once, to within 5e-4 of themselves. The result does not depend on the number of threads.
 ///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if `x` or the residual is not as above.
+/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if `x` or the residual is not as above.
 ///
 /// # Source
 /// Written from the formula; Winograd's form from Lavin and Gray, arXiv:1509.09308, with transforms derived from the
@@ -133,13 +150,31 @@ pub fn conv2d(x: &Tensor, weights: &Conv2dWeights, options: ConvOptions<'_>) -> 
     };
     let side = |n: usize| (n + 2 * g.padding - g.kernel) / g.stride + 1;
     let shape = [extents[0], side(extents[1]), side(extents[2]), g.outputs];
-    let values = host::<f32>(OP, "x", x)?;
-    let residual = match options.residual {
-        Some(r) if r.shape() != shape => {
-            return Err(OpError::shape(OP, "residual", format!("{shape:?}"), r.shape()));
+    if let Some(residual) = options.residual
+        && residual.shape() != shape
+    {
+        return Err(OpError::shape(OP, "residual", format!("{shape:?}"), residual.shape()));
+    }
+    let mut arguments = vec![("x", x, Holds::Float)];
+    arguments.extend(options.residual.map(|residual| ("residual", residual, Holds::Float)));
+    match (place(OP, &arguments)?, &weights.packed) {
+        (Place::Cpu, Packed::Cpu(packed)) => {
+            let fused = cpu::Fused {
+                relu_input: options.relu_input,
+                relu_output: options.relu_output,
+                residual: options.residual.map(values),
+            };
+            Ok(on_cpu(&shape, cpu::conv2d(values(x), extents, shape, packed, &fused)))
         }
-        other => other.map(|r| host::<f32>(OP, "residual", r)).transpose()?,
-    };
-    let fused = cpu::Fused { relu_input: options.relu_input, relu_output: options.relu_output, residual };
-    Ok(on_cpu(&shape, cpu::conv2d(values, extents, shape, &weights.packed, &fused)))
+        (Place::Gpu(gpu), Packed::Gpu(packed)) => {
+            place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
+            let y = Tensor::on_gpu(&gpu, OP, x.dtype(), &shape)?;
+            gpu::product(x, packed, g, &shape, &options).launch(&gpu, &y)?;
+            Ok(y)
+        }
+        _ => {
+            let (expected, found) = (x.device().name().to_owned(), weights.device.name().to_owned());
+            Err(OpError::Device { op: OP, argument: "weights", expected, found })
+        }
+    }
 }

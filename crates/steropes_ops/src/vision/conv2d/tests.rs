@@ -1,11 +1,18 @@
 use super::super::{bytes, normal};
-use super::{Conv2dWeights, ConvOptions, Geometry, conv2d, reference};
+use super::{Conv2dWeights, ConvOptions, Geometry, conv2d, gpu, reference};
 use crate::cpu::{Isa, with_isa};
-use steropes_tensor::{Device, Tensor};
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use crate::gpu::product::{MatrixTile, PlainTile, Plan};
+use steropes_tensor::{DType, Device, Tensor};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
+    gpu_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [oracle_cases(), property_cases(), pack_error_cases(), error_cases()].into_iter().flatten().collect()
+    [oracle_cases(), f16_cases(), form_cases(), property_cases(), pack_error_cases(), error_cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// What a case fuses into its convolution.
@@ -68,6 +75,37 @@ fn oracle_cases() -> Vec<Case> {
     .collect()
 }
 
+fn f16_cases() -> Vec<Case> {
+    [
+        ("conv2d/f16/few_channels", [2, 7, 5], [3, 5, 3, 1, 1], ALL),
+        ("conv2d/f16/vectors", [1, 7, 9], [12, 20, 3, 2, 1], ALL),
+        ("conv2d/f16/odd_sizes_1x1", [2, 7, 9], [23, 37, 1, 1, 0], PLAIN),
+        ("conv2d/f16/patch_embedding", [1, 64, 96], [3, 64, 16, 16, 0], PLAIN),
+        ("conv2d/f16/small_unit", [1, 18, 24], [64, 64, 3, 1, 1], UNIT),
+        ("conv2d/f16/small_head_4", [1, 30, 40], [32, 4, 1, 1, 0], PLAIN),
+    ]
+    .into_iter()
+    .map(|(name, extents, g, fusion)| {
+        f16_case(name, move |d| {
+            let example = Example::with_dtype(d, DType::F16, extents, geometry(g), fusion);
+            check_close(&floats(&example.run()?)?, &example.oracle(), Tolerance::OfLargest(F16_ROUNDING))
+        })
+    })
+    .collect()
+}
+
+/// Half a unit in the last place of f16, for the largest of the tensor and so for all.
+const F16_ROUNDING: f64 = 5e-4;
+
+/// Forms and splits that a device may choose, whatever this one would.
+fn form_cases() -> Vec<Case> {
+    vec![
+        gpu_case("conv2d/form/emulated_8x8", |d| emulated(d, DType::F32, 8)),
+        f16_case("conv2d/form/emulated_16x16_f16", |d| emulated(d, DType::F16, 16)),
+        gpu_case("conv2d/form/more_than_a_binding", more_than_a_binding),
+    ]
+}
+
 /// A convolution with random weights and the tensors that it takes.
 struct Example {
     x: Tensor,
@@ -79,14 +117,31 @@ struct Example {
 }
 
 impl Example {
-    fn new(device: &Device, [batch, height, width]: [usize; 3], g: Geometry, fusion: Fusion) -> Self {
+    fn new(device: &Device, extents: [usize; 3], g: Geometry, fusion: Fusion) -> Self {
+        Self::with_dtype(device, DType::F32, extents, g, fusion)
+    }
+
+    fn with_dtype(
+        device: &Device,
+        dtype: DType,
+        [batch, height, width]: [usize; 3],
+        g: Geometry,
+        fusion: Fusion,
+    ) -> Self {
+        let make = |name: &str, shape: &[usize]| match dtype {
+            DType::F16 => {
+                let values = steropes_testkit::inputs::normal(name, shape.iter().product());
+                f16_tensor(device, shape, &values).0
+            }
+            _ => normal(device, name, shape),
+        };
         let out = |n: usize| (n + 2 * g.padding - g.kernel) / g.stride + 1;
         let shape = [batch, out(height), out(width), g.outputs];
         Self {
-            x: normal(device, "conv2d/x", &[batch, height, width, g.inputs]),
-            weight: normal(device, "conv2d/weight", &[g.outputs, g.inputs, g.kernel, g.kernel]),
+            x: make("conv2d/x", &[batch, height, width, g.inputs]),
+            weight: make("conv2d/weight", &[g.outputs, g.inputs, g.kernel, g.kernel]),
             bias: fusion.bias.then(|| normal(device, "conv2d/bias", &[g.outputs])),
-            residual: fusion.residual.then(|| normal(device, "conv2d/residual", &shape)),
+            residual: fusion.residual.then(|| make("conv2d/residual", &shape)),
             geometry: g,
             fusion,
         }
@@ -97,19 +152,37 @@ impl Example {
         let weights = Conv2dWeights::pack(&self.weight, self.bias.as_ref(), g.stride, g.padding)
             .map_err(|e| e.to_string())?;
         check_equal(&[weights.geometry()], &[g])?;
-        let options = ConvOptions {
+        conv2d(&self.x, &weights, self.options()).map_err(|e| e.to_string())
+    }
+
+    fn options(&self) -> ConvOptions<'_> {
+        ConvOptions {
             relu_input: self.fusion.relu_input,
             relu_output: self.fusion.relu_output,
             residual: self.residual.as_ref(),
-        };
-        conv2d(&self.x, &weights, options).map_err(|e| e.to_string())
+        }
+    }
+
+    /// The result by a plan, with bindings of at most `max_bytes`.
+    fn run_as(&self, device: &Device, plan: Plan, max_bytes: Option<u64>) -> Result<Vec<f32>, String> {
+        let (gpu, g) = (device.gpu().expect("a case for GPUs"), self.geometry);
+        let weights = gpu::pack(gpu, &self.weight, self.bias.as_ref(), g).map_err(|e| e.to_string())?;
+        let out = |n: usize| (n + 2 * g.padding - g.kernel) / g.stride + 1;
+        let extents = self.x.shape();
+        let shape = [extents[0], out(extents[1]), out(extents[2]), g.outputs];
+        let y = Tensor::on_gpu(gpu, "test", self.x.dtype(), &shape).map_err(|e| e.to_string())?;
+        let max_bytes = max_bytes.unwrap_or(gpu.capabilities().max_binding_bytes);
+        gpu::product(&self.x, &weights, g, &shape, &self.options())
+            .launch_as(gpu, plan, max_bytes, &y)
+            .map_err(|e| e.to_string())?;
+        floats(&y)
     }
 
     fn oracle(&self) -> Vec<f64> {
         let g = self.geometry;
         let &[batch, height, width, _] = self.x.shape() else { return Vec::new() };
         let relu = |v: f64, on: bool| if on { v.max(0.0) } else { v };
-        let read = |t: &Tensor| t.read::<f32>().unwrap();
+        let read = |t: &Tensor| floats(t).unwrap();
         let x: Vec<f64> =
             read(&self.x).into_iter().map(|v| relu(f64::from(v), self.fusion.relu_input)).collect();
         let mut y = reference::conv2d(&x, [batch, height, width], &read(&self.weight), g);
@@ -129,6 +202,39 @@ fn against_oracle(device: &Device, extents: [usize; 3], g: Geometry, fusion: Fus
     let out = |n: usize| (n + 2 * g.padding - g.kernel) / g.stride + 1;
     check_equal(y.shape(), &[extents[0], out(extents[1]), out(extents[2]), g.outputs])?;
     check_close(&y.read::<f32>().unwrap(), &example.oracle(), tolerance(g))
+}
+
+/// The matrix form with matrices that every invocation computes for itself.
+fn emulated(device: &Device, dtype: DType, side: u32) -> Verdict {
+    let tile = MatrixTile { side, tile: [32, 32], part: [16, 16], vectors: false, emulated: true };
+    for (extents, g) in
+        [([2, 7, 5], [3, 5, 3, 1, 1]), ([1, 6, 7], [12, 20, 3, 2, 1]), ([1, 5, 6], [32, 36, 3, 1, 1])]
+    {
+        let example = Example::with_dtype(device, dtype, extents, geometry(g), ALL);
+        let tolerance = match dtype {
+            DType::F16 => Tolerance::OfLargest(F16_ROUNDING),
+            _ => Tolerance::Sum { depth: g[0] * 9 + 2 },
+        };
+        check_close(&example.run_as(device, Plan::Matrix(tile), None)?, &example.oracle(), tolerance)
+            .map_err(|e| format!("{g:?}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Bindings so small that a batch comes image by image, then an image line by line.
+fn more_than_a_binding(device: &Device) -> Verdict {
+    let plan = Plan::Plain(PlainTile::MEDIUM);
+    for g in [[12, 20, 3, 1, 1], [7, 9, 3, 2, 1], [8, 5, 2, 3, 0]] {
+        let example = Example::new(device, [3, 22, 13], geometry(g), ALL);
+        let whole = example.run_as(device, plan, None)?;
+        check_close(&whole, &example.oracle(), Tolerance::Sum { depth: g[0] * 9 + 2 })?;
+        for max_bytes in [40_000, 25_000, 9_000] {
+            let parts = example.run_as(device, plan, Some(max_bytes))?;
+            check_equal(&parts, &whole).map_err(|e| format!("{g:?} {max_bytes}: {e}"))?;
+        }
+        expect_error(example.run_as(device, plan, Some(1024)), "does not fit one of its bindings")?;
+    }
+    Ok(())
 }
 
 /// As the contract says.

@@ -1,29 +1,43 @@
 //! Transposed convolution whose kernel equals its stride.
 
 pub(crate) mod bench;
+mod cpu;
+mod gpu;
 mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host, on_cpu};
-use crate::linalg::linear::{Activation, LinearWeights, linear};
-use rayon::prelude::*;
-use steropes_tensor::Tensor;
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
+use crate::gpu::product::ProductWeights;
+use crate::linalg::linear::LinearWeights;
+use steropes_tensor::{Device, Tensor};
 
 const OP: &str = "vision::conv_transpose2d";
 
 /// The weights of a transposed convolution with `kernel = stride` and no padding.
 #[derive(Debug, Clone)]
 pub struct ConvTranspose2dWeights {
-    product: LinearWeights,
+    device: Device,
+    packed: Packed,
+    inputs: usize,
     outputs: usize,
     kernel: usize,
 }
 
+#[derive(Debug, Clone)]
+enum Packed {
+    Cpu(LinearWeights),
+    Gpu(ProductWeights),
+}
+
 impl ConvTranspose2dWeights {
-    /// Packs `weight` `[inputs, outputs, kernel, kernel]` (f32) and `bias` `[outputs]`.
+    /// Packs `weight` and `bias` on their device, in the dtype of `weight`.
+    ///
+    /// # Shapes
+    /// - `weight`: `[inputs, outputs, kernel, kernel]`, f32, on a GPU also f16, no extent 0
+    /// - `bias`: `[outputs]`, f32
     ///
     /// # Errors
-    /// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above.
+    /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument is not as above.
     pub fn pack(weight: &Tensor, bias: &Tensor) -> Result<Self, OpError> {
         let (inputs, outputs, kernel) = match *weight.shape() {
             [inputs, outputs, kernel, width] if kernel == width && !weight.is_empty() => {
@@ -34,42 +48,34 @@ impl ConvTranspose2dWeights {
                 return Err(OpError::shape(OP, "weight", expected, weight.shape()));
             }
         };
-        let values = host::<f32>(OP, "weight", weight)?;
         if bias.shape() != [outputs] {
             return Err(OpError::shape(OP, "bias", format!("[{outputs}]"), bias.shape()));
         }
-        let bias = host::<f32>(OP, "bias", bias)?;
-        // Row (tap, output) of the product: one pixel in gives kernel x kernel pixels out.
-        let taps = kernel * kernel;
-        let mut rows = vec![0.0; values.len()];
-        for i in 0..inputs {
-            for o in 0..outputs {
-                for t in 0..taps {
-                    rows[(t * outputs + o) * inputs + i] = values[(i * outputs + o) * taps + t];
-                }
-            }
-        }
-        let product = LinearWeights::pack(
-            &on_cpu(&[taps * outputs, inputs], rows),
-            Some(&on_cpu(&[taps * outputs], bias.repeat(taps))),
-        )?;
-        Ok(Self { product, outputs, kernel })
+        let packed = match place(OP, &[("weight", weight, Holds::Float), ("bias", bias, Holds::F32)])? {
+            Place::Cpu => Packed::Cpu(cpu::pack(values(weight), values(bias), [inputs, outputs, kernel])?),
+            Place::Gpu(gpu) => Packed::Gpu(gpu::pack(&gpu, weight, bias)?),
+        };
+        Ok(Self { device: weight.device(), packed, inputs, outputs, kernel })
     }
 }
 
 /// `y[k row + r, k col + c, o] = b[o] + Σ x[row, col, i] w[i, o, r, c]`.
 ///
 /// # Shapes
-/// - `x`: `[batch, height, width, inputs]`, f32
-/// - returns: `[batch, k height, k width, outputs]`
+/// - `x`: `[batch, height, width, inputs]`, in the dtype of the weights
+/// - returns: `[batch, k height, k width, outputs]`, in the dtype of `x`
+///
+/// # Numerics
+/// f32 products and sums, within `Tolerance::Sum { depth: inputs + 1 }`. f16 results are rounded once, to within 5e-4 of
+/// themselves.
 ///
 /// # Errors
-/// [`OpError::Shape`] or [`OpError::DType`] if `x` does not fit the weights.
+/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if `x` does not fit the weights.
 ///
 /// # Source
 /// Written from the formula: a matrix product followed by a rearrangement.
 pub fn conv_transpose2d(x: &Tensor, weights: &ConvTranspose2dWeights) -> Result<Tensor, OpError> {
-    let inputs = weights.product.inputs();
+    let (inputs, outputs, k) = (weights.inputs, weights.outputs, weights.kernel);
     let (batch, height, width) = match *x.shape() {
         [batch, height, width, channels] if channels == inputs => (batch, height, width),
         _ => {
@@ -77,19 +83,18 @@ pub fn conv_transpose2d(x: &Tensor, weights: &ConvTranspose2dWeights) -> Result<
             return Err(OpError::shape(OP, "x", expected, x.shape()));
         }
     };
-    host::<f32>(OP, "x", x)?;
-    let taps = linear(x, &weights.product, Activation::Identity)?; // [batch, height, width, k k outputs]
-    let (k, outputs) = (weights.kernel, weights.outputs);
     let shape = [batch, k * height, k * width, outputs];
-    let source = host::<f32>(OP, "x", &taps)?;
-    let mut y = vec![0.0; shape.iter().product()];
-    let row_len = k * width * outputs;
-    y.par_chunks_mut(row_len.max(1)).enumerate().for_each(|(row, y)| {
-        let (source_row, r) = (row / k, row % k);
-        for (col, y) in y.chunks_exact_mut(k * outputs).enumerate() {
-            let pixel = &source[(source_row * width + col) * k * k * outputs..][..k * k * outputs];
-            y.copy_from_slice(&pixel[r * k * outputs..][..k * outputs]);
+    match (place(OP, &[("x", x, Holds::Float)])?, &weights.packed) {
+        (Place::Cpu, Packed::Cpu(packed)) => Ok(on_cpu(&shape, cpu::conv_transpose2d(x, packed, shape, k)?)),
+        (Place::Gpu(gpu), Packed::Gpu(packed)) => {
+            place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
+            let y = Tensor::on_gpu(&gpu, OP, x.dtype(), &shape)?;
+            gpu::product(x, packed, width, k * outputs).launch(&gpu, &y)?;
+            Ok(y)
         }
-    });
-    Ok(on_cpu(&shape, y))
+        _ => {
+            let (expected, found) = (x.device().name().to_owned(), weights.device.name().to_owned());
+            Err(OpError::Device { op: OP, argument: "weights", expected, found })
+        }
+    }
 }

@@ -2,7 +2,9 @@ use super::super::{bytes, normal};
 use super::{ConvTranspose2dWeights, conv_transpose2d, reference};
 use crate::vision::conv2d::{Conv2dWeights, ConvOptions, conv2d};
 use steropes_tensor::{Device, Tensor};
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = vec![
@@ -22,6 +24,14 @@ pub(crate) fn cases() -> Vec<Case> {
         .into_iter()
         .map(|(name, shape, outputs, k)| case(name, move |d| against_oracle(d, shape, outputs, k))),
     );
+    cases.extend(
+        [
+            ("conv_transpose2d/f16/odd_sizes", [2, 5, 7, 13], 11, 3),
+            ("conv_transpose2d/f16/small_layer2", [1, 9, 12, 64], 64, 2),
+        ]
+        .into_iter()
+        .map(|(name, shape, outputs, k)| f16_case(name, move |d| f16_against_oracle(d, shape, outputs, k))),
+    );
     cases.extend(error_cases());
     cases
 }
@@ -37,6 +47,19 @@ fn against_oracle(device: &Device, shape: [usize; 4], outputs: usize, k: usize) 
     let y = conv_transpose2d(&x, &weights).map_err(|e| e.to_string())?;
     check_equal(y.shape(), &[batch, k * height, k * width, outputs])?;
     check_close(&read(&y), &want, Tolerance::Sum { depth: inputs + 1 })
+}
+
+fn f16_against_oracle(device: &Device, shape: [usize; 4], outputs: usize, k: usize) -> Verdict {
+    let inputs = shape[3];
+    let values = |name, shape: &[usize]| steropes_testkit::inputs::normal(name, shape.iter().product());
+    let (x, x_values) = f16_tensor(device, &shape, &values("conv_transpose2d/x", &shape));
+    let extents = [inputs, outputs, k, k];
+    let (weight, w_values) = f16_tensor(device, &extents, &values("conv_transpose2d/weight", &extents));
+    let bias = normal(device, "conv_transpose2d/bias", &[outputs]);
+    let want = reference::conv_transpose2d(&x_values, shape, &w_values, &bias.read::<f32>().unwrap(), k);
+    let weights = ConvTranspose2dWeights::pack(&weight, &bias).map_err(|e| e.to_string())?;
+    let y = conv_transpose2d(&x, &weights).map_err(|e| e.to_string())?;
+    check_close(&floats(&y)?, &want, Tolerance::OfLargest(5e-4))
 }
 
 /// `<conv2d(y), x> = <y, conv_transpose2d(x)>` for the same kernel, without biases.

@@ -1,0 +1,330 @@
+//! The product that linear layers and convolutions are: rows that a source supplies, times packed weights, with an epilogue.
+
+mod pack;
+mod plan;
+mod unrolled;
+
+pub(crate) use pack::{Axis, Layout, ProductWeights};
+pub(crate) use plan::{MatrixTile, PlainTile, Plan};
+
+use crate::cpu::Activation;
+use crate::error::OpError;
+use crate::gpu::{bind, element_window};
+use plan::Extents;
+use std::ops::Range;
+use steropes_tensor::{Capabilities, Gpu, Header, Kernel, Tensor, spread};
+
+/// `y[m, n] = activation(Σ rows[m, k] weights[n, k] + bias[n]) + residual[m, n]`.
+pub(crate) struct Product<'a> {
+    pub(crate) op: &'static str,
+    pub(crate) source: Source<'a>,
+    pub(crate) weights: &'a ProductWeights,
+    pub(crate) activation: Activation,
+    pub(crate) residual: Residual<'a>,
+    pub(crate) target: Target,
+}
+
+/// The left rows.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// The rows of a matrix.
+    Rows(&'a Tensor),
+    /// The patches of images `[batch, height, width, channels]`.
+    Patches(Patches<'a>),
+}
+
+/// The patches under a square kernel, a row for every pixel of the result.
+#[derive(Clone, Copy)]
+pub(crate) struct Patches<'a> {
+    pub(crate) x: &'a Tensor,
+    /// Height and width of the result.
+    pub(crate) out: [usize; 2],
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+    /// Whether the image is replaced by `max(x, 0)`.
+    pub(crate) relu: bool,
+}
+
+/// What is added to the product.
+#[derive(Clone, Copy)]
+pub(crate) enum Residual<'a> {
+    /// Nothing.
+    Nothing,
+    /// What the result holds before.
+    Result,
+    /// A tensor of as many elements.
+    Tensor(&'a Tensor),
+}
+
+/// How the results lie in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Row-major.
+    Rows,
+    /// Each row becomes a square block of pixels; `columns` rows make a line of blocks, `run` elements a line of a block.
+    Blocks {
+        /// Blocks side by side.
+        columns: usize,
+        /// Elements in a line of a block.
+        run: usize,
+    },
+}
+
+/// The rows of one launch, and what of the tensors they need.
+struct Slice {
+    rows: Range<usize>,
+    x: Range<usize>,
+    /// Lines of pixels before the binding of x and before the first row.
+    lines: [usize; 2],
+}
+
+impl Patches<'_> {
+    fn extents(&self) -> [usize; 4] {
+        let &[batch, height, width, channels] = self.x.shape() else {
+            unreachable!("the rank was checked");
+        };
+        [batch, height, width, channels]
+    }
+
+    /// Taps in one segment of a patch: a whole row of the kernel where no tap can fall outside the image.
+    fn run(&self) -> usize {
+        if self.padding == 0 { self.kernel } else { 1 }
+    }
+
+    /// Whether every four elements that begin at a multiple of four lie in one segment and at a multiple of four in memory.
+    fn is_aligned(&self) -> bool {
+        let [_, _, width, channels] = self.extents();
+        channels % 4 == 0
+            || [self.run() * channels, self.stride * channels, width * channels].iter().all(|n| n % 4 == 0)
+                && self.padding == 0
+    }
+}
+
+impl Source<'_> {
+    fn x(&self) -> &Tensor {
+        match self {
+            Self::Rows(x) => x,
+            Self::Patches(patches) => patches.x,
+        }
+    }
+}
+
+impl Product<'_> {
+    /// Fills `y`, whose rows are those of the source and whose dtype is that of all tensors but the bias.
+    ///
+    /// # Errors
+    /// [`OpError`] if the device failed or a single row does not fit its bindings.
+    pub(crate) fn launch(&self, gpu: &Gpu, y: &Tensor) -> Result<(), OpError> {
+        let columns = self.weights.outputs();
+        let extents = Extents { rows: y.len() / columns.max(1), columns, dtype: y.dtype() };
+        self.launch_as(
+            gpu,
+            Plan::choose(gpu.capabilities(), &extents),
+            gpu.capabilities().max_binding_bytes,
+            y,
+        )
+    }
+
+    /// [`Product::launch`] by this plan, with bindings of at most `max_bytes` bytes.
+    pub(crate) fn launch_as(&self, gpu: &Gpu, plan: Plan, max_bytes: u64, y: &Tensor) -> Result<(), OpError> {
+        if y.is_empty() {
+            return Ok(());
+        }
+        // A window begins up to one alignment before what is meant.
+        let most = (max_bytes - Capabilities::BINDING_ALIGNMENT) as usize / y.dtype().size_bytes();
+        let slices = self.slices(most, y).ok_or_else(|| {
+            let why = "a single row of its tensors does not fit one of its bindings".to_owned();
+            OpError::Unsupported { op: self.op, device: gpu.capabilities().name.clone(), why }
+        })?;
+        let kernel = self.kernel(plan, y);
+        let padded = self.weights.padded;
+        // Multiples of 4, so that vectors stay whole.
+        let columns = self.weights.outputs();
+        let some = if columns * padded <= most { columns } else { (most / padded) & !3 };
+        if some == 0 {
+            let why = "four rows of its weights do not fit one of its bindings".to_owned();
+            return Err(OpError::Unsupported { op: self.op, device: gpu.capabilities().name.clone(), why });
+        }
+        for slice in &slices {
+            for first in (0..columns).step_by(some) {
+                self.launch_slice(gpu, &kernel, plan, slice, first..(first + some).min(columns), y)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows whose parts of every tensor have at most `most` elements; `None` where there is no such split.
+    fn slices(&self, most: usize, y: &Tensor) -> Option<Vec<Slice>> {
+        let columns = self.weights.outputs();
+        let rows = y.len() / columns;
+        let patches = match self.source {
+            Source::Rows(x) => {
+                let depth = self.weights.depth;
+                let unit = match self.target {
+                    Target::Rows => 1,
+                    Target::Blocks { columns, .. } => columns,
+                };
+                let step = most / depth.max(columns) / unit * unit;
+                let step = if x.len().max(y.len()) <= most { rows } else { step };
+                let slice = |first: usize| {
+                    let rows = first..(first + step).min(rows);
+                    Slice { x: rows.start * depth..rows.end * depth, rows, lines: [0, 0] }
+                };
+                return (step > 0).then(|| (0..rows).step_by(step).map(slice).collect());
+            }
+            Source::Patches(patches) => patches,
+        };
+        let [batch, height, width, channels] = patches.extents();
+        let [out_height, out_width] = patches.out;
+        let (image, result) = (height * width * channels, out_height * out_width);
+        let images = (most / image).min(most / (result * columns)).min(batch);
+        if images > 0 {
+            let slice = |first: usize| {
+                let images = first..(first + images).min(batch);
+                let rows = images.start * result..images.end * result;
+                Slice { rows, x: images.start * image..images.end * image, lines: [0, 0] }
+            };
+            return Some((0..batch).step_by(images).map(slice).collect());
+        }
+        // Lines of one image: the kernel's rows and `stride` more for each further line of the result.
+        let taken = (most / (width * channels)).checked_sub(patches.kernel)? / patches.stride + 1;
+        let lines = taken.min(most / (out_width * columns));
+        let slice = |image: usize, first: usize| {
+            let last = (first + lines).min(out_height);
+            let top = (first * patches.stride).saturating_sub(patches.padding);
+            let end = ((last - 1) * patches.stride + patches.kernel).saturating_sub(patches.padding);
+            let x = [top, end.min(height)].map(|line| (image * height + line) * width * channels);
+            let rows = [first, last].map(|line| (image * out_height + line) * out_width);
+            Slice { rows: rows[0]..rows[1], x: x[0]..x[1].max(x[0]), lines: [top, first] }
+        };
+        let slices = |image| (0..out_height).step_by(lines).map(move |first| slice(image, first));
+        (lines > 0).then(|| (0..batch).flat_map(slices).collect())
+    }
+
+    fn launch_slice(
+        &self,
+        gpu: &Gpu,
+        kernel: &Kernel,
+        plan: Plan,
+        slice: &Slice,
+        some: Range<usize>,
+        y: &Tensor,
+    ) -> Result<(), OpError> {
+        let (columns, padded) = (self.weights.outputs(), self.weights.padded);
+        let (x, x_shift) = element_window(self.source.x(), slice.x.start, slice.x.len());
+        let (weight, weight_shift) =
+            element_window(&self.weights.weight, some.start * padded, some.len() * padded);
+        let results = slice.rows.start * columns..slice.rows.end * columns;
+        let (result, y_shift) = element_window(y, results.start, results.len());
+        let mut bindings = vec![x, weight, bind(&self.weights.bias), result];
+        if let Residual::Tensor(residual) = self.residual {
+            bindings.push(element_window(residual, results.start, results.len()).0);
+        }
+        let mut params = vec![slice.rows.len(), some.len(), some.start, columns, self.weights.depth, padded];
+        params.extend([x_shift, weight_shift, y_shift]);
+        params.extend(match self.source {
+            Source::Rows(_) => [0; 11],
+            Source::Patches(p) => {
+                let [_, height, width, channels] = p.extents();
+                let [out_height, out_width] = p.out;
+                let (segment, across) = (p.run() * channels, p.kernel / p.run());
+                let [top, out_top] = slice.lines;
+                [
+                    height, width, channels, out_height, out_width, p.stride, p.padding, segment, across,
+                    top, out_top,
+                ]
+            }
+        });
+        params.extend(match self.target {
+            Target::Rows => [0; 2],
+            Target::Blocks { columns, run } => [columns, run],
+        });
+        let params: Vec<u32> = params.into_iter().map(|word| word as u32).collect();
+        let groups = spread(plan::tiles(slice.rows.len(), some.len(), plan.tile()) as u64);
+        Ok(gpu.launch(kernel, &bindings, &params, groups)?)
+    }
+
+    fn kernel(&self, plan: Plan, y: &Tensor) -> Kernel {
+        let header = Header::new().element(y.dtype()).text(include_str!("params.wgsl"));
+        let header = header
+            .count("TILE_ROWS", plan.tile()[0])
+            .count("TILE_COLUMNS", plan.tile()[1])
+            .count("TILE_DEPTH", plan.depth())
+            .text(include_str!("relu.wgsl"));
+        let header = self.source_header(header, plan).text(include_str!("weights.wgsl"));
+        let header = self.epilogue_header(header);
+        match plan {
+            Plan::Plain(tile) => {
+                Kernel::new("product", &unrolled::plain(header, tile), include_str!("product_plain.wgsl"))
+            }
+            Plan::Matrix(tile) => {
+                let header = unrolled::matrix(header, tile, y.dtype());
+                Kernel::new("product", &header, include_str!("product_matrix.wgsl"))
+            }
+        }
+    }
+
+    fn source_header(&self, header: Header, plan: Plan) -> Header {
+        match self.source {
+            Source::Rows(_) => {
+                let vectors = self.weights.depth % 4 == 0;
+                header
+                    .flag("DEPTH_PADDED", self.weights.depth < self.weights.padded)
+                    .text(if vectors {
+                        include_str!("rows_vectors.wgsl")
+                    } else {
+                        include_str!("rows_scalars.wgsl")
+                    })
+                    .text(include_str!("rows.wgsl"))
+            }
+            Source::Patches(patches) => {
+                let segment = patches.run() * patches.extents()[3];
+                header
+                    .flag("RELU_INPUT", patches.relu)
+                    .flag("ONE_TAP", segment % plan.depth() as usize == 0)
+                    .text(include_str!("patches.wgsl"))
+                    .text(if patches.is_aligned() {
+                        include_str!("patches_vectors.wgsl")
+                    } else {
+                        include_str!("patches_scalars.wgsl")
+                    })
+            }
+        }
+    }
+
+    fn epilogue_header(&self, header: Header) -> Header {
+        let run = match self.target {
+            Target::Rows => self.weights.outputs(),
+            Target::Blocks { run, .. } => run,
+        };
+        let vectors = run % 4 == 0;
+        let header = header
+            .text(match self.activation {
+                Activation::Identity => "fn activated(v: vec4<f32>) -> vec4<f32> { return v; }\n",
+                Activation::Relu => "fn activated(v: vec4<f32>) -> vec4<f32> { return relu(v); }\n",
+                Activation::Gelu => concat!(
+                    include_str!("gelu.wgsl"),
+                    "fn activated(v: vec4<f32>) -> vec4<f32> { return gelu(v); }\n"
+                ),
+            })
+            .text(match self.target {
+                Target::Rows => include_str!("place_rows.wgsl"),
+                Target::Blocks { .. } => include_str!("place_blocks.wgsl"),
+            })
+            .alias("Result", if vectors { "vec4<f32>" } else { "f32" });
+        let header = match self.residual {
+            Residual::Nothing => header.text("fn residual_at(at: u32) -> Result { return Result(); }\n"),
+            Residual::Result => header.text("fn residual_at(at: u32) -> Result { return Result(y[at]); }\n"),
+            Residual::Tensor(_) => header.alias("Residual", if vectors { "Elem4" } else { "Elem" }).text(
+                "@group(0) @binding(4) var<storage, read> residual: array<Residual>;\n\
+                 fn residual_at(at: u32) -> Result { return Result(residual[at]); }\n",
+            ),
+        };
+        header.text(if vectors {
+            include_str!("finish_vectors.wgsl")
+        } else {
+            include_str!("finish_scalars.wgsl")
+        })
+    }
+}
