@@ -1,12 +1,12 @@
 //! What all commands that run the network take: a model, a device, photos at a size.
 
+use crate::device::DeviceArgs;
 use crate::progress::Progress;
 use anyhow::{Context as _, bail};
 use std::path::PathBuf;
-use steropes_models::Model;
+use steropes_models::{Config, Model, Precision};
 use steropes_scene::photo::{InputFormat, LeftOutReason, Photo, collect_photos, load_photos};
 use steropes_scene::reconstruct::Monitor as _;
-use steropes_tensor::Device;
 
 /// The network and how it sees the photos.
 #[derive(clap::Args)]
@@ -17,9 +17,11 @@ pub(crate) struct NetworkArgs {
     /// Long side of the photos for the network, in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = DEFAULT_SIZE)]
     pub(crate) size: u32,
-    /// Where to run
-    #[arg(long, env = "STEROPES_DEVICE", default_value = "cpu")]
-    pub(crate) device: String,
+    #[command(flatten)]
+    pub(crate) place: DeviceArgs,
+    /// Numbers that the network computes with: f32, f16, or auto (f16 on a GPU that has it)
+    #[arg(long, default_value = "auto")]
+    pub(crate) precision: Precision,
 }
 
 /// Large enough for the detail that matching needs, small enough for a laptop.
@@ -33,9 +35,18 @@ impl NetworkArgs {
     /// # Errors
     /// No such device or model, or the model's files are damaged.
     pub(crate) fn load(&self) -> anyhow::Result<Model> {
-        let device = Device::select(&self.device)?;
+        let path = self.path()?;
+        let device = self.place.open()?;
+        Ok(match path {
+            None => Model::embedded(&device, self.precision)?,
+            Some(path) => Model::open(&path, &device, self.precision)?,
+        })
+    }
+
+    /// Where the model lies; `None` for the embedded one.
+    fn path(&self) -> anyhow::Result<Option<PathBuf>> {
         if self.model == Model::EMBEDDED {
-            return Ok(Model::embedded(&device)?);
+            return Ok(None);
         }
         let path = PathBuf::from(&self.model);
         if !path.exists() {
@@ -44,20 +55,24 @@ impl NetworkArgs {
                 self.model
             );
         }
-        Ok(Model::open(&path, &device)?)
+        Ok(Some(path))
     }
 
-    /// How photos are brought to the network.
+    /// How photos are brought to the network; known before its weights are loaded.
     ///
     /// # Errors
-    /// The size is out of range.
-    pub(crate) fn format(&self, model: &Model) -> anyhow::Result<InputFormat> {
-        let patch = u32::try_from(model.info().patch_size).context("the patch size is a small number")?;
+    /// No such model, or the size is out of range.
+    pub(crate) fn format(&self) -> anyhow::Result<InputFormat> {
+        let config = match self.path()? {
+            None => Config::embedded(),
+            Some(path) => Config::open(&path)?,
+        };
+        let patch = u32::try_from(config.patch_size).context("the patch size is a small number")?;
         let smallest = 4 * patch;
         if !(smallest..=LARGEST_SIZE).contains(&self.size) {
             bail!("--size must be between {smallest} and {LARGEST_SIZE} pixels, got {}", self.size);
         }
-        Ok(InputFormat { preset: self.size, patch, square_ok: model.info().square_ok })
+        Ok(InputFormat { preset: self.size, patch, square_ok: config.square_ok })
     }
 }
 

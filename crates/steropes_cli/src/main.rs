@@ -4,9 +4,12 @@
 //! is no, 2 could not run.
 
 mod commands;
+mod device;
+mod guard;
 mod inputs;
 mod interrupt;
 mod output;
+mod profile;
 mod progress;
 
 use clap::{Args, Parser, Subcommand};
@@ -31,6 +34,8 @@ Examples:
   steropes reconstruct photos/ -o scene          cameras and a point cloud from a folder of photos
   steropes match a.jpg b.jpg -o matches.png      what two photos have in common, as a picture
   steropes infer a.jpg b.jpg -o pair.safetensors the network's raw outputs for a pair
+  steropes devices                               the CPU and GPUs of this machine
+  steropes doctor                                whether the answers are right here
   steropes bench linear                          how fast the kernels are here
   steropes completions bash                      completions for your shell";
 
@@ -56,6 +61,8 @@ enum Command {
     Reconstruct(commands::reconstruct::Args),
     Match(commands::match_pair::Args),
     Infer(commands::infer::Args),
+    Devices(commands::devices::Args),
+    Doctor(commands::doctor::Args),
     Bench(commands::bench::Args),
     Completions(commands::completions::Args),
 }
@@ -85,6 +92,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Reconstruct(args) => commands::reconstruct::run(args, &cli.common, out),
         Command::Match(args) => commands::match_pair::run(args, &cli.common, out),
         Command::Infer(args) => commands::infer::run(args, &cli.common, out),
+        Command::Devices(args) => commands::devices::run(args, &cli.common, out),
+        Command::Doctor(args) => commands::doctor::run(args, &cli.common, out),
         Command::Bench(args) => commands::bench::run(args, &cli.common, out),
         Command::Completions(args) => commands::completions::run(args, out),
     }

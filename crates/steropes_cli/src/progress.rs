@@ -2,40 +2,82 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
+use steropes_ops::{Dispatches, dispatches};
 use steropes_scene::reconstruct::Monitor;
+use steropes_tensor::Device;
 
-/// Time and memory of one finished stage.
+/// Time, memory and ops of one finished stage.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct StageRecord {
     pub(crate) stage: String,
     pub(crate) seconds: f64,
     /// Largest heap use during the stage.
     pub(crate) peak_bytes: usize,
+    /// Where its ops ran: `cpu`, `gpu`, or `cpu and gpu`.
+    pub(crate) ops_on: &'static str,
+    /// How often each op ran where.
+    #[serde(serialize_with = "ops")]
+    pub(crate) ops: Dispatches,
+}
+
+fn ops<S: serde::Serializer>(ops: &Dispatches, serializer: S) -> Result<S::Ok, S::Error> {
+    serde_json::json!({ "cpu": ops.cpu, "gpu": ops.gpu }).serialize(serializer)
+}
+
+/// Where all of these ops ran. A stage without ops is the host's own work.
+fn place(ops: &Dispatches) -> &'static str {
+    match (ops.cpu.is_empty(), ops.gpu.is_empty()) {
+        (_, true) => "cpu",
+        (true, false) => "gpu",
+        (false, false) => "cpu and gpu",
+    }
 }
 
 /// Shows stages as bars and records what they cost.
 pub(crate) struct Progress {
     visible: bool,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
-    current: Option<(String, Instant, ProgressBar)>,
+    current: Option<Stage>,
     records: Vec<StageRecord>,
+}
+
+struct Stage {
+    name: String,
+    start: Instant,
+    bar: ProgressBar,
+    ops_before: Dispatches,
 }
 
 impl Progress {
     /// Bars appear only if `visible` and standard error is a terminal.
     pub(crate) fn new(visible: bool) -> Self {
-        Self { visible, state: Mutex::default() }
+        Self { visible, state: Arc::default() }
     }
 
     /// What the stages that have ended cost.
     pub(crate) fn records(&self) -> Vec<StageRecord> {
         self.lock().records.clone()
+    }
+
+    /// Says so while a GPU waits for its kernels to be compiled.
+    pub(crate) fn show_compiling(&self, device: &Device) {
+        let Some(gpu) = device.gpu() else { return };
+        let state = Arc::clone(&self.state);
+        gpu.set_compile_notice(Arc::new(move |kernels| {
+            let state = state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let Some(stage) = &state.current else { return };
+            stage.bar.set_message(match kernels {
+                0 => stage.name.clone(),
+                _ => format!("{}: compiling kernels (once)", stage.name),
+            });
+            stage.bar.tick();
+        }));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -52,21 +94,24 @@ impl Monitor for Progress {
         bar.set_message(stage.to_owned());
         bar.tick();
         crate::HEAP.reset_peak_usage();
-        self.lock().current = Some((stage.to_owned(), Instant::now(), bar));
+        let (name, start, ops_before) = (stage.to_owned(), Instant::now(), dispatches());
+        self.lock().current = Some(Stage { name, start, bar, ops_before });
     }
 
     fn step(&self) {
-        if let Some((_, _, bar)) = &self.lock().current {
-            bar.inc(1);
+        if let Some(stage) = &self.lock().current {
+            stage.bar.inc(1);
         }
     }
 
     fn end(&self) {
         let mut state = self.lock();
-        if let Some((stage, start, bar)) = state.current.take() {
+        if let Some(Stage { name: stage, start, bar, ops_before }) = state.current.take() {
             bar.finish_and_clear();
             let seconds = start.elapsed().as_secs_f64();
-            state.records.push(StageRecord { stage, seconds, peak_bytes: crate::HEAP.peak_usage() });
+            let ops = dispatches().since(&ops_before);
+            let (peak_bytes, ops_on) = (crate::HEAP.peak_usage(), place(&ops));
+            state.records.push(StageRecord { stage, seconds, peak_bytes, ops_on, ops });
         }
     }
 }

@@ -35,11 +35,27 @@ impl Desk {
     }
 
     fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+        self.run_on("cpu", args)
+    }
+
+    /// Runs with `device` as the default of `--device`.
+    fn run_on<S: AsRef<OsStr>>(&self, device: &str, args: impl IntoIterator<Item = S>) -> Output {
         Command::new(env!("CARGO_BIN_EXE_steropes"))
             .current_dir(self.folder.path())
+            .env("STEROPES_DEVICE", device)
+            // Some graphics drivers complain if they find no such folder.
+            .env("XDG_RUNTIME_DIR", self.folder.path())
             .args(args)
             .output()
             .unwrap()
+    }
+
+    /// Runs, expects success, and reads the JSON on standard output.
+    #[track_caller]
+    fn json<S: AsRef<OsStr>>(&self, device: &str, args: impl IntoIterator<Item = S>) -> serde_json::Value {
+        let output = self.run_on(device, args);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// Everything in the folder, hidden files included.
@@ -254,7 +270,12 @@ fn a_model_that_cannot_be_used() {
 fn options_that_make_no_sense() {
     let desk = Desk::new();
     let (a, b) = (text(castle("photo_01.jpg")), text(castle("photo_02.jpg")));
-    desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--device", "gpu"], "cpu");
+    desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--device", "abacus"], "this machine has: cpu");
+    desk.refuses(["match", &a, &b, "-o", "m.png", "--precision", "f16"], "--precision f32");
+    desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--profile", "trace.json"], "--device");
+    desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--json", "--profile", "-"], "--profile");
+    desk.refuses(["doctor", "--only", "no such check"], "no such check");
+    desk.refuses(["bench", "no such bench"], "no such bench");
     desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--graph", "star"], "swin");
     desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--graph", "oneref-7"], "oneref");
     desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--size", "8"], "size");
@@ -291,7 +312,13 @@ fn a_disk_without_room() {
     let script = format!(
         "trap '' XFSZ; ulimit -f 16; exec '{program}' reconstruct '{a}' '{b}' -o scene --size 128 -q"
     );
-    let output = Command::new("sh").arg("-c").arg(script).current_dir(desk.folder.path()).output().unwrap();
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .env("STEROPES_DEVICE", "cpu")
+        .current_dir(desk.folder.path())
+        .output()
+        .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
@@ -305,6 +332,7 @@ fn an_interrupt_leaves_the_old_result() {
     std::fs::create_dir(desk.path("scene")).unwrap();
     std::fs::write(desk.path("scene/old.txt"), "old").unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_steropes"))
+        .env("STEROPES_DEVICE", "cpu")
         .current_dir(desk.folder.path())
         .args(["reconstruct", &text(castle("")), "-o", "scene", "--force", "-q"])
         .spawn()
@@ -319,4 +347,103 @@ fn an_interrupt_leaves_the_old_result() {
     assert!(!child.wait().unwrap().success());
     assert_eq!(desk.entries(), ["scene"]);
     assert_eq!(std::fs::read_to_string(desk.path("scene/old.txt")).unwrap(), "old");
+}
+
+/// The GPU for tests: the one that STEROPES_DEVICE names, which must then exist, else the first of this machine.
+fn gpu(desk: &Desk) -> Option<String> {
+    match std::env::var("STEROPES_DEVICE") {
+        Ok(device) => Some(device).filter(|d| d != "cpu"),
+        Err(_) => {
+            let devices = desk.json("cpu", ["devices", "--json"]);
+            Some(devices["gpus"].as_array().unwrap().first()?["selector"].as_str().unwrap().to_owned())
+        }
+    }
+}
+
+#[test]
+fn devices_are_listed_with_the_one_that_auto_takes() {
+    let desk = Desk::new();
+    let devices = desk.json("cpu", ["devices", "--json"]);
+    let gpus = devices["gpus"].as_array().unwrap();
+    let chosen: Vec<bool> = std::iter::once(&devices["cpu"])
+        .chain(gpus)
+        .map(|device| device["auto"].as_bool().unwrap())
+        .collect();
+    assert_eq!(chosen.iter().filter(|c| **c).count(), 1, "{devices:#}");
+    assert!(gpus.iter().all(|gpu| !(gpu["auto"] == true && gpu["software"] == true)), "{devices:#}");
+    let list = desk.run(["devices"]);
+    assert_eq!(String::from_utf8_lossy(&list.stdout).matches('*').count(), 1);
+}
+
+#[test]
+fn a_doctor_says_what_is_right() {
+    let desk = Desk::new();
+    let report = desk.json("cpu", ["doctor", "--only", "layer_norm/oracle", "--json"]);
+    assert_eq!((report["wrong"].as_u64(), report["device"]["name"].as_str()), (Some(0), Some("cpu")));
+    let checks = report["checks"].as_array().unwrap();
+    assert!(checks.iter().all(|c| c["name"].as_str().unwrap().contains("layer_norm/oracle")), "{report:#}");
+    assert!(checks.iter().any(|c| c["outcome"] == "right"), "{report:#}");
+    let pair = desk.run(["doctor", "--only", "pair"]);
+    let text = String::from_utf8_lossy(&pair.stdout);
+    assert_eq!(pair.status.code(), Some(0), "{text}");
+    assert!(text.contains("pair/f32\tright"), "{text}");
+}
+
+#[test]
+fn a_bench_is_compared_with_an_earlier_one() {
+    let desk = Desk::new();
+    let before = desk.run(["bench", "layer_norm/tiny", "--json"]);
+    assert_eq!(before.status.code(), Some(0), "{}", String::from_utf8_lossy(&before.stderr));
+    std::fs::write(desk.path("before.json"), &before.stdout).unwrap();
+    let after = desk.json("cpu", ["bench", "layer_norm/tiny", "--json", "--compare", "before.json"]);
+    let row = &after["rows"][0];
+    assert_eq!(row["name"], "layer_norm/tiny_encoder");
+    assert!(row["speedup"].as_f64().unwrap() > 0.0 && row["median_ms"].as_f64().unwrap() > 0.0, "{after:#}");
+    std::fs::write(desk.path("no.json"), "{}").unwrap();
+    desk.refuses(["bench", "layer_norm/tiny", "--compare", "no.json"], "no.json");
+    desk.refuses(["bench", "layer_norm/tiny", "--compare", "missing.json"], "missing.json");
+}
+
+/// On a GPU every op of a reconstruction runs there, and the result is that of the CPU.
+#[test]
+fn a_reconstruction_on_a_gpu_runs_on_the_gpu() {
+    let desk = Desk::new();
+    let Some(gpu) = gpu(&desk) else { return };
+    let (a, b) = (text(castle("photo_02.jpg")), text(castle("photo_03.jpg")));
+    let run = |device: &str, name: &str| {
+        desk.json(
+            device,
+            ["reconstruct", &a, &b, "-o", name, "--size", "128", "--precision", "f32", "--json"],
+        )
+    };
+    let (on_gpu, on_cpu) = (run(&gpu, "on_gpu"), run("cpu", "on_cpu"));
+    let mut ops = 0;
+    for stage in on_gpu["stages"].as_array().unwrap() {
+        assert_eq!(stage["ops"]["cpu"], serde_json::json!({}), "{}: ran on the CPU", stage["stage"]);
+        ops += stage["ops"]["gpu"].as_object().unwrap().len();
+    }
+    assert!(ops > 10, "a reconstruction has more ops: {:#}", on_gpu["stages"]);
+    assert_ne!(on_gpu["options"]["device"], "cpu");
+    for (one, other) in on_gpu["images"].as_array().unwrap().iter().zip(on_cpu["images"].as_array().unwrap())
+    {
+        assert_eq!(one["registered"], other["registered"]);
+        let [f, g] = [one, other].map(|i| i["focal_px"].as_f64().unwrap());
+        assert!((f / g - 1.0).abs() < 0.01, "focal lengths {f} and {g}");
+    }
+}
+
+#[test]
+fn a_profile_lists_kernels_and_writes_a_trace() {
+    let desk = Desk::new();
+    let Some(gpu) = gpu(&desk) else { return };
+    let photo = text(castle("photo_02.jpg"));
+    let output =
+        desk.run_on(&gpu, ["reconstruct", &photo, "-o", "scene", "--size", "64", "--profile", "trace.json"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("norm::layer_norm"), "{stderr}");
+    let trace: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(desk.path("trace.json")).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert!(events.iter().filter(|e| e["ph"] == "X").count() > 100, "{} events", events.len());
 }

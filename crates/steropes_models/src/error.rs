@@ -2,6 +2,7 @@
 
 use steropes_nn::LoadError;
 use steropes_ops::OpError;
+use steropes_tensor::DeviceError;
 
 /// A model that cannot be loaded, or an input that it cannot take.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,15 @@ pub enum ModelError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// The device does not compute with the precision asked for.
+    #[error("`{device}` does not compute with f16: use --precision f32 or a GPU that has f16")]
+    Precision {
+        /// The device.
+        device: String,
+    },
+    /// The device failed or has no memory for an input.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// An input does not fit the network.
     #[error(transparent)]
     Input(#[from] OpError),

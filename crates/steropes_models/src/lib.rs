@@ -4,7 +4,9 @@
 
 mod error;
 pub mod mast3r;
+mod precision;
 mod settings;
 
 pub use error::ModelError;
 pub use mast3r::{BothOrders, Config, Encoded, Model, ModelInfo, ViewOutput};
+pub use precision::Precision;

@@ -1,6 +1,7 @@
 //! What can be wrong with a weight file.
 
 use steropes_ops::OpError;
+use steropes_tensor::DeviceError;
 
 /// A weight file that cannot be used. Nothing was computed with it.
 ///
@@ -85,6 +86,30 @@ pub enum LoadError {
         index: usize,
         /// The element.
         value: f32,
+    },
+    /// A tensor holds a value that f16 cannot hold.
+    #[error(
+        "`{file}`: tensor `{tensor}`: element {index} is {value}, too large for f16; use --precision f32"
+    )]
+    TooLarge {
+        /// The file.
+        file: String,
+        /// Full path of the tensor.
+        tensor: String,
+        /// Row-major index of the first such element.
+        index: usize,
+        /// The element.
+        value: f32,
+    },
+    /// The device failed or has no memory for a tensor.
+    #[error("`{file}`: tensor `{tensor}`: {source}")]
+    Device {
+        /// The file.
+        file: String,
+        /// Full path of the tensor.
+        tensor: String,
+        /// What the device said.
+        source: DeviceError,
     },
     /// The file holds tensors that the network has no place for.
     #[error(

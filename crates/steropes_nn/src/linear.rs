@@ -17,7 +17,7 @@ impl Linear {
     /// # Errors
     /// [`LoadError`] if a tensor is missing or not as above.
     pub fn load(weights: &Weights<'_>, inputs: usize, outputs: usize) -> Result<Self, LoadError> {
-        let weight = weights.tensor("weight", &[outputs, inputs])?;
+        let weight = weights.factor("weight", &[outputs, inputs])?;
         Self::pack(weights, &weight, &weights.tensor("bias", &[outputs])?)
     }
 
@@ -27,7 +27,7 @@ impl Linear {
     /// # Errors
     /// [`LoadError`] if a tensor is missing or not as above.
     pub fn load_pointwise(weights: &Weights<'_>, inputs: usize, outputs: usize) -> Result<Self, LoadError> {
-        let weight = weights.tensor("weight", &[outputs, inputs, 1, 1])?;
+        let weight = weights.factor("weight", &[outputs, inputs, 1, 1])?;
         let weight = weight.reshape(&[outputs, inputs]).expect("extents of 1 hold no elements");
         Self::pack(weights, &weight, &weights.tensor("bias", &[outputs])?)
     }
@@ -42,14 +42,15 @@ impl Linear {
         let bias = weights.values("bias", &[3 * width])?;
         let third = |i: usize| {
             let rows = weight[i * width * width..][..width * width].to_vec();
-            let rows = Tensor::new(weights.device(), &[width, width], rows).expect("a third of the rows");
+            let rows = weights.upload_factor("weight", &[width, width], rows)?;
             let shift = bias[i * width..][..width].to_vec();
-            let shift = Tensor::new(weights.device(), &[width], shift).expect("a third of the bias");
+            let shift = weights.upload("bias", &[width], shift)?;
             Self::pack(weights, &rows, &shift)
         };
         Ok([third(0)?, third(1)?, third(2)?])
     }
 
+    /// Layers on a GPU may hold their factors in f16; the bias is always f32.
     fn pack(weights: &Weights<'_>, weight: &Tensor, bias: &Tensor) -> Result<Self, LoadError> {
         let packed = LinearWeights::pack(weight, Some(bias)).map_err(|e| weights.refused(e))?;
         Ok(Self { packed })

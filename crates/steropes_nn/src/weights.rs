@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use std::fmt::Display;
 use steropes_ops::OpError;
-use steropes_tensor::{Device, Tensor};
+use steropes_tensor::{DType, Device, Element, Tensor, TensorError};
 
 /// The tensors of a checkpoint below one path, to be read onto one device.
 ///
@@ -17,13 +17,20 @@ use steropes_tensor::{Device, Tensor};
 pub struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,
+    precision: DType,
     path: String,
 }
 
 impl<'a> Weights<'a> {
-    /// The root of the tree.
+    /// The root of the tree; factors of products are read in f32.
     pub fn new(checkpoint: &'a Checkpoint, device: &'a Device) -> Self {
-        Self { checkpoint, device, path: String::new() }
+        Self { checkpoint, device, precision: DType::F32, path: String::new() }
+    }
+
+    /// The same place, whose [`Weights::factor`]s are read in `precision`: f32, or f16 on a GPU that has it.
+    #[must_use]
+    pub fn in_precision(self, precision: DType) -> Self {
+        Self { precision, ..self }
     }
 
     /// The subtree below the component or dotted path `part`.
@@ -59,10 +66,60 @@ impl<'a> Weights<'a> {
     /// The tensor `name` as f32 on the device, whose extents must be `shape`.
     ///
     /// # Errors
-    /// [`LoadError::Missing`], [`LoadError::Shape`], [`LoadError::ElementType`] or [`LoadError::NotFinite`].
+    /// [`LoadError::Missing`], [`LoadError::Shape`], [`LoadError::ElementType`], [`LoadError::NotFinite`], or
+    /// [`LoadError::Device`] if the device has no memory for it.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
-        let values = self.values(name, shape)?;
-        Ok(Tensor::new(self.device, shape, values).expect("the shape was checked"))
+        self.upload(name, shape, self.values(name, shape)?)
+    }
+
+    /// The tensor `name` on the device as a factor of products: in the precision of [`Weights::in_precision`].
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`], and [`LoadError::TooLarge`] if a value does not fit f16.
+    pub fn factor(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
+        self.upload_factor(name, shape, self.values(name, shape)?)
+    }
+
+    /// Values that were read with [`Weights::values`] and rearranged, on the device in f32; `name` is for messages.
+    ///
+    /// # Errors
+    /// [`LoadError::Device`] if the device has no memory for them.
+    ///
+    /// # Panics
+    /// If `shape` does not fit the values.
+    pub fn upload(&self, name: &str, shape: &[usize], values: Vec<f32>) -> Result<Tensor, LoadError> {
+        self.place(name, shape, values)
+    }
+
+    /// [`Weights::upload`] in the precision of [`Weights::in_precision`].
+    ///
+    /// # Errors
+    /// [`LoadError::TooLarge`] if a value does not fit f16, [`LoadError::Device`] if the device has no memory for them.
+    ///
+    /// # Panics
+    /// If `shape` does not fit the values.
+    pub fn upload_factor(&self, name: &str, shape: &[usize], values: Vec<f32>) -> Result<Tensor, LoadError> {
+        if self.precision != DType::F16 {
+            return self.upload(name, shape, values);
+        }
+        let mut halves = vec![f16::ZERO; values.len()];
+        halves.convert_from_f32_slice(&values);
+        if let Some(index) = halves.iter().position(|v| !v.is_finite()) {
+            let tensor = self.checkpoint.stored_path(&self.full(name));
+            return Err(LoadError::TooLarge { file: self.file(), tensor, index, value: values[index] });
+        }
+        self.place(name, shape, halves)
+    }
+
+    fn place<T: Element>(&self, name: &str, shape: &[usize], values: Vec<T>) -> Result<Tensor, LoadError> {
+        match Tensor::new(self.device, shape, values) {
+            Ok(tensor) => Ok(tensor),
+            Err(TensorError::Device(source)) => {
+                let tensor = self.checkpoint.stored_path(&self.full(name));
+                Err(LoadError::Device { file: self.file(), tensor, source })
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// The values of the tensor `name` in row-major order, for layers that rearrange them.

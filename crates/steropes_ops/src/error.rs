@@ -1,9 +1,10 @@
 //! What an op says about arguments that it cannot take.
 
+use crate::dispatch;
 use steropes_tensor::{DType, Device, DeviceError, Element, Gpu, Tensor};
 
 /// Why an op did not run. Nothing was computed, unless the device failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum OpError {
     /// An extent is wrong.
@@ -69,6 +70,13 @@ pub enum OpError {
     },
 }
 
+/// The line that users read, so that a panic over an error says it too.
+impl std::fmt::Debug for OpError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 impl OpError {
     /// A [`OpError::Shape`].
     pub fn shape(
@@ -127,7 +135,7 @@ pub(crate) enum Place {
     Gpu(Gpu),
 }
 
-/// The device that all arguments are on.
+/// The device that all arguments are on; counts a run of `op` there.
 ///
 /// # Errors
 /// [`OpError::DType`] or [`OpError::Device`] that names the first argument that does not fit.
@@ -157,8 +165,14 @@ pub(crate) fn place(
         }
     }
     Ok(match device {
-        Device::Cpu => Place::Cpu,
-        Device::Gpu(gpu) => Place::Gpu(gpu),
+        Device::Cpu => {
+            dispatch::on_cpu(op);
+            Place::Cpu
+        }
+        Device::Gpu(gpu) => {
+            dispatch::on_gpu(op);
+            Place::Gpu(gpu)
+        }
     })
 }
 

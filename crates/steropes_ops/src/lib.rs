@@ -4,6 +4,7 @@
 
 pub mod attention;
 pub mod cpu;
+mod dispatch;
 pub mod elementwise;
 mod error;
 pub mod geometry;
@@ -14,6 +15,7 @@ pub mod norm;
 pub mod position;
 pub mod vision;
 
+pub use dispatch::{Dispatches, dispatches};
 pub use error::OpError;
 pub use gpu::{GpuPeak, gpu_peak, gpu_seconds};
 

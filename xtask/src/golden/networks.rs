@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use steropes_models::mast3r::synthetic;
-use steropes_models::{Config, Encoded, Model, ViewOutput};
+use steropes_models::{Config, Encoded, Model, Precision, ViewOutput};
 use steropes_ops::position::rope2d::rope2d;
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::{Tolerance, inputs};
@@ -114,7 +114,7 @@ impl<'a> Golden<'a> {
         }
         let bytes = synthetic::weight_file(self.salt, &parameters, DType::F32);
         let text = parameters::model_config(config).to_string();
-        match Model::from_bytes(stem, &text, bytes, &Device::cpu()) {
+        match Model::from_bytes(stem, &text, bytes, &Device::cpu(), Precision::F32) {
             Ok(model) => self.pairs(stem, stem, &model, entry, report),
             Err(error) => {
                 report.verdict(&format!("{stem} loads"), Err(error.to_string()));
@@ -271,7 +271,7 @@ impl<'a> Golden<'a> {
         }
         let file = TensorFile::open(path, network)?;
         report.verdict(&format!("{label} weights"), self.check_weights(&file));
-        match Model::open(path, &Device::cpu()) {
+        match Model::open(path, &Device::cpu(), Precision::F32) {
             Ok(model) => self.pairs(label, stem, &model, network, report),
             Err(error) => {
                 report.verdict(&format!("{label} loads"), Err(error.to_string()));

@@ -43,8 +43,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let model = args.network.load()?;
-    let [a, b] = read_pair([&args.a, &args.b], &args.network.format(&model)?)?;
-    let encode = |photo| model.encode(&network_image(photo));
+    let [a, b] = read_pair([&args.a, &args.b], &args.network.format()?)?;
+    let encode = |photo| model.encode(&network_image(photo, &model)?);
     let (first, second) = (encode(&a)?, encode(&b)?);
     let (view1, view2) = model.decode(&first, &second)?;
     let views = [("view1", &view1), ("view2", &view2)];

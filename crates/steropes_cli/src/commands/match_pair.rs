@@ -43,9 +43,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let model = args.network.load()?;
-    let [a, b] = read_pair([&args.a, &args.b], &args.network.format(&model)?)?;
-    let outputs =
-        model.decode_both(&model.encode(&network_image(&a))?, &model.encode(&network_image(&b))?)?;
+    let [a, b] = read_pair([&args.a, &args.b], &args.network.format()?)?;
+    let encode = |photo| model.encode(&network_image(photo, &model)?);
+    let outputs = model.decode_both(&encode(&a)?, &encode(&b)?)?;
     let (matches, fine) = match_pair(&outputs)?;
     let lines: Vec<MatchLine> = (0..matches.len())
         .map(|m| MatchLine {

@@ -2,6 +2,8 @@
 
 pub(crate) mod bench;
 pub(crate) mod completions;
+pub(crate) mod devices;
+pub(crate) mod doctor;
 pub(crate) mod infer;
 pub(crate) mod match_pair;
 pub(crate) mod reconstruct;

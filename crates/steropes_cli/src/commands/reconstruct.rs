@@ -3,6 +3,7 @@
 use crate::Common;
 use crate::inputs::{NetworkArgs, read_photos};
 use crate::output::OutputFolder;
+use crate::profile;
 use crate::progress::Progress;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
@@ -54,6 +55,10 @@ pub(crate) struct Args {
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Time every launch on the GPU: a table on standard error, and a trace for ui.perfetto.dev in this file (- for
+    /// standard output)
+    #[arg(long, value_name = "FILE|-")]
+    profile: Option<PathBuf>,
     /// Replace the folder if it exists
     #[arg(long)]
     force: bool,
@@ -62,10 +67,26 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let graph: PairGraph = args.graph.parse()?;
     let progress = Progress::new(!common.quiet);
-    let model = args.network.load()?;
-    let format = args.network.format(&model)?;
+    if let Some(profile) = &args.profile
+        && common.json
+        && profile == Path::new("-")
+    {
+        bail!("--json and --profile - both write to standard output: give the trace a file");
+    }
+    let format = args.network.format()?;
     let output = OutputFolder::create(&args.output, args.force)?;
-    let photos = read_photos(&args.photos, &format, &progress)?;
+    // Drivers take their time to open a device; the photos can be read meanwhile.
+    let (model, photos) = std::thread::scope(|scope| {
+        let model = scope.spawn(|| args.network.load());
+        let photos = read_photos(&args.photos, &format, &progress);
+        progress.begin("model", 1);
+        let model = model.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        progress.step();
+        progress.end();
+        (model, photos)
+    });
+    let (model, photos) = (model?, photos?);
+    progress.show_compiling(model.device());
     if photos.len() == 1 {
         log::warn!(
             "one photo: the result is the depth that the network sees in it, no second view confirms it"
@@ -78,7 +99,19 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
         all_groups: args.all_groups,
         seed: args.seed,
     };
-    let result = reconstruct(&photos, &model, &options, &progress)?;
+    let work = || reconstruct(&photos, &model, &options, &progress);
+    let result = match &args.profile {
+        None => work()?,
+        Some(place) => {
+            let Some(gpu) = model.device().gpu() else {
+                bail!("--profile reads the clock of a GPU: choose one with --device");
+            };
+            let (result, spans) = gpu.profile(work)?;
+            profile::write_table(&mut std::io::stderr(), &spans)?;
+            profile::write_trace(place, args.force, model.device().name(), &spans, out)?;
+            result?
+        }
+    };
     progress.begin("write", result.scenes.len());
     for (i, scene) in result.scenes.iter().enumerate() {
         // The largest group is the scene; the others get folders below.
@@ -115,6 +148,15 @@ fn write_scene(folder: &Path, scene: &Scene, photos: &[Photo], min_confidence: f
     Ok(())
 }
 
+/// Work that has no kernel: it is small, or serial.
+const ALWAYS_ON_CPU: [&str; 5] = [
+    "reading and writing files",
+    "focal lengths",
+    "two-view tests",
+    "rotation averaging and spanning trees",
+    "bundle adjustment",
+];
+
 /// Everything that led to the scene and what came of it.
 fn report(args: &Args, model: &Model, result: &Reconstruction, progress: &Progress) -> Value {
     let info = model.info();
@@ -126,7 +168,7 @@ fn report(args: &Args, model: &Model, result: &Reconstruction, progress: &Progre
             "name": info.name, "licence": info.licence, "sha256": info.sha256, "parameters": info.parameters,
         },
         "options": {
-            "device": args.network.device, "size": args.network.size, "graph": args.graph,
+            "device": model.device().name(), "precision": model.precision().to_string(), "size": args.network.size, "graph": args.graph,
             "shared_intrinsics": args.shared_intrinsics, "refine": !args.no_refine, "all_groups": args.all_groups,
             "min_confidence": args.min_confidence, "seed": args.seed, "threads": rayon::current_num_threads(),
         },
@@ -138,6 +180,8 @@ fn report(args: &Args, model: &Model, result: &Reconstruction, progress: &Progre
         "slowest_stage": slowest,
         "seconds": progress.records().iter().map(|s| s.seconds).sum::<f64>(),
         "peak_bytes": progress.records().iter().map(|s| s.peak_bytes).max(),
+        "gpu_peak_bytes": model.device().gpu().map(steropes_tensor::Gpu::peak_memory),
+        "always_on_cpu": ALWAYS_ON_CPU,
     })
 }
 

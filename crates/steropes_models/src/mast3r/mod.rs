@@ -5,18 +5,22 @@
 //!
 //! Sources: DUSt3R, arXiv:2312.14132; MASt3R, arXiv:2406.09756; CroCo v2, arXiv:2211.10408; DPT, arXiv:2103.13413.
 
+mod bench;
 mod config;
 mod decoder;
 mod dpt;
 mod encoder;
 mod head;
 mod model;
+mod stored;
 pub mod synthetic;
 
+pub use bench::benches;
 pub use config::{Config, HeadKind, Trunk};
 pub use encoder::Encoded;
 pub use head::ViewOutput;
 pub use model::{BothOrders, Model, ModelInfo};
+pub use stored::{PairTolerance, StoredPair};
 
 use steropes_tensor::Tensor;
 

@@ -4,13 +4,15 @@ use super::decoder::Decoder;
 use super::encoder::{Encoded, Encoder};
 use super::head::{Head, ViewOutput};
 use super::{Config, HeadKind, Observer};
-use crate::ModelError;
+use crate::{ModelError, Precision};
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use steropes_nn::{Checkpoint, LoadError, Weights};
 use steropes_ops::OpError;
-use steropes_tensor::{Device, Tensor};
+use steropes_tensor::{DType, Device, Tensor, TensorError};
 
 const EMBEDDED_CONFIG: &str = include_str!("../../../../models/steropes-tiny/config.json");
 const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../../../models/steropes-tiny/model.safetensors");
@@ -55,6 +57,8 @@ pub struct BothOrders {
 pub struct Model {
     config: Config,
     info: ModelInfo,
+    device: Device,
+    precision: DType,
     encoder: Encoder,
     decoder: Decoder,
     heads: [Head; 2],
@@ -67,37 +71,37 @@ impl Model {
     /// The model that is built into the program.
     ///
     /// # Errors
-    /// None on a device that this build supports.
-    pub fn embedded(device: &Device) -> Result<Self, ModelError> {
-        Self::from_bytes(Self::EMBEDDED, EMBEDDED_CONFIG, EMBEDDED_WEIGHTS, device)
+    /// [`ModelError::Precision`], or [`ModelError::Load`] if the device has no memory for it.
+    pub fn embedded(device: &Device, precision: Precision) -> Result<Self, ModelError> {
+        Self::from_bytes(Self::EMBEDDED, EMBEDDED_CONFIG, EMBEDDED_WEIGHTS, device, precision)
     }
 
     /// The model in a folder with `config.json` and `model.safetensors`, or in a `.safetensors` file with a
     /// `config.json` beside it. The weights are mapped, and everything is checked before this returns.
     ///
     /// # Errors
-    /// [`ModelError::Load`] or [`ModelError::Config`], each one line that names the file and says what to do.
-    pub fn open(path: &Path, device: &Device) -> Result<Self, ModelError> {
-        let (weights, config, name) = files_of(path)?;
-        let text = std::fs::read_to_string(&config)
-            .map_err(|source| LoadError::Io { file: config.display().to_string(), source })?;
-        let config = Config::from_json(&config.display().to_string(), &text)?;
-        Self::load(name, config, Checkpoint::open(&weights)?, device)
+    /// [`ModelError::Load`], [`ModelError::Config`] or [`ModelError::Precision`], each one line that names the file and says
+    /// what to do.
+    pub fn open(path: &Path, device: &Device, precision: Precision) -> Result<Self, ModelError> {
+        let (weights, _, name) = files_of(path)?;
+        let config = Config::open(path)?;
+        Self::load(name, config, Checkpoint::open(&weights)?, device, precision)
     }
 
     /// A model from the text of its `config.json` and the bytes of its safetensors file; `name` stands for both in
     /// messages.
     ///
     /// # Errors
-    /// [`ModelError::Load`] or [`ModelError::Config`].
+    /// [`ModelError::Load`], [`ModelError::Config`] or [`ModelError::Precision`].
     pub fn from_bytes(
         name: &str,
         config: &str,
         weights: impl Into<Cow<'static, [u8]>>,
         device: &Device,
+        precision: Precision,
     ) -> Result<Self, ModelError> {
         let config = Config::from_json(name, config)?;
-        Self::load(name.to_owned(), config, Checkpoint::from_bytes(name, weights)?, device)
+        Self::load(name.to_owned(), config, Checkpoint::from_bytes(name, weights)?, device, precision)
     }
 
     fn load(
@@ -105,12 +109,14 @@ impl Model {
         config: Config,
         checkpoint: Checkpoint,
         device: &Device,
+        precision: Precision,
     ) -> Result<Self, ModelError> {
+        let precision = precision.on(device)?;
         let checkpoint = with_all_ties(checkpoint, &config);
         // Hashing a large file takes about as long as reading it into layers, so both happen at once.
         let (sha256, parts) = std::thread::scope(|scope| {
             let hash = scope.spawn(|| format!("{:x}", Sha256::digest(checkpoint.bytes())));
-            let parts = load_parts(&Weights::new(&checkpoint, device), &config);
+            let parts = load_parts(&Weights::new(&checkpoint, device).in_precision(precision), &config);
             (hash.join().expect("hashing does not panic"), parts)
         });
         let (encoder, decoder, heads) = parts?;
@@ -125,7 +131,7 @@ impl Model {
             has_descriptors: matches!(config.head, HeadKind::DptWithFeatures { .. }),
             training_sizes: config.training_sizes.clone(),
         };
-        Ok(Self { config, info, encoder, decoder, heads })
+        Ok(Self { config, info, device: device.clone(), precision, encoder, decoder, heads })
     }
 
     /// Name, licence, hash and extents.
@@ -138,11 +144,40 @@ impl Model {
         &self.config
     }
 
+    /// The device that holds the weights; images must be there.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The element type of weights and images: f32 or f16.
+    pub fn precision(&self) -> DType {
+        self.precision
+    }
+
+    /// Values on the device of the model and in its precision, as [`Model::encode`] takes them.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] if there are not as many values as the shape has, [`ModelError::Device`] if the device has no
+    /// memory for them.
+    pub fn image(&self, shape: [usize; 4], values: Vec<f32>) -> Result<Tensor, ModelError> {
+        let image = if self.precision == DType::F16 {
+            let mut halves = vec![f16::ZERO; values.len()];
+            halves.convert_from_f32_slice(&values);
+            Tensor::new(&self.device, &shape, halves)
+        } else {
+            Tensor::new(&self.device, &shape, values)
+        };
+        image.map_err(|error| match error {
+            TensorError::Device(error) => error.into(),
+            error => OpError::value("image", "values", "as many as the shape has", error).into(),
+        })
+    }
+
     /// Encodes images of one size by themselves.
     ///
     /// # Shapes
-    /// - `image`: `[batch, height, width, 3]`, f32, RGB in [-1, 1]: `(u8 / 255 - 0.5) / 0.5`; sides are multiples of
-    ///   the patch size, in the image's own orientation
+    /// - `image`: `[batch, height, width, 3]`, in the precision of the model on its device, RGB in [-1, 1]:
+    ///   `(u8 / 255 - 0.5) / 0.5`; sides are multiples of the patch size, in the image's own orientation
     ///
     /// # Errors
     /// [`ModelError::Input`] if `image` is not as above.
@@ -202,6 +237,29 @@ impl Model {
         let (out11, out21) = self.decode(view1, view2)?;
         let (out22, out12) = self.decode(view2, view1)?;
         Ok(BothOrders { out11, out21, out22, out12 })
+    }
+}
+
+impl Config {
+    /// The configuration of the embedded model.
+    ///
+    /// # Panics
+    /// Never: it is part of the program.
+    pub fn embedded() -> Self {
+        Self::from_json(Model::EMBEDDED, EMBEDDED_CONFIG)
+            .expect("the model of the program has a sound configuration")
+    }
+
+    /// The configuration of the model that [`Model::open`] reads at `path`.
+    ///
+    /// # Errors
+    /// [`ModelError::Load`] or [`ModelError::Config`].
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let (_, config, _) = files_of(path)?;
+        let file = config.display().to_string();
+        let text = std::fs::read_to_string(&config)
+            .map_err(|source| LoadError::Io { file: file.clone(), source })?;
+        Self::from_json(&file, &text)
     }
 }
 

@@ -4,11 +4,11 @@ use crate::files::{Stored, WeightFile, embedded_folder, picture};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use std::path::Path;
-use steropes_models::{Config, Model, ModelError};
+use steropes_models::{Config, Model, ModelError, Precision};
 use steropes_tensor::Device;
 
 fn load(config: &str, weights: impl Into<Vec<u8>>) -> Result<Model, ModelError> {
-    Model::from_bytes("net", config, weights.into(), &Device::cpu())
+    Model::from_bytes("net", config, weights.into(), &Device::cpu(), Precision::F32)
 }
 
 /// The message for weights of the smallest network after `change`.
@@ -293,7 +293,7 @@ fn a_wrong_config_json_is_refused() {
 #[test]
 fn paths_that_hold_no_model_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let open = |path: &Path| one_line(Model::open(path, &Device::cpu()));
+    let open = |path: &Path| one_line(Model::open(path, &Device::cpu(), Precision::F32));
     let at = |name: &str| folder.path().join(name);
     assert_contains(&open(&at("nowhere.safetensors")), "cannot read");
     assert_contains(&open(folder.path()), "config.json");
@@ -307,9 +307,9 @@ fn paths_that_hold_no_model_are_refused() {
     std::fs::write(at("weights.pth"), b"PK").unwrap();
     assert_contains(&open(&at("weights.pth")), "a model must be a .safetensors file or a folder");
     std::fs::write(at("my net.safetensors"), &good).unwrap();
-    let model = Model::open(&at("my net.safetensors"), &Device::cpu()).unwrap();
+    let model = Model::open(&at("my net.safetensors"), &Device::cpu(), Precision::F32).unwrap();
     assert_eq!(model.info().name, "my net");
     std::fs::write(at("model.safetensors"), &good).unwrap();
-    let model = Model::open(folder.path(), &Device::cpu()).unwrap();
+    let model = Model::open(folder.path(), &Device::cpu(), Precision::F32).unwrap();
     assert_eq!(model.info().name, folder.path().file_name().unwrap().to_str().unwrap());
 }

@@ -2,7 +2,7 @@
 
 use crate::files::{WeightFile, embedded_folder, picture};
 use safetensors::SafeTensors;
-use steropes_models::{BothOrders, Model, ViewOutput};
+use steropes_models::{BothOrders, Model, Precision, ViewOutput};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::{Tolerance, check_close};
 
@@ -39,7 +39,7 @@ fn stored_outputs_are_reproduced() {
         let pixels = (0..height * width).flat_map(|p| [0, 1, 2].map(|c| planes[c * height * width + p]));
         Tensor::new(&Device::cpu(), &[1, height, width, 3], pixels.collect()).unwrap()
     };
-    let model = Model::embedded(&Device::cpu()).unwrap();
+    let model = Model::embedded(&Device::cpu(), Precision::F32).unwrap();
     let (one, two) = (model.encode(&image("img1")).unwrap(), model.encode(&image("img2")).unwrap());
     let (view1, view2) = model.decode(&one, &two).unwrap();
     for (view, output) in [("view1", view1), ("view2", view2)] {
@@ -61,7 +61,7 @@ fn stored_outputs_are_reproduced() {
 
 #[test]
 fn both_orders_equal_two_decodes_for_views_of_different_sizes() {
-    let model = Model::embedded(&Device::cpu()).unwrap();
+    let model = Model::embedded(&Device::cpu(), Precision::F32).unwrap();
     let a = model.encode(&picture("a", 32, 64)).unwrap();
     let b = model.encode(&picture("b", 48, 32)).unwrap();
     let (out11, out21) = model.decode(&a, &b).unwrap();
@@ -93,8 +93,9 @@ fn tied_weights_give_what_the_same_weights_stored_twice_give() {
     }
     config.as_object_mut().unwrap().remove("tied");
     let device = Device::cpu();
-    let twice = Model::from_bytes("twice", &config.to_string(), file.bytes(), &device).unwrap();
-    let once = Model::embedded(&device).unwrap();
+    let twice =
+        Model::from_bytes("twice", &config.to_string(), file.bytes(), &device, Precision::F32).unwrap();
+    let once = Model::embedded(&device, Precision::F32).unwrap();
     assert!(twice.info().parameters > once.info().parameters);
     let both = |model: &Model| {
         let (a, b) = (picture("left", 32, 48), picture("right", 32, 48));
@@ -106,8 +107,10 @@ fn tied_weights_give_what_the_same_weights_stored_twice_give() {
 #[test]
 fn the_folder_of_the_model_is_the_embedded_model() {
     let device = Device::cpu();
-    let (embedded, opened) =
-        (Model::embedded(&device).unwrap(), Model::open(&embedded_folder(), &device).unwrap());
+    let (embedded, opened) = (
+        Model::embedded(&device, Precision::F32).unwrap(),
+        Model::open(&embedded_folder(), &device, Precision::F32).unwrap(),
+    );
     assert_eq!(embedded.info(), opened.info());
     assert_eq!(embedded.config(), opened.config());
     let info = embedded.info();
@@ -117,7 +120,7 @@ fn the_folder_of_the_model_is_the_embedded_model() {
 
 #[test]
 fn a_batch_gives_what_its_images_give_alone() {
-    let model = Model::embedded(&Device::cpu()).unwrap();
+    let model = Model::embedded(&Device::cpu(), Precision::F32).unwrap();
     let images = ["p", "q", "r", "s"].map(|name| picture(name, 32, 48));
     let stack = |one: &Tensor, other: &Tensor| {
         let values = [one, other].map(|t| t.read::<f32>().unwrap()).concat();
@@ -140,7 +143,7 @@ fn a_batch_gives_what_its_images_give_alone() {
 
 #[test]
 fn images_of_one_patch_are_taken() {
-    let model = Model::embedded(&Device::cpu()).unwrap();
+    let model = Model::embedded(&Device::cpu(), Precision::F32).unwrap();
     let (one, two) =
         (model.encode(&picture("dot", 16, 16)).unwrap(), model.encode(&picture("dash", 16, 48)).unwrap());
     let both = model.decode_both(&one, &two).unwrap();
@@ -159,7 +162,7 @@ fn images_of_one_patch_are_taken() {
 
 #[test]
 fn images_that_do_not_fit_are_refused_in_one_line() {
-    let model = Model::embedded(&Device::cpu()).unwrap();
+    let model = Model::embedded(&Device::cpu(), Precision::F32).unwrap();
     let bad =
         |shape: &[usize]| model.encode(&Tensor::zeros::<f32>(&Device::cpu(), shape)).unwrap_err().to_string();
     for shape in

@@ -15,6 +15,7 @@ use crate::photo::{Photo, Pinhole};
 use crate::{Camera, Intrinsics};
 use nalgebra::UnitQuaternion;
 use steropes_ops::geometry::canonical_view::CanonicalView;
+use steropes_tensor::Device;
 
 /// A group of photos with cameras.
 pub(super) struct PlacedGroup {
@@ -50,13 +51,13 @@ pub(super) fn average_rotations(
     Ok(rotation_averaging(photos, &edges, &AveragingOptions::default())?)
 }
 
-/// Places the photos of one group: alignment of the pointmaps, then bundle adjustment.
+/// Places the photos of one group: alignment of the pointmaps on `device`, then bundle adjustment.
 pub(super) fn place(
     photos: &[Photo],
     members: &[usize],
     comparison: &Comparison,
     average: &RotationAverage,
-    options: &Options,
+    (options, device): (&Options, &Device),
     monitor: &dyn Monitor,
 ) -> Result<PlacedGroup, ReconstructError> {
     let local = |photo: usize| members.iter().position(|&m| m == photo);
@@ -85,6 +86,7 @@ pub(super) fn place(
         shared_intrinsics: options.shared_intrinsics,
         optimise_principal: false,
         start: Start::Cameras(InitialCameras::Rotations(rotations)),
+        device: device.clone(),
         ..AlignmentOptions::default()
     };
     let aligned = align(&problem, &settings)?.images;

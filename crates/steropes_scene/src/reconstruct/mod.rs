@@ -26,6 +26,7 @@ use crate::write::Track;
 use crate::{Camera, alignment::AlignmentError, bundle::BundleError, geometry::GeometryError};
 use steropes_models::{Model, ModelError};
 use steropes_ops::OpError;
+use steropes_tensor::DeviceError;
 
 /// Hears of the progress.
 pub trait Monitor: Sync {
@@ -116,6 +117,9 @@ pub enum ReconstructError {
     /// An op refused an argument.
     #[error(transparent)]
     Op(#[from] OpError),
+    /// A device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A geometric fit refused an argument.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
@@ -170,7 +174,8 @@ pub fn reconstruct(
         pairs: Vec::new(),
     };
     for members in groups {
-        let group = cameras::place(photos, &members, &comparison, &average, options, monitor)?;
+        let group =
+            cameras::place(photos, &members, &comparison, &average, (options, model.device()), monitor)?;
         monitor.begin("surface", 1);
         let surfaces = surface::dense(&group, photos)?;
         monitor.step();

@@ -9,9 +9,9 @@ use crate::matching::{
 use crate::photo::{Photo, normalised_hwc};
 use crate::two_view::{Failure, MatchedPixels, PhotoGuess, TwoView, TwoViewKind, TwoViewOptions, verify};
 use rayon::prelude::*;
-use steropes_models::{BothOrders, Encoded, Model};
+use steropes_models::{BothOrders, Encoded, Model, ModelError};
 use steropes_ops::geometry::canonical_view::{CanonicalSums, RelativeDepth};
-use steropes_tensor::{Device, Tensor};
+use steropes_tensor::Tensor;
 
 /// Distance between the seeds of the matching, and side of the blocks of the canonical views.
 pub(super) const SUBSAMPLE: usize = 8;
@@ -58,7 +58,7 @@ pub(super) fn compare(
     monitor.begin("encode", photos.len());
     let mut encoded = Vec::with_capacity(photos.len());
     for photo in photos {
-        encoded.push(model.encode(&network_image(photo))?);
+        encoded.push(model.encode(&network_image(photo, model)?)?);
         monitor.step();
     }
     monitor.end();
@@ -138,7 +138,7 @@ impl Comparison {
         points: &Tensor,
     ) -> Result<(), ReconstructError> {
         if self.focal_guess[photo].is_none() {
-            let values = points.read::<f32>().expect("pointmaps are f32");
+            let values = points.read::<f32>()?;
             let size = photos[photo].map.network_size.map(|s| s as usize);
             let center = frame_intrinsics(&photos[photo], 1.0).center_px;
             let focal = weiszfeld(&values, size, center, FocalRange::ALIGNMENT)?;
@@ -158,11 +158,13 @@ impl Comparison {
     }
 }
 
-/// The network's input `[1, height, width, 3]`.
-pub fn network_image(photo: &Photo) -> Tensor {
+/// The network's input `[1, height, width, 3]`, on the device of `model` and in its precision.
+///
+/// # Errors
+/// [`ModelError::Device`] if the device has no memory for it.
+pub fn network_image(photo: &Photo, model: &Model) -> Result<Tensor, ModelError> {
     let [width, height] = photo.map.network_size.map(|s| s as usize);
-    Tensor::new(&Device::cpu(), &[1, height, width, 3], normalised_hwc(&photo.network_rgb))
-        .expect("three values per pixel")
+    model.image([1, height, width, 3], normalised_hwc(&photo.network_rgb))
 }
 
 /// The camera of a photo's network image whose principal point is the middle of the upright photo.

@@ -17,13 +17,13 @@ pub(super) fn reconstruct_one(
     monitor: &dyn Monitor,
 ) -> Result<Reconstruction, ReconstructError> {
     monitor.begin("encode", 1);
-    let encoded = model.encode(&network_image(photo))?;
+    let encoded = model.encode(&network_image(photo, model)?)?;
     monitor.step();
     monitor.end();
     monitor.begin("surface", 1);
     let (view, _) = model.decode(&encoded, &encoded)?;
-    let values = view.points.read::<f32>().expect("pointmaps are f32");
-    let confidence: Vec<f32> = view.confidence.read::<f32>().expect("confidences are f32");
+    let values = view.points.read::<f32>()?;
+    let confidence: Vec<f32> = view.confidence.read::<f32>()?;
     let [width, height] = photo.map.network_size.map(|s| s as usize);
     let center = frame_intrinsics(photo, 1.0).center_px;
     let focal_px = match photo.focal_prior {

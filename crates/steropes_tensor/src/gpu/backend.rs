@@ -60,6 +60,9 @@ impl<'a> From<&'a Memory> for Binding<'a> {
     }
 }
 
+/// Hears how many kernels are about to be compiled, and 0 when they are.
+pub type CompileNotice = Arc<dyn Fn(usize) + Send + Sync>;
+
 /// One launch.
 #[derive(Debug)]
 pub struct Command<'a> {
@@ -153,4 +156,7 @@ pub trait Backend: Send + Sync {
 
     /// The number of launches so far.
     fn launches(&self) -> u64;
+
+    /// Calls `notice` whenever compiling begins and ends; a backend that does not compile need not.
+    fn set_compile_notice(&self, _notice: CompileNotice) {}
 }

@@ -9,7 +9,7 @@ pub(crate) mod driver;
 mod kernel;
 mod span;
 
-pub use backend::{Backend, Binding, Command, Memory};
+pub use backend::{Backend, Binding, Command, CompileNotice, Memory};
 pub use capabilities::{Capabilities, GpuApi, MatrixShape};
 pub use kernel::{Header, Kernel};
 pub use span::Span;
@@ -196,6 +196,12 @@ impl Gpu {
     /// Limits the bytes that tensors may use.
     pub fn set_memory_budget(&self, bytes: Option<u64>) {
         self.shared.backend.set_memory_budget(bytes);
+    }
+
+    /// Lets `notice` hear how many kernels are about to be compiled, and 0 when they are: the first run on a machine may wait
+    /// for that.
+    pub fn set_compile_notice(&self, notice: CompileNotice) {
+        self.shared.backend.set_compile_notice(notice);
     }
 
     /// The number of launches recorded so far.

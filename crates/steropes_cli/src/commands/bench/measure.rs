@@ -1,9 +1,6 @@
 //! How one row is timed.
 
-use std::any::Any;
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use crate::guard::guarded;
 use std::time::{Duration, Instant};
 use steropes_ops::gpu_seconds;
 use steropes_tensor::{Device, DeviceError, Gpu};
@@ -61,7 +58,6 @@ fn on_gpu(gpu: &Gpu, mut launch: Launch) -> Result<Vec<f64>, DeviceError> {
     let before = gpu.launches();
     launch();
     gpu.sync()?;
-    // The count holds the end mark of the submit, too.
     let kernels = gpu.launches().saturating_sub(before).max(1) as f64;
     let mut sample = |runs: usize| -> Result<f64, DeviceError> {
         let seconds = gpu_seconds::<DeviceError>(gpu, || {
@@ -87,44 +83,9 @@ fn summary(mut seconds: Vec<f64>) -> Measured {
     Measured { median, spread: (quartile(3) - quartile(1)) / median }
 }
 
-thread_local! {
-    /// Whether a panic on this thread is caught and reported by [`guarded`].
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs `f`; a panic in it, which is how a bench says that an op refused its arguments, becomes its message.
-fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, String> {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !GUARDED.get() {
-                usual(panic);
-            }
-        }));
-    });
-    GUARDED.set(true);
-    let outcome = catch_unwind(AssertUnwindSafe(f));
-    GUARDED.set(false);
-    outcome.map_err(|payload| message(payload.as_ref()))
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_panic_becomes_a_line() {
-        assert_eq!(guarded(|| 3), Ok(3));
-        let refused: Result<(), String> = Err("no GPU kernel".to_owned());
-        let caught = guarded(|| refused.clone().expect("valid"));
-        assert_eq!(caught, Err("valid: \"no GPU kernel\"".to_owned()));
-    }
 
     #[test]
     fn the_median_stands_in_the_middle() {

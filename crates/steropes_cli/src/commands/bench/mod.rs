@@ -5,6 +5,7 @@ mod limits;
 mod measure;
 
 use crate::Common;
+use crate::device::DeviceArgs;
 use anyhow::{Context as _, bail};
 use compare::Earlier;
 use limits::Limits;
@@ -20,7 +21,8 @@ use steropes_testkit::{Bench, Needs};
 ///
 /// The limits are measured first: multiply-adds on registers alone and a copy that no cache holds. A row gives the
 /// median of several samples, the spread between the quartiles, and the share of the limit that was reached, where
-/// the limit is the slower of arithmetic and memory. On a GPU its own clock is read around many launches.
+/// the limit is the slower of arithmetic and memory. On a GPU its own clock is read around many launches. Networks of
+/// the published size (several GB) run only if the filter names them: `steropes bench large`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,13 +34,15 @@ pub(crate) struct Args {
     /// Only benches whose name contains this
     #[arg(default_value = "")]
     filter: String,
-    /// Where to run: auto, cpu, gpu, gpu:1 or part of a GPU's name
-    #[arg(long, env = "STEROPES_DEVICE", default_value = "auto")]
-    device: String,
+    #[command(flatten)]
+    place: DeviceArgs,
     /// Also show each row beside the same row of an earlier --json
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
 }
+
+/// Benches that need more memory than every machine has.
+const ONLY_IF_ASKED: &str = "large";
 
 /// One measured bench.
 #[derive(Serialize, Deserialize)]
@@ -67,11 +71,15 @@ struct NotMeasured {
 pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let earlier = args.compare.as_deref().map(Earlier::read).transpose()?;
     let mut benches = steropes_ops::benches();
+    benches.extend(steropes_models::mast3r::benches());
     benches.retain(|bench| bench.name.contains(&args.filter));
+    if args.filter.is_empty() {
+        benches.retain(|bench| !bench.name.contains(ONLY_IF_ASKED));
+    }
     if benches.is_empty() {
         bail!("no bench contains `{}`: `steropes bench` without a name lists them all", args.filter);
     }
-    let device = Device::select(&args.device)?;
+    let device = args.place.open()?;
     let limits = Limits::measure(&device)?;
     if !common.json {
         limits.write(out)?;

@@ -6,6 +6,7 @@ mod pack;
 mod reference;
 pub(crate) mod tests;
 
+use crate::dispatch;
 use crate::error::OpError;
 use crate::geometry::sparse_alignment::{
     FrameTargets, MatchedPixel, PairMatches, PinholeView, ViewShape, check_pair, check_targets,
@@ -161,6 +162,7 @@ impl AlignmentLoop {
         parameters: &LoopParameters,
     ) -> Result<(f64, LoopParameters, LoopScene), OpError> {
         self.check(options, parameters)?;
+        dispatch::on_gpu(OP);
         let device = &mut self.device;
         device.start(parameters, 1)?;
         device.forward()?;
@@ -188,6 +190,7 @@ impl AlignmentLoop {
             let (_, _, scene) = self.evaluate(options, parameters)?;
             return Ok((Vec::new(), scene));
         }
+        dispatch::on_gpu(OP);
         let device = &mut self.device;
         device.start(parameters, iterations)?;
         for iteration in 0..iterations {

@@ -16,6 +16,7 @@ pub use pack::{PairMatches, ViewShape};
 pub(in crate::geometry) use fallback::check_targets;
 pub(in crate::geometry) use pack::check_pair;
 
+use crate::dispatch;
 use crate::error::OpError;
 use pack::Packed;
 
@@ -142,6 +143,7 @@ impl SparseAlignment {
     pub fn freeze(&mut self, views: &[PinholeView], depths: &[f64]) -> Result<(), OpError> {
         self.check_len("views", views.len(), self.packed.views())?;
         self.check_len("depths", depths.len(), self.packed.anchors())?;
+        dispatch::on_cpu(OP);
         cpu::freeze(&self.packed, &mut self.work, views, depths);
         Ok(())
     }
@@ -157,6 +159,7 @@ impl SparseAlignment {
         if !self.work.frozen() {
             return Err(OpError::value(OP, "views", "frozen before `coarse`", "none"));
         }
+        dispatch::on_cpu(OP);
         Ok(cpu::coarse(&self.packed, &mut self.work, views, gradient))
     }
 
@@ -172,6 +175,7 @@ impl SparseAlignment {
         depth_gradient: &mut [f64],
     ) -> Result<f64, OpError> {
         self.check_pinhole(views, depths, gradient, depth_gradient)?;
+        dispatch::on_cpu(OP);
         Ok(cpu::fine(&self.packed, &mut self.work, (views, depths), gradient, depth_gradient))
     }
 
@@ -190,6 +194,7 @@ impl SparseAlignment {
     ) -> Result<f64, OpError> {
         self.check_pinhole(views, depths, gradient, depth_gradient)?;
         check_targets(OP, &self.packed.shapes, matched, targets)?;
+        dispatch::on_cpu(OP);
         let scene = fallback::Scene { packed: &self.packed, matched, targets, views, depths };
         Ok(fallback::evaluate(&scene, factor, gradient, depth_gradient))
     }

@@ -16,7 +16,7 @@ mod timing;
 
 pub(crate) use adapter::{Adapter, adapters};
 
-use super::{Backend, Capabilities, Command, Memory, Span};
+use super::{Backend, Capabilities, Command, CompileNotice, Memory, Span};
 use crate::DeviceError;
 use pool::{Pool, Pooled};
 use recorder::{Launch, Recorder, Work};
@@ -177,5 +177,9 @@ impl Backend for Driver {
 
     fn launches(&self) -> u64 {
         self.recorder().launches()
+    }
+
+    fn set_compile_notice(&self, notice: CompileNotice) {
+        self.recorder().set_compile_notice(notice);
     }
 }

@@ -7,7 +7,7 @@
 use super::pipelines::{Cache, Pipeline};
 use super::timing::{Batch, Mode, Timing};
 use super::{Context, DeviceError};
-use crate::gpu::{Capabilities, GpuApi, Span, spread};
+use crate::gpu::{Capabilities, CompileNotice, GpuApi, Span, spread};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -67,6 +67,7 @@ pub(super) struct Recorder {
     /// Seconds that one submit may keep the device from drawing the screen.
     slice_seconds: f64,
     launches: u64,
+    compile_notice: Option<CompileNotice>,
     /// What was submitted since the last wait.
     running: Running,
 }
@@ -117,8 +118,13 @@ impl Recorder {
             timestamps: capabilities.timestamps,
             slice_seconds: if capabilities.api == GpuApi::Metal { 0.05 } else { 0.5 },
             launches: 0,
+            compile_notice: None,
             running: Running::default(),
         }
+    }
+
+    pub(super) fn set_compile_notice(&mut self, notice: CompileNotice) {
+        self.compile_notice = Some(notice);
     }
 
     pub(super) fn launches(&self) -> u64 {
@@ -242,9 +248,13 @@ impl Recorder {
                 missing.push(Arc::clone(&launch.pipeline));
             }
         }
-        if !missing.is_empty() {
-            self.cache.compile_all(&missing);
+        if missing.is_empty() {
+            return;
         }
+        let notify = |count| self.compile_notice.iter().for_each(|notice| notice(count));
+        notify(missing.len());
+        self.cache.compile_all(&missing);
+        notify(0);
     }
 
     /// Counts the slice and hands it to the device.

@@ -1,0 +1,135 @@
+//! Benches of whole networks: a pair of images, from pixels to outputs in one order.
+
+use super::synthetic::{DptWidths, Extents, parameters, weight_file};
+use super::{Encoded, Model, ViewOutput};
+use crate::Precision;
+use steropes_tensor::{DType, Device, Tensor};
+use steropes_testkit::inputs::uniform;
+use steropes_testkit::{Bench, bench, f16_bench};
+
+/// The benches of this crate.
+pub fn benches() -> Vec<Bench> {
+    vec![
+        embedded("network/tiny_pair_384x288", Precision::F32),
+        embedded("network/tiny_pair_384x288_f16", Precision::F16),
+        large("network/mast3r_large_pair_512x384_f16", 1),
+        large("network/mast3r_large_pair_512x384_f16_batch8", 8),
+    ]
+}
+
+/// Those of the embedded network.
+const TINY: Extents = Extents {
+    patch: 16,
+    enc: 256,
+    dec: 192,
+    enc_depth: 10,
+    dec_depth: 8,
+    mlp_ratio: 4,
+    descriptor: Some(24),
+    has_own_confidence: true,
+    is_linear: false,
+    dpt: DptWidths { features: 64, last: 32, stages: [32, 64, 96, 128] },
+};
+
+fn embedded(name: &'static str, precision: Precision) -> Bench {
+    let size = [288, 384];
+    let prepare = move |device: &Device| -> Box<dyn FnMut()> {
+        let model = Model::embedded(device, precision).expect("the model fits the device");
+        pair(model, 1, size)
+    };
+    let (flops, value_bytes) =
+        (2.0 * flops(&TINY, size), if precision == Precision::F16 { 2.0 } else { 4.0 });
+    let bytes = value_bytes * weights(&TINY);
+    if precision == Precision::F16 {
+        f16_bench(name, flops, bytes, prepare)
+    } else {
+        bench(name, flops, bytes, prepare)
+    }
+}
+
+/// The published ViT-L with generated weights in f16.
+fn large(name: &'static str, batch: usize) -> Bench {
+    let (extents, size) = (Extents::MAST3R_LARGE, [384, 512]);
+    let work = 2.0 * batch as f64 * flops(&extents, size);
+    f16_bench(name, work, 2.0 * weights(&extents), move |device| {
+        let config = "{\"args\": \"AsymmetricMASt3R(pos_embed='RoPE100', head_type='catmlp+dpt', \
+             output_mode='pts3d+desc24', depth_mode=('exp', -inf, inf), conf_mode=('exp', 1, inf), \
+             desc_conf_mode=('exp', 0, inf), two_confs=True, enc_embed_dim=1024, enc_depth=24, enc_num_heads=16, \
+             dec_embed_dim=768, dec_depth=12, dec_num_heads=12, landscape_only=False)\", \"patch_size\": 16}";
+        let file = weight_file("bench", &parameters(&extents), DType::F16);
+        let model = Model::from_bytes("large", config, file, device, Precision::F16);
+        pair(model.expect("the model fits the device"), batch, size)
+    })
+}
+
+fn pair(model: Model, batch: usize, [height, width]: [usize; 2]) -> Box<dyn FnMut()> {
+    let image = |name: &str| {
+        let values = uniform(name, batch * height * width * 3);
+        model.image([batch, height, width, 3], values).expect("three values per pixel")
+    };
+    let (one, two) = (image("one"), image("two"));
+    Box::new(move || {
+        std::hint::black_box(run(&model, &one, &two).expect("valid images"));
+    })
+}
+
+fn run(model: &Model, one: &Tensor, two: &Tensor) -> Result<(ViewOutput, ViewOutput), crate::ModelError> {
+    let [one, two]: [Encoded; 2] = [model.encode(one)?, model.encode(two)?];
+    model.decode(&one, &two)
+}
+
+fn weights(e: &Extents) -> f64 {
+    parameters(e).iter().map(|(_, shape)| shape.iter().product::<usize>() as f64).sum()
+}
+
+/// Multiply-adds of products and convolutions for one image of a pair, a multiply-add as two operations.
+fn flops(e: &Extents, [height, width]: [usize; 2]) -> f64 {
+    let float = |n: usize| n as f64;
+    let tokens = float(height / e.patch * (width / e.patch));
+    let (enc, dec, ratio) = (float(e.enc), float(e.dec), float(e.mlp_ratio));
+    let patches = 3.0 * float(e.patch * e.patch) * enc;
+    // Query, key, value and output, both layers of the perceptron, scores and sums.
+    let encoder = float(e.enc_depth) * ((4.0 + 2.0 * ratio) * enc * enc + 2.0 * tokens * enc);
+    let decoder = enc * dec + float(e.dec_depth) * ((8.0 + 2.0 * ratio) * dec * dec + 4.0 * tokens * dec);
+    let both = enc + dec;
+    let channels = float((e.descriptor.unwrap_or(0) + usize::from(e.has_own_confidence)) * e.patch * e.patch);
+    let features = 4.0 * both * (both + channels);
+    2.0 * tokens * (patches + encoder + decoder + features + dpt(e))
+}
+
+/// Multiply-adds of the DPT head for each token.
+fn dpt(e: &Extents) -> f64 {
+    let DptWidths { features, last, stages } = e.dpt;
+    let (f, last) = (features as f64, last as f64);
+    let [s0, s1, s2, s3] = stages.map(|s| s as f64);
+    let (enc, dec) = (e.enc as f64, e.dec as f64);
+    let project = enc * s0 + dec * (s1 + s2 + s3);
+    let resize = 16.0 * s0 * s0 + 4.0 * s1 * s1 + 9.0 / 4.0 * s3 * s3;
+    // Pixels of each stage for a token.
+    let areas = [16.0, 4.0, 1.0, 0.25];
+    let to_features: f64 = areas.iter().zip([s0, s1, s2, s3]).map(|(a, s)| 9.0 * a * s * f).sum();
+    let fuse: f64 =
+        areas.iter().zip([4.0, 4.0, 4.0, 2.0]).map(|(a, convs)| a * (9.0 * convs + 1.0) * f * f).sum();
+    let head = 64.0 * 9.0 * f * f / 2.0 + 256.0 * (9.0 * f / 2.0 * last + 4.0 * last);
+    project + resize + to_features + fuse + head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_network_has_its_size_and_work() {
+        // arXiv:2406.09756 names ViT-L and ViT-B; their weights and work follow from their extents.
+        assert!((weights(&Extents::MAST3R_LARGE) / 688e6 - 1.0).abs() < 0.02);
+        let work = 2.0 * flops(&Extents::MAST3R_LARGE, [384, 512]);
+        assert!((2.0e12..4.0e12).contains(&work), "{work:e}");
+    }
+
+    #[test]
+    fn the_embedded_network_has_these_extents() {
+        let stored = Model::embedded(&Device::cpu(), Precision::F32).unwrap().info().parameters as f64;
+        // Tied parts are stored once, so the network has fewer weights than all of its places.
+        assert!(stored <= weights(&TINY) && stored > 0.4 * weights(&TINY), "{stored} of {}", weights(&TINY));
+    }
+}

@@ -1,0 +1,75 @@
+//! The element type that a network computes with.
+
+use crate::ModelError;
+use steropes_tensor::{DType, Device};
+
+/// The element type of weights and of what flows between layers. Sums, norms, softmax and outputs are f32 in each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f16 on a GPU that has it, else f32.
+    #[default]
+    Auto,
+    /// f32.
+    F32,
+    /// f16, on a GPU that has it.
+    F16,
+}
+
+impl Precision {
+    /// The element type on `device`.
+    ///
+    /// # Errors
+    /// [`ModelError::Precision`] if `device` does not compute with it.
+    pub fn on(self, device: &Device) -> Result<DType, ModelError> {
+        let has_f16 = device.gpu().is_some_and(|gpu| gpu.capabilities().f16);
+        match self {
+            Self::Auto if has_f16 => Ok(DType::F16),
+            Self::F16 if has_f16 => Ok(DType::F16),
+            Self::F16 => Err(ModelError::Precision { device: device.name().to_owned() }),
+            Self::Auto | Self::F32 => Ok(DType::F32),
+        }
+    }
+}
+
+impl std::str::FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            _ => Err("must be f32, f16 or auto".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_computes_in_f32() {
+        assert_eq!(Precision::Auto.on(&Device::cpu()).unwrap(), DType::F32);
+        let error = Precision::F16.on(&Device::cpu()).unwrap_err().to_string();
+        assert_eq!(error, "`cpu` does not compute with f16: use --precision f32 or a GPU that has f16");
+    }
+
+    #[test]
+    fn names_come_back() {
+        for precision in [Precision::Auto, Precision::F32, Precision::F16] {
+            assert_eq!(precision.to_string().parse(), Ok(precision));
+        }
+        assert!("f64".parse::<Precision>().is_err());
+    }
+}
