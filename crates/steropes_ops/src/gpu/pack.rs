@@ -19,7 +19,7 @@ impl Packs {
     /// 16 bytes where rows of `row_len` elements are made of them, else one element.
     pub(crate) fn of_rows(dtype: DType, row_len: usize) -> Self {
         let wide = Self::wide(dtype);
-        if row_len % wide.lanes == 0 { wide } else { Self { dtype, lanes: 1 } }
+        if row_len.is_multiple_of(wide.lanes) { wide } else { Self { dtype, lanes: 1 } }
     }
 
     /// Bytes of a pack.
