@@ -14,16 +14,14 @@ pub(super) fn clean_pointcloud(
         let mut own = std::mem::take(&mut confidence[i]);
         let others = &confidence;
         let row = view.width.max(1);
-        own.par_chunks_mut(row).zip(view.points.par_chunks(3 * row)).for_each(
-            |(own, points)| {
-                for (own, p) in own.iter_mut().zip(points.chunks_exact(3)) {
-                    let seen_through = |j: usize| j != i && hides(&views[j], &others[j], p, *own, tolerance);
-                    if (0..views.len()).any(seen_through) {
-                        *own = own.min(bad_confidence);
-                    }
+        own.par_chunks_mut(row).zip(view.points.par_chunks(3 * row)).for_each(|(own, points)| {
+            for (own, p) in own.iter_mut().zip(points.chunks_exact(3)) {
+                let seen_through = |j: usize| j != i && hides(&views[j], &others[j], p, *own, tolerance);
+                if (0..views.len()).any(seen_through) {
+                    *own = own.min(bad_confidence);
                 }
-            },
-        );
+            }
+        });
         confidence[i] = own;
     }
     confidence
