@@ -44,11 +44,7 @@ pub(super) fn add(
 }
 
 /// Points, relative depths and confidences.
-pub(super) fn finish(
-    gpu: &Gpu,
-    view: &CanonicalSums,
-    sums: &Tensor,
-) -> Result<(Vec<f32>, Vec<f32>, Vec<f32>), OpError> {
+pub(super) fn finish(gpu: &Gpu, view: &CanonicalSums, sums: &Tensor) -> Result<[Vec<f32>; 3], OpError> {
     let kernel = Kernel::new("canonical_view_finish", &header(view.mode), include_str!("finish.wgsl"));
     let pixels = view.width * view.height;
     let words = Tensor::on_gpu(gpu, OP, DType::F32, &[pixels, VIEW])?;
@@ -73,7 +69,7 @@ pub(super) fn finish(
         }
     }
     let points = pixels.clone().flat_map(|w| [w[0], w[1], w[2]]).collect();
-    Ok((points, pixels.clone().map(|w| w[3]).collect(), pixels.map(|w| w[4]).collect()))
+    Ok([points, pixels.clone().map(|w| w[3]).collect(), pixels.map(|w| w[4]).collect()])
 }
 
 fn header(mode: RelativeDepth) -> Header {

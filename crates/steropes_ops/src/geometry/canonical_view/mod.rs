@@ -171,7 +171,7 @@ impl CanonicalSums {
             }
             (Some(Sums::Gpu(sums)), _) => {
                 let gpu = sums.device().gpu().cloned().expect("sums on a GPU");
-                gpu::finish(&gpu, self, sums)?
+                gpu::finish(&gpu, self, sums)?.into()
             }
         };
         let (width, height, subsample) = (self.width, self.height, self.subsample);
