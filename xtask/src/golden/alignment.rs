@@ -216,7 +216,7 @@ fn clean(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
     for (case, params) in cases(file)? {
         let tolerance = params["tol"].as_f64().context("`tol`")?;
         let bad = params["bad_conf"].as_f64().context("`bad_conf`")? as f32;
-        let got = clean_pointcloud(&views, tolerance, bad)?.concat();
+        let got = clean_pointcloud(&views, tolerance, bad, &Device::cpu())?.concat();
         let want = file.f32(&format!("{case}.conf_out"))?;
         let fragile = file.u8(&format!("{case}.fragile"))?;
         let differing = |wanted: bool| {

@@ -9,7 +9,7 @@ use steropes_ops::OpError;
 use steropes_ops::elementwise::concat::concat;
 use steropes_ops::vision::descriptors::descriptors;
 use steropes_ops::vision::pixel_shuffle::pixel_shuffle;
-use steropes_ops::vision::pointmap::{ConfidenceMode, DepthMode, pointmap};
+use steropes_ops::vision::pointmap::{ConfidenceMode, DepthMode, confidence, pointmap};
 use steropes_tensor::Tensor;
 
 /// What the network says about one view of a pair. Cloning shares the memory.
@@ -171,10 +171,9 @@ impl FeatureHead {
         let Some(mode) = self.confidence else {
             return Ok((unit, None));
         };
-        let (shape, device) = (unit.shape()[..3].to_vec(), unit.device());
-        let raw = rest.into_vec::<f32>().expect("the op returns f32");
-        let confidence = raw.into_iter().map(|x| mode.apply(x)).collect();
-        Ok((unit, Some(Tensor::new(&device, &shape, confidence).expect("one value per pixel"))))
+        let shape = unit.shape()[..3].to_vec();
+        let confidence = confidence(&rest, mode)?.reshape(&shape).expect("one value per pixel");
+        Ok((unit, Some(confidence)))
     }
 }
 

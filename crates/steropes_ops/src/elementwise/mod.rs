@@ -1,14 +1,35 @@
 //! Ops on one element at a time.
 
 pub mod add;
+pub mod cast;
 pub mod concat;
+pub mod copy;
+pub mod gelu;
 
 use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [add::tests::cases(), concat::tests::cases()].into_iter().flatten().collect()
+    [
+        add::tests::cases(),
+        cast::tests::cases(),
+        concat::tests::cases(),
+        copy::tests::cases(),
+        gelu::tests::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 pub(crate) fn benches() -> Vec<Bench> {
-    [add::bench::benches(), concat::bench::benches()].into_iter().flatten().collect()
+    [
+        add::bench::benches(),
+        cast::bench::benches(),
+        concat::bench::benches(),
+        copy::bench::benches(),
+        gelu::bench::benches(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

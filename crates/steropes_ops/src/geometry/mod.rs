@@ -14,7 +14,7 @@ pub mod unproject;
 pub mod weighted_average;
 
 use crate::error::OpError;
-use steropes_tensor::{Gpu, Tensor};
+use steropes_tensor::{Device, Element, Gpu, Tensor, TensorError};
 use steropes_testkit::{Bench, Case};
 
 /// Fails if a tensor of a kernel that reads it at places far apart, so that no part of it could be bound alone, does not fit one binding.
@@ -26,6 +26,15 @@ fn check_binding(op: &'static str, gpu: &Gpu, argument: &str, tensor: &Tensor) -
     }
     let why = format!("`{argument}` has {bytes} bytes, a kernel can reach {most}");
     Err(OpError::Unsupported { op, device: capabilities.name.clone(), why })
+}
+
+/// A list on a GPU.
+fn uploaded<T: Element>(gpu: &Gpu, list: Vec<T>) -> Result<Tensor, OpError> {
+    match Tensor::new(&Device::Gpu(gpu.clone()), &[list.len()], list) {
+        Ok(tensor) => Ok(tensor),
+        Err(TensorError::Device(error)) => Err(error.into()),
+        Err(error) => unreachable!("a list has its own length: {error}"),
+    }
 }
 
 pub(crate) fn cases() -> Vec<Case> {

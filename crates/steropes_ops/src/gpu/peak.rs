@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn the_limits_of_a_gpu_are_plausible() {
         let names = Device::gpus();
-        let Some(Capabilities { name, f16, .. }) = names.first() else { return };
+        let Some(steropes_tensor::Capabilities { name, f16, .. }) = names.first() else { return };
         let device = Device::select(name).expect("a listed GPU opens");
         let peak = gpu_peak(device.gpu().expect("it is a GPU")).expect("it can be measured");
         assert!((0.05..1e5).contains(&peak.copy_gbytes_per_second), "{peak:?}");

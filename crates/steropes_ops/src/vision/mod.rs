@@ -47,6 +47,12 @@ fn normal(device: &Device, name: &str, shape: &[usize]) -> Tensor {
     Tensor::new(device, shape, values).expect("as many values as the shape has elements")
 }
 
+/// [`normal`] as f16, for devices that have it.
+fn normal_f16(device: &Device, name: &str, shape: &[usize]) -> Tensor {
+    let values = inputs::normal(name, shape.iter().product());
+    steropes_testkit::f16_tensor(device, shape, &values).0
+}
+
 /// A tensor of bytes, which every op of this family refuses.
 fn bytes(device: &Device, shape: &[usize]) -> Tensor {
     Tensor::zeros::<u8>(device, shape)

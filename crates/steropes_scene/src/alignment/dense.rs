@@ -5,6 +5,7 @@ use crate::camera::Camera;
 use rayon::prelude::*;
 use steropes_ops::geometry::canonical_view::CanonicalView;
 use steropes_ops::geometry::clean_pointcloud::{DenseView, clean_pointcloud};
+use steropes_tensor::Device;
 
 /// Depth, points and confidence of all pixels of one image.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +104,20 @@ pub fn dense_images(
 /// # Errors
 /// [`AlignmentError`] if there is not one camera per image.
 pub fn clean(images: &mut [DenseImage], cameras: &[Camera], tolerance: f64) -> Result<(), AlignmentError> {
+    clean_on(images, cameras, tolerance, &Device::Cpu)
+}
+
+/// [`clean`] on a device; on a GPU points at a boundary of the rule may fall on its other side, as
+/// [`clean_pointcloud`] says.
+///
+/// # Errors
+/// [`AlignmentError`] if there is not one camera per image, or if the device failed.
+pub fn clean_on(
+    images: &mut [DenseImage],
+    cameras: &[Camera],
+    tolerance: f64,
+    device: &Device,
+) -> Result<(), AlignmentError> {
     if images.len() != cameras.len() {
         return Err(AlignmentError::value("cameras", format!("{} cameras", images.len()), cameras.len()));
     }
@@ -128,7 +143,7 @@ pub fn clean(images: &mut [DenseImage], cameras: &[Camera], tolerance: f64) -> R
             confidence: &image.confidence,
         })
         .collect();
-    for (image, confidence) in images.iter_mut().zip(clean_pointcloud(&views, tolerance, 0.0)?) {
+    for (image, confidence) in images.iter_mut().zip(clean_pointcloud(&views, tolerance, 0.0, device)?) {
         image.confidence = confidence;
     }
     Ok(())

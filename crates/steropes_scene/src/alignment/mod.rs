@@ -34,7 +34,7 @@ mod tests;
 mod tree;
 
 pub use condense::{TargetSampling, condense_image, condense_pair, sample_targets};
-pub use dense::{DenseImage, clean, dense_depth, dense_images};
+pub use dense::{DenseImage, clean, clean_on, dense_depth, dense_images};
 pub use initial::InitialCameras;
 pub use optimise::{Aligner, Evaluation, Stage};
 pub use parameters::{ImageParameters, Parameters};

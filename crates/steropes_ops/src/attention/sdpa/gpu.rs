@@ -50,9 +50,9 @@ impl Form {
     /// Values in an element of the arrays that the kernel sees.
     fn values_in_element(self, head_dim: usize) -> usize {
         match self {
-            Self::Matrix(_) if head_dim % 8 == 0 => 8,
-            _ if head_dim % 4 == 0 => 4,
-            _ => 1,
+            Self::Matrix(_) => 8,
+            Self::Plain(_) if head_dim % 4 == 0 => 4,
+            Self::Plain(_) => 1,
         }
     }
 }

@@ -1,7 +1,10 @@
 use super::{add, reference};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::normal;
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
+    gpu_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -10,6 +13,16 @@ pub(crate) fn cases() -> Vec<Case> {
         case("add/oracle/odd_sizes", |d| against_oracle(d, &[3, 5, 7])),
         case("add/oracle/several_tasks", |d| against_oracle(d, &[97, 1013])),
         case("add/oracle/mast3r_encoder", |d| against_oracle(d, &[1, 768, 1024])),
+        f16_case("add/f16/odd_sizes", |d| f16_against_oracle(d, &[3, 5, 7])),
+        f16_case("add/f16/tiny_encoder", |d| f16_against_oracle(d, &[432, 256])),
+        gpu_case("add/error/dtypes_differ", |d| {
+            let (x, y) = (random(d, "add/x", &[3]), Tensor::zeros::<half::f16>(d, &[3]));
+            expect_error(add(x, &y), "`y` must hold f32")
+        }),
+        gpu_case("add/error/devices_differ", |d| {
+            let (x, y) = (random(d, "add/x", &[3]), random(&Device::Cpu, "add/y", &[3]));
+            expect_error(add(x, &y), "`y` must be on")
+        }),
         case("add/property/order_is_free", order_is_free),
         case("add/property/shared_memory_is_not_changed", shared_memory_is_not_changed),
         case("add/property/unshared_memory_is_reused", unshared_memory_is_reused),
@@ -35,6 +48,16 @@ fn against_oracle(device: &Device, shape: &[usize]) -> Verdict {
     let (x, y) = (random(device, "add/x", shape), random(device, "add/y", shape));
     let want = reference::add(&x.read::<f32>().unwrap(), &y.read::<f32>().unwrap());
     check_close(&values(x, &y)?, &want, Tolerance::Exact)
+}
+
+fn f16_against_oracle(device: &Device, shape: &[usize]) -> Verdict {
+    let len = shape.iter().product();
+    let (x, xs) = f16_tensor(device, shape, &normal("add/x", len));
+    let (y, ys) = f16_tensor(device, shape, &normal("add/y", len));
+    let want = reference::add(&xs, &ys);
+    let apart = floats(&add(x.clone(), &y).map_err(|e| e.to_string())?)?;
+    check_close(&apart, &want, Tolerance::OfLargest(5e-4))?;
+    check_equal(&floats(&add(x, &y).map_err(|e| e.to_string())?)?, &apart)
 }
 
 fn order_is_free(device: &Device) -> Verdict {

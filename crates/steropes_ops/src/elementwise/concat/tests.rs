@@ -1,7 +1,7 @@
 use super::{concat, reference};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::normal;
-use steropes_testkit::{Case, Verdict, case, check_equal, expect_error};
+use steropes_testkit::{Case, Verdict, case, check_equal, expect_error, f16_case, f16_tensor, floats};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -10,6 +10,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case("concat/oracle/several_tasks", |d| against_oracle(d, &[1009], 37, 64)),
         case("concat/oracle/mast3r_descriptor_input", |d| against_oracle(d, &[1, 768], 1024, 768)),
         case("concat/oracle/row_longer_than_a_task", |d| against_oracle(d, &[3], 40_001, 5)),
+        f16_case("concat/f16/odd_sizes", |d| f16_against_oracle(d, [21, 5, 11])),
+        f16_case("concat/f16/even_sizes", |d| f16_against_oracle(d, [21, 6, 10])),
+        f16_case("concat/f16/tiny_descriptor_input", |d| f16_against_oracle(d, [43, 256, 192])),
         case("concat/property/nothing_beside_x_is_x", nothing_beside_x_is_x),
         case("concat/property/no_rows", no_rows),
         case("concat/error/x_without_axes", x_without_axes),
@@ -32,6 +35,14 @@ fn against_oracle(device: &Device, rows: &[usize], m: usize, n: usize) -> Verdic
     let (x, y) = (x.read::<f32>().unwrap(), y.read::<f32>().unwrap());
     let want = reference::concat(&x, &y, rows.iter().product());
     check_equal(&got.read::<f32>().map_err(|e| e.to_string())?, &want)
+}
+
+fn f16_against_oracle(device: &Device, [rows, m, n]: [usize; 3]) -> Verdict {
+    let (x, xs) = f16_tensor(device, &[rows, m], &normal("concat/x", rows * m));
+    let (y, ys) = f16_tensor(device, &[rows, n], &normal("concat/y", rows * n));
+    let got = concat(&x, &y).map_err(|e| e.to_string())?;
+    check_equal(got.shape(), &[rows, m + n])?;
+    check_equal(&floats(&got)?, &reference::concat(&xs, &ys, rows))
 }
 
 fn nothing_beside_x_is_x(device: &Device) -> Verdict {

@@ -13,7 +13,8 @@ pub(super) fn clean_pointcloud(
     for (i, view) in views.iter().enumerate() {
         let mut own = std::mem::take(&mut confidence[i]);
         let others = &confidence;
-        own.par_chunks_mut(view.width).zip(view.points.par_chunks(3 * view.width)).for_each(
+        let row = view.width.max(1);
+        own.par_chunks_mut(row).zip(view.points.par_chunks(3 * row)).for_each(
             |(own, points)| {
                 for (own, p) in own.iter_mut().zip(points.chunks_exact(3)) {
                     let seen_through = |j: usize| j != i && hides(&views[j], &others[j], p, *own, tolerance);

@@ -2,10 +2,12 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod gpu;
 mod reference;
 pub(crate) mod tests;
 
 use crate::error::OpError;
+use steropes_tensor::Device;
 
 const OP: &str = "geometry::clean_pointcloud";
 
@@ -36,13 +38,18 @@ pub struct DenseView<'a> {
 /// treated in order; confidences already lowered count for later images.
 ///
 /// # Shapes
-/// One entry per image in `views`; the result has one `[height, width]` list per image.
+/// One entry per image in `views`; the result has one `[height, width]` list per image. A GPU gets the lists once and gives back the
+/// confidences once.
 ///
 /// # Numerics
-/// Projection in f64 from the f32 points; comparisons are exact.
+/// On the CPU projection in f64 from the f32 points; comparisons are exact. On a GPU projection in f32, relative to the centre of
+/// the image's own camera. With `D` the sum of the point's distances from both cameras, `z` is within `2^-20 D` and the pixel before
+/// rounding within `2^-20 (focal D / z + larger side)`, so decisions nearer than that to their boundary may differ, and with them
+/// those of later images that look at these points.
 ///
 /// # Errors
-/// [`OpError::Shape`] if a list does not fit its image, [`OpError::Value`] if `tolerance` is not in [0, 1).
+/// [`OpError::Shape`] if a list does not fit its image, [`OpError::Value`] if `tolerance` is not in [0, 1),
+/// [`OpError::Unsupported`] if all depths have more bytes than a GPU can bind at once.
 ///
 /// # Source
 /// DUSt3R, arXiv:2312.14132 (released program, behaviour as described in the specification); written from the
@@ -51,6 +58,7 @@ pub fn clean_pointcloud(
     views: &[DenseView<'_>],
     tolerance: f64,
     bad_confidence: f32,
+    device: &Device,
 ) -> Result<Vec<Vec<f32>>, OpError> {
     for v in views {
         let pixels = v.width * v.height;
@@ -67,5 +75,11 @@ pub fn clean_pointcloud(
     if !(0.0..1.0).contains(&tolerance) {
         return Err(OpError::value(OP, "tolerance", "at least 0 and below 1", tolerance));
     }
-    Ok(cpu::clean_pointcloud(views, tolerance, bad_confidence))
+    match device {
+        // `min` with NaN lowers nothing.
+        Device::Gpu(gpu) if !bad_confidence.is_nan() => {
+            gpu::clean_pointcloud(gpu, views, tolerance, bad_confidence)
+        }
+        _ => Ok(cpu::clean_pointcloud(views, tolerance, bad_confidence)),
+    }
 }

@@ -2,9 +2,9 @@
 
 use super::{DepthMaps, OP, REFINE, SAME, Samples, View, cameras, starts};
 use crate::error::OpError;
-use crate::geometry::check_binding;
+use crate::geometry::{check_binding, uploaded};
 use crate::gpu::{bind, bind_rows};
-use steropes_tensor::{DType, Device, Gpu, Header, Kernel, Tensor, TensorError, row_slices, spread};
+use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, row_slices, spread};
 
 const THREADS: u32 = 64;
 /// Candidates in registers.
@@ -94,9 +94,5 @@ fn table(gpu: &Gpu, views: &[View], matrices: &[cameras::Rows]) -> Result<Tensor
         matrix.chain(size).collect::<Vec<_>>()
     };
     let words: Vec<u32> = matrices.iter().enumerate().flat_map(entry).collect();
-    match Tensor::new(&Device::Gpu(gpu.clone()), &[words.len()], words) {
-        Ok(table) => Ok(table),
-        Err(TensorError::Device(error)) => Err(error.into()),
-        Err(error) => unreachable!("a list has its own length: {error}"),
-    }
+    uploaded(gpu, words)
 }

@@ -9,7 +9,7 @@ pub(crate) use plan::{MatrixTile, PlainTile, Plan};
 
 use crate::cpu::Activation;
 use crate::error::OpError;
-use crate::gpu::{bind, element_window};
+use crate::gpu::{bind, element_window, unsupported};
 use plan::Extents;
 use std::ops::Range;
 use steropes_tensor::{Capabilities, Gpu, Header, Kernel, Tensor, spread};
@@ -95,8 +95,10 @@ impl Patches<'_> {
     /// Whether every four elements that begin at a multiple of four lie in one segment and at a multiple of four in memory.
     fn is_aligned(&self) -> bool {
         let [_, _, width, channels] = self.extents();
-        channels % 4 == 0
-            || [self.run() * channels, self.stride * channels, width * channels].iter().all(|n| n % 4 == 0)
+        channels.is_multiple_of(4)
+            || [self.run() * channels, self.stride * channels, width * channels]
+                .iter()
+                .all(|n| n.is_multiple_of(4))
                 && self.padding == 0
     }
 }
@@ -135,16 +137,16 @@ impl Product<'_> {
         let most = (max_bytes - Capabilities::BINDING_ALIGNMENT) as usize / y.dtype().size_bytes();
         let slices = self.slices(most, y).ok_or_else(|| {
             let why = "a single row of its tensors does not fit one of its bindings".to_owned();
-            OpError::Unsupported { op: self.op, device: gpu.capabilities().name.clone(), why }
+            unsupported(self.op, gpu, why)
         })?;
         let kernel = self.kernel(plan, y);
         let padded = self.weights.padded;
-        // Multiples of 64, so that vectors of four stay whole.
+        // Multiples of 4, so that vectors stay whole.
         let columns = self.weights.outputs();
-        let some = if columns * padded <= most { columns } else { (most / padded) & !63 };
+        let some = if columns * padded <= most { columns } else { (most / padded) & !3 };
         if some == 0 {
-            let why = "64 rows of its weights do not fit one of its bindings".to_owned();
-            return Err(OpError::Unsupported { op: self.op, device: gpu.capabilities().name.clone(), why });
+            let why = "four rows of its weights do not fit one of its bindings".to_owned();
+            return Err(unsupported(self.op, gpu, why));
         }
         for slice in &slices {
             for first in (0..columns).step_by(some) {
@@ -213,8 +215,8 @@ impl Product<'_> {
     ) -> Result<(), OpError> {
         let (columns, padded) = (self.weights.outputs(), self.weights.padded);
         let (x, x_shift) = element_window(self.source.x(), slice.x.start, slice.x.len());
-        let (weight, weight_shift) =
-            element_window(&self.weights.weight, some.start * padded, some.len() * padded);
+        // Four rows of the weights are a multiple of what a binding may begin at.
+        let (weight, _) = element_window(&self.weights.weight, some.start * padded, some.len() * padded);
         let results = slice.rows.start * columns..slice.rows.end * columns;
         let (result, y_shift) = element_window(y, results.start, results.len());
         let mut bindings = vec![x, weight, bind(&self.weights.bias), result];
@@ -222,7 +224,7 @@ impl Product<'_> {
             bindings.push(element_window(residual, results.start, results.len()).0);
         }
         let mut params = vec![slice.rows.len(), some.len(), some.start, columns, self.weights.depth, padded];
-        params.extend([x_shift, weight_shift, y_shift]);
+        params.extend([x_shift, y_shift]);
         params.extend(match self.source {
             Source::Rows(_) => [0; 11],
             Source::Patches(p) => {
@@ -268,7 +270,7 @@ impl Product<'_> {
     fn source_header(&self, header: Header, plan: Plan) -> Header {
         match self.source {
             Source::Rows(_) => {
-                let vectors = self.weights.depth % 4 == 0;
+                let vectors = self.weights.depth.is_multiple_of(4);
                 header
                     .flag("DEPTH_PADDED", self.weights.depth < self.weights.padded)
                     .text(if vectors {
@@ -282,7 +284,7 @@ impl Product<'_> {
                 let segment = patches.run() * patches.extents()[3];
                 header
                     .flag("RELU_INPUT", patches.relu)
-                    .flag("ONE_TAP", segment % plan.depth() as usize == 0)
+                    .flag("ONE_TAP", segment.is_multiple_of(plan.depth() as usize))
                     .text(include_str!("patches.wgsl"))
                     .text(if patches.is_aligned() {
                         include_str!("patches_vectors.wgsl")
@@ -298,7 +300,7 @@ impl Product<'_> {
             Target::Rows => self.weights.outputs(),
             Target::Blocks { run, .. } => run,
         };
-        let vectors = run % 4 == 0;
+        let vectors = run.is_multiple_of(4);
         let header = header
             .text(match self.activation {
                 Activation::Identity => "fn activated(v: vec4<f32>) -> vec4<f32> { return v; }\n",

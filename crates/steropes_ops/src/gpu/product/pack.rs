@@ -1,7 +1,7 @@
 //! Weights as the product reads them.
 
 use crate::error::OpError;
-use crate::gpu::{bind, element_window};
+use crate::gpu::{bind, element_window, unsupported};
 use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 
 /// The right factor of a product: `[outputs, padded]`, each row an output's weights along the depth with zeros behind them.
@@ -96,11 +96,6 @@ impl ProductWeights {
         Ok(Self { weight, bias, depth, padded })
     }
 
-    /// Columns of the left rows.
-    pub(crate) fn depth(&self) -> usize {
-        self.depth
-    }
-
     /// Columns of the result.
     pub(crate) fn outputs(&self) -> usize {
         self.bias.len()
@@ -125,7 +120,7 @@ fn packed(
     let source_bytes = (source.len() * source.dtype().size_bytes()) as u64;
     if source_bytes > caps.max_binding_bytes {
         let why = format!("weights of {source_bytes} bytes do not fit one of its bindings");
-        return Err(OpError::Unsupported { op, device: caps.name.clone(), why });
+        return Err(unsupported(op, gpu, why));
     }
     let header = Header::new().element(source.dtype());
     let kernel = Kernel::new("pack", &header, include_str!("pack.wgsl"));

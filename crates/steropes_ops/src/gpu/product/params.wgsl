@@ -9,7 +9,6 @@ struct Params {
     padded: u32,
     // Elements of the bindings before the first one meant.
     x_shift: u32,
-    weight_shift: u32,
     y_shift: u32,
     // Patches: the image, the result in pixels, the kernel; rows of pixels before the binding of x and before row 0.
     height: u32,

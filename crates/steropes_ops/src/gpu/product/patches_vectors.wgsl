@@ -2,7 +2,7 @@
 // Elements step.k + j and the next three; zeros outside. ONE_TAP: the whole step lies in one segment.
 fn row_values(row: Row, step: Step, j: u32) -> Elem4 {
     if (ONE_TAP) {
-        if (!is_inside(row, step)) {
+        if (step.k >= params.depth || !is_inside(row, step)) {
             return Elem4();
         }
         return floored(x[(row.at + step.at + j) / 4u]);

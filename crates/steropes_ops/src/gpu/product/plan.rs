@@ -116,7 +116,7 @@ impl MatrixTile {
         let fitting = || fitting.clone().filter(|t| t.fits(gpu, extents.dtype));
         fitting()
             .find(|t| tiles(extents.rows, extents.columns, t.tile) >= ENOUGH_TILES)
-            .or_else(|| fitting().last())
+            .or_else(|| fitting().next_back())
     }
 
     fn fits(self, gpu: &Capabilities, dtype: DType) -> bool {
@@ -183,4 +183,54 @@ impl Plan {
 /// Tiles that cover a result.
 pub(crate) fn tiles(rows: usize, columns: usize, tile: [u32; 2]) -> usize {
     rows.div_ceil(tile[0] as usize) * columns.div_ceil(tile[1] as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use steropes_tensor::{GpuApi, MatrixShape};
+
+    fn gpu(side: u32, input: DType, workgroup_bytes: u32) -> Capabilities {
+        Capabilities {
+            name: "a device".to_owned(),
+            api: GpuApi::Metal,
+            driver: String::new(),
+            software: false,
+            f16: true,
+            subgroup: Some([32, 32]),
+            matrices: vec![MatrixShape { mnk: [side; 3], input, sum: DType::F32 }],
+            timestamps: true,
+            max_binding_bytes: 1 << 30,
+            max_buffer_bytes: 1 << 30,
+            workgroup_bytes,
+            workgroup_threads: 1024,
+        }
+    }
+
+    #[test]
+    fn tiles_fit_workgroup_memory() {
+        for (side, dtype) in [(8, DType::F16), (8, DType::F32), (16, DType::F16)] {
+            for kib in [16, 32, 48] {
+                let gpu = gpu(side, dtype, kib * 1024);
+                for rows in [1, 100, 4096] {
+                    match Plan::choose(&gpu, &Extents { rows, columns: 4096, dtype }) {
+                        Plan::Matrix(tile) => assert!(tile.fits(&gpu, dtype), "{tile:?} in {kib} KiB"),
+                        Plan::Plain(tile) => panic!("{tile:?} in {kib} KiB although there are matrices"),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn matrices_do_not_depend_on_the_rows() {
+        let gpu = gpu(16, DType::F16, 48 * 1024);
+        for columns in [1, 4, 15, 16, 17, 1000] {
+            let is_matrix = |rows| {
+                let extents = Extents { rows, columns, dtype: DType::F16 };
+                matches!(Plan::choose(&gpu, &extents), Plan::Matrix(_))
+            };
+            assert!([1, 5, 128, 100_000].into_iter().all(|rows| is_matrix(rows) == (columns >= 16)));
+        }
+    }
 }

@@ -4,12 +4,15 @@ use super::plan::{MatrixTile, PlainTile};
 use std::fmt::Write as _;
 use steropes_tensor::{DType, Header};
 
+/// Why writing cannot fail.
+const TO_STRING: &str = "writing to a string";
+
 /// `template` for every number below `count` in place of `#`.
 fn repeat(count: u32, template: impl Fn(u32) -> String) -> String {
     (0..count).map(template).collect()
 }
 
-/// What [`super::product_plain`](super) needs for a tile.
+/// What `product_plain.wgsl` needs for a tile.
 pub(super) fn plain(header: Header, tile: PlainTile) -> Header {
     let [down, across] = tile.grid();
     let threads = down * across;
@@ -25,40 +28,41 @@ pub(super) fn plain(header: Header, tile: PlainTile) -> Header {
         PlainTile::DEPTH * column_pitch,
     );
     let sums = tile.part[0] * column_groups;
-    let _ = write!(
+    write!(
         text,
         "alias Sums = array<vec4<f32>, {sums}>;\nalias Next = array<array<vec4<f32>, 4>, {blocks}>;\n\
          struct Origin {{ rows: array<Row, 4>, weights: vec4<u32> }}\nalias Origins = array<Origin, {blocks}>;\n"
-    );
+    ).expect(TO_STRING);
     text += &plain_loads(threads, blocks, [row_blocks, column_blocks]);
     text += &format!("fn stash(next: ptr<function, Next>, thread: u32) {{\n{}}}\n", {
         repeat(blocks, |b| plain_stash(b, threads, [row_blocks, column_blocks], [row_pitch, column_pitch]))
     });
     text += "fn multiply(sums: ptr<function, Sums>, k: u32, row: u32, column: u32) {\n";
     for i in 0..row_groups {
-        let _ = writeln!(text, "    let a{i} = rows_tile[k * {row_pitch}u + row + {}u];", i * down);
+        writeln!(text, "    let a{i} = rows_tile[k * {row_pitch}u + row + {}u];", i * down).expect(TO_STRING);
     }
     for j in 0..column_groups {
-        let _ =
-            writeln!(text, "    let b{j} = weights_tile[k * {column_pitch}u + column + {}u];", j * across);
+        writeln!(text, "    let b{j} = weights_tile[k * {column_pitch}u + column + {}u];", j * across)
+            .expect(TO_STRING);
     }
     for i in 0..tile.part[0] {
         for j in 0..column_groups {
             let (at, group, part) = (i * column_groups + j, i / 4, ["x", "y", "z", "w"][i as usize % 4]);
-            let _ =
-                writeln!(text, "    (*sums)[{at}] = fma(vec4<f32>(a{group}.{part}), b{j}, (*sums)[{at}]);");
+            writeln!(text, "    (*sums)[{at}] = fma(vec4<f32>(a{group}.{part}), b{j}, (*sums)[{at}]);")
+                .expect(TO_STRING);
         }
     }
     text += "}\nfn finish_all(sums: ptr<function, Sums>, tile: Tile, row: u32, column: u32) {\n";
     for i in 0..tile.part[0] {
         for j in 0..column_groups {
             let (m, n) = (i / 4 * down, j * across);
-            let _ = writeln!(
+            writeln!(
                 text,
                 "    finish(tile.m + (row + {m}u) * 4u + {}u, tile.n + (column + {n}u) * 4u, (*sums)[{}]);",
                 i % 4,
                 i * column_groups + j
-            );
+            )
+            .expect(TO_STRING);
         }
     }
     text += "}\n";
@@ -150,27 +154,29 @@ impl Matrices {
     }
     fn kind(&self, element: &str, role: &str) -> String {
         match self.emulated {
-            true => "Emulated".to_owned(),
+            true => "EmulatedSum".to_owned(),
             false => format!("coop_mat{0}x{0}<{element}, {role}>", self.side),
         }
     }
     /// The left matrix whose rows are `pitch` elements apart in `rows_tile`.
     fn load_left(&self, at: &str, pitch: u32) -> String {
         match self.emulated {
-            true => format!("emulated_left({at}, {pitch}u)"),
+            true => at.to_owned(),
             false => format!("coopLoadT<{}>(&rows_tile[{at}], {}u)", self.left(), pitch / self.width),
         }
     }
     /// The right matrix whose columns are `pitch` elements apart in `weights_tile`.
     fn load_right(&self, at: &str, pitch: u32) -> String {
         match self.emulated {
-            true => format!("emulated_right({at}, {pitch}u)"),
+            true => at.to_owned(),
             false => format!("coopLoad<{}>(&weights_tile[{at}], {}u)", self.right(), pitch / self.width),
         }
     }
-    fn multiply_add(&self, a: &str, b: &str, sum: &str) -> String {
-        let name = if self.emulated { "emulated_multiply_add" } else { "coopMultiplyAdd" };
-        format!("{name}({a}, {b}, {sum})")
+    fn multiply_add(&self, a: &str, b: &str, sum: &str, pitch: u32) -> String {
+        match self.emulated {
+            true => format!("emulated_multiply_add({a}, {b}, {sum}, {pitch}u)"),
+            false => format!("coopMultiplyAdd({a}, {b}, {sum})"),
+        }
     }
     fn store(&self, sum: &str, at: &str, pitch: u32) -> String {
         match self.emulated {
@@ -178,38 +184,33 @@ impl Matrices {
             false => format!("coopStoreT({sum}, &strips[{at}], {pitch}u);"),
         }
     }
-    /// Functions that stand for the operations on a device without them.
+    /// Functions that stand for the operations on a device without them. A factor is where it begins in workgroup memory; each
+    /// lane of 32 has its share of the sums.
     fn emulation(&self) -> String {
         if !self.emulated {
             return String::new();
         }
         let (t, w) = (self.side, self.width);
-        let element = |tile: &str, at: &str| match w {
-            1 => format!("f32({tile}[at + {at}])"),
-            _ => format!("f32({tile}[at + ({at}) / {w}u][({at}) % {w}u])"),
+        let element = |tile: &str, at: &str, line: &str| match w {
+            1 => format!("f32({tile}[{at} + {line} * pitch + k])"),
+            _ => format!("f32({tile}[{at} + ({line} * pitch + k) / {w}u][({line} * pitch + k) % {w}u])"),
         };
-        let loops = |body: &str| {
-            format!("for (var i = 0u; i < {t}u; i++) {{ for (var j = 0u; j < {t}u; j++) {{ {body} }} }}")
-        };
-        let left = loops(&format!("d[i * {t}u + j] = {};", element("rows_tile", "i * pitch + j")));
-        let right = loops(&format!("d[i * {t}u + j] = {};", element("weights_tile", "j * pitch + i")));
-        let product = loops(&format!(
-            "for (var k = 0u; k < {t}u; k++) {{ d[i * {t}u + j] += x[i * {t}u + k] * y[k * {t}u + j]; }}"
-        ));
-        let store = loops(&format!("strips[at + i * pitch + j] = x[i * {t}u + j];"));
+        let (left, right) = (element("rows_tile", "a", "i"), element("weights_tile", "b", "j"));
+        let share = t * t / 32;
+        let own =
+            format!("let i = (emulated_lane + e * 32u) / {t}u; let j = (emulated_lane + e * 32u) % {t}u;");
         format!(
-            "alias Emulated = array<f32, {}>;\n\
-             fn emulated_left(at: u32, pitch: u32) -> Emulated {{ var d: Emulated; {left} return d; }}\n\
-             fn emulated_right(at: u32, pitch: u32) -> Emulated {{ var d: Emulated; {right} return d; }}\n\
-             fn emulated_multiply_add(a: Emulated, b: Emulated, c: Emulated) -> Emulated {{ \
-             var x = a; var y = b; var d = c; {product} return d; }}\n\
-             fn emulated_store(c: Emulated, at: u32, pitch: u32) {{ var x = c; {store} }}\n",
-            t * t
+            "var<private> emulated_lane: u32;\nalias EmulatedSum = array<f32, {share}>;\n\
+             fn emulated_multiply_add(a: u32, b: u32, c: EmulatedSum, pitch: u32) -> EmulatedSum {{\n    \
+             var d = c;\n    for (var e = 0u; e < {share}u; e++) {{\n        {own}\n        \
+             for (var k = 0u; k < {t}u; k++) {{ d[e] += {left} * {right}; }}\n    }}\n    return d;\n}}\n\
+             fn emulated_store(c: EmulatedSum, at: u32, pitch: u32) {{\n    var x = c;\n    \
+             for (var e = 0u; e < {share}u; e++) {{ {own} strips[at + i * pitch + j] = x[e]; }}\n}}\n"
         )
     }
 }
 
-/// What [`super::product_matrix`](super) needs for a tile.
+/// What `product_matrix.wgsl` needs for a tile.
 pub(super) fn matrix(header: Header, tile: MatrixTile, dtype: DType) -> Header {
     let width = if tile.vectors { 4 } else { 1 };
     let element = if dtype == DType::F16 { "f16" } else { "f32" };
@@ -225,7 +226,7 @@ pub(super) fn matrix(header: Header, tile: MatrixTile, dtype: DType) -> Header {
         tile.subgroups() * tile.strip_len(),
     );
     text += &ops.emulation();
-    let _ = writeln!(text, "alias Sums = array<{}, {}>;", ops.sum(), rows * columns);
+    writeln!(text, "alias Sums = array<{}, {}>;", ops.sum(), rows * columns).expect(TO_STRING);
     text += &matrix_loads(tile, pitch);
     text += &matrix_multiply(&ops, tile, pitch);
     text += &matrix_finish(&ops, tile);
@@ -242,11 +243,14 @@ fn matrix_loads(tile: MatrixTile, pitch: u32) -> String {
     let quads = MatrixTile::DEPTH / 4;
     let step = tile.threads() / quads;
     let [rows, columns] = tile.tile.map(|side| side / step);
-    let origins = repeat(rows, |i| {
-        format!("    origin.rows[{i}] = row_of(tile.m + thread / {quads}u + {}u);\n", i * step)
-    }) + &repeat(columns, |i| {
-        format!("    origin.weights[{i}] = weight_row(tile.n + thread / {quads}u + {}u);\n", i * step)
-    });
+    let lane = if tile.emulated { "    emulated_lane = thread % 32u;\n" } else { "" };
+    let origins = lane.to_owned()
+        + &repeat(rows, |i| {
+            format!("    origin.rows[{i}] = row_of(tile.m + thread / {quads}u + {}u);\n", i * step)
+        })
+        + &repeat(columns, |i| {
+            format!("    origin.weights[{i}] = weight_row(tile.n + thread / {quads}u + {}u);\n", i * step)
+        });
     let fetch = repeat(rows, |i| {
         format!("    (*next).rows[{i}] = row_values((*origin).rows[{i}], step, thread % {quads}u * 4u);\n")
     }) + &repeat(columns, |i| {
@@ -285,16 +289,16 @@ fn matrix_multiply(ops: &Matrices, tile: MatrixTile, pitch: u32) -> String {
             format!("{name} * {}u + {}u", pitch / ops.width, (i * tile.side * pitch + k) / ops.width)
         };
         for i in 0..rows {
-            let _ = writeln!(text, "    let a{i} = {};", ops.load_left(&at("row", i), pitch));
+            writeln!(text, "    let a{i} = {};", ops.load_left(&at("row", i), pitch)).expect(TO_STRING);
         }
         for j in 0..columns {
-            let _ = writeln!(text, "    let b{j} = {};", ops.load_right(&at("column", j), pitch));
+            writeln!(text, "    let b{j} = {};", ops.load_right(&at("column", j), pitch)).expect(TO_STRING);
         }
         for i in 0..rows {
             for j in 0..columns {
                 let sum = format!("(*sums)[{}]", i * columns + j);
-                let next = ops.multiply_add(&format!("a{i}"), &format!("b{j}"), &sum);
-                let _ = writeln!(text, "    {sum} = {next};");
+                let next = ops.multiply_add(&format!("a{i}"), &format!("b{j}"), &sum, pitch);
+                writeln!(text, "    {sum} = {next};").expect(TO_STRING);
             }
         }
         text += "    }\n";
@@ -318,12 +322,12 @@ fn matrix_finish(ops: &Matrices, tile: MatrixTile) -> String {
             text += "    {\n    workgroupBarrier();\n";
             for q in 0..matrices {
                 let sum = format!("(*sums)[{}]", i * columns + j + q);
-                let _ = writeln!(text, "    let to{q} = strip + {}u;", q * tile.side);
-                let _ = writeln!(text, "    {}", ops.store(&sum, &format!("to{q}"), pitch));
+                writeln!(text, "    let to{q} = strip + {}u;", q * tile.side).expect(TO_STRING);
+                writeln!(text, "    {}", ops.store(&sum, &format!("to{q}"), pitch)).expect(TO_STRING);
             }
             text += "    workgroupBarrier();\n";
             for q in 0..tile.side * quads / 32 {
-                let _ = write!(
+                write!(
                     text,
                     "    {{ let quad = lane + {}u; let r = quad / {quads}u; let c = quad % {quads}u * 4u; \
                      let at = strip + r * {pitch}u + c;\n    \
@@ -331,7 +335,7 @@ fn matrix_finish(ops: &Matrices, tile: MatrixTile) -> String {
                     q * 32,
                     i * tile.side,
                     j * tile.side,
-                );
+                ).expect(TO_STRING);
             }
             text += "    }\n";
         }

@@ -1,7 +1,7 @@
 @group(0) @binding(1) var<storage, read> weight: array<Elem4>;
 // The first element of row n; rows behind the end stand for the last.
 fn weight_row(n: u32) -> u32 {
-    return params.weight_shift + min(n, params.some - 1u) * params.padded;
+    return min(n, params.some - 1u) * params.padded;
 }
 
 // Tile of this workgroup: rows and columns that it begins at. Eight rows of tiles at a time, so that workgroups that run

@@ -147,7 +147,7 @@ fn kernels(metric: Metric, depth: usize, plan: Plan, counted: bool) -> [Kernel; 
             Metric::Dot => include_str!("dot.wgsl"),
             Metric::Euclidean => include_str!("euclidean.wgsl"),
         });
-    let header = if depth % 4 == 0 {
+    let header = if depth.is_multiple_of(4) {
         header.alias("Value", "vec4<f32>").text(include_str!("whole_vectors.wgsl"))
     } else {
         header.alias("Value", "f32").text(include_str!("single_columns.wgsl"))

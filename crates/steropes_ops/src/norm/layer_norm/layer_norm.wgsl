@@ -1,15 +1,15 @@
-// One row for each ROW_THREADS invocations; a row stays in registers (PER_THREAD values of Acc in each invocation), so it is
-// read once. Mean first, then the variance around it.
+// One row for each ROW_THREADS invocations; a row stays in registers (PER_THREAD packs in each invocation), so it is read
+// once. Mean first, then the variance around it.
 //
-// Header: Value (one element or four, as stored), Acc (the same in f32), total(Acc) -> f32, WIDTH (Values in a row),
-// PER_THREAD, COUNT (elements in a row), ROW_THREADS, ROWS, row_sum.
+// Header: Pack, Quad, Quads, QUADS, unpacked, packed, sum_of; WIDTH (packs in a row), PER_THREAD, FULL (all invocations have
+// as many), COUNT (elements in a row); ROW_THREADS, ROWS, row_sum.
 
-struct Params { rows: u32, eps: f32 }
+struct Params { rows: u32, shift: u32, eps: f32 }
 var<immediate> params: Params;
-@group(0) @binding(0) var<storage, read> x: array<Value>;
-@group(0) @binding(1) var<storage, read> weight: array<Acc>;
-@group(0) @binding(2) var<storage, read> bias: array<Acc>;
-@group(0) @binding(3) var<storage, read_write> y: array<Value>;
+@group(0) @binding(0) var<storage, read> x: array<Pack>;
+@group(0) @binding(1) var<storage, read> weight: array<Quad>;
+@group(0) @binding(2) var<storage, read> bias: array<Quad>;
+@group(0) @binding(3) var<storage, read_write> y: array<Pack>;
 
 // x / COUNT, rounded correctly: a GPU's own division may be wrong in the last bits, which near-equal values would magnify.
 fn over_count(x: f32) -> f32 {
@@ -24,30 +24,38 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let lane = thread % ROW_THREADS;
     let inside = row < params.rows;
     // Rows behind the end compute along with the last row, because all invocations meet in row_sum.
-    let first = min(row, params.rows - 1u) * WIDTH;
-    var values: array<Acc, PER_THREAD>;
-    var sum = Acc();
+    let first = params.shift + min(row, params.rows - 1u) * WIDTH;
+    var values: array<Quads, PER_THREAD>;
+    var sum = Quad();
     for (var i = 0u; i < PER_THREAD; i++) {
         let c = lane + i * ROW_THREADS;
-        if (c < WIDTH) {
-            values[i] = Acc(x[first + c]);
-            sum += values[i];
+        if (FULL || c < WIDTH) {
+            values[i] = unpacked(x[first + c]);
+            for (var q = 0u; q < QUADS; q++) {
+                sum += values[i][q];
+            }
         }
     }
-    let mean = over_count(row_sum(total(sum), thread));
-    var squares = Acc();
+    let mean = over_count(row_sum(sum_of(sum), thread));
+    var squares = Quad();
     for (var i = 0u; i < PER_THREAD; i++) {
-        if (lane + i * ROW_THREADS < WIDTH) {
-            values[i] -= Acc(mean);
-            squares += values[i] * values[i];
+        if (FULL || lane + i * ROW_THREADS < WIDTH) {
+            for (var q = 0u; q < QUADS; q++) {
+                let centered = values[i][q] - Quad(mean);
+                squares += centered * centered;
+                values[i][q] = centered;
+            }
         }
     }
-    let variance = over_count(row_sum(total(squares), thread));
+    let variance = over_count(row_sum(sum_of(squares), thread));
     let factor = 1.0 / sqrt(variance + params.eps);
     for (var i = 0u; i < PER_THREAD; i++) {
         let c = lane + i * ROW_THREADS;
-        if (inside && c < WIDTH) {
-            y[first + c] = Value(values[i] * factor * weight[c] + bias[c]);
+        if (inside && (FULL || c < WIDTH)) {
+            for (var q = 0u; q < QUADS; q++) {
+                values[i][q] = values[i][q] * factor * weight[c * QUADS + q] + bias[c * QUADS + q];
+            }
+            y[first + c] = packed(values[i]);
         }
     }
 }

@@ -252,6 +252,7 @@ fn property_cases() -> Vec<Case> {
         case("conv2d/property/images_of_a_batch_are_independent", images_are_independent),
         case("conv2d/property/threads_do_not_matter", threads_do_not_matter),
         case("conv2d/property/nan_stays_near", nan_stays_near),
+        gpu_case("conv2d/property/nan_stays_in_its_patches", nan_stays_in_its_patches),
     ]
 }
 
@@ -318,6 +319,27 @@ fn nan_stays_near(device: &Device) -> Verdict {
             }
             if beyond && y.iter().any(|v| v.is_nan()) {
                 return Err(format!("relu_input {relu_input}: a NaN at {row}, {col}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One sum for each result: a NaN shows in the patches that hold it and nowhere else, whatever pads the depth.
+fn nan_stays_in_its_patches(device: &Device) -> Verdict {
+    for g in [[16, 8, 3, 1, 1], [12, 5, 3, 1, 1], [3, 4, 3, 1, 1], [3, 4, 2, 2, 0]] {
+        let mut example = Example::new(device, [1, 12, 12], geometry(g), PLAIN);
+        let mut values = example.x.read::<f32>().unwrap();
+        values[(6 * 12 + 6) * g[0] + 1] = f32::NAN;
+        example.x = Tensor::new(device, &[1, 12, 12, g[0]], values).unwrap();
+        let y = example.run()?;
+        let width = y.shape()[2];
+        // Under the taps of pixel p are s p - padding to s p - padding + kernel - 1.
+        let holds = |p: usize| (g[3] * p..g[3] * p + g[2]).contains(&(6 + g[4]));
+        for (pixel, y) in y.read::<f32>().unwrap().chunks(g[1]).enumerate() {
+            let (row, col) = (pixel / width, pixel % width);
+            if y.iter().any(|v| v.is_nan() != (holds(row) && holds(col))) {
+                return Err(format!("{g:?}: {y:?} at {row}, {col}"));
             }
         }
     }

@@ -1,7 +1,9 @@
 use super::super::{bytes, normal};
 use super::{crop, reference};
 use steropes_tensor::Device;
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -9,6 +11,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case("crop/oracle/odd_sizes", |d| against_oracle(d, [3, 7, 11, 5], 4, 9)),
         case("crop/oracle/rows_only", |d| against_oracle(d, [2, 7, 5, 3], 6, 5)),
         case("crop/oracle/small_dpt_p4", |d| against_oracle(d, [1, 20, 26, 64], 18, 24)),
+        f16_case("crop/f16/odd_sizes", |d| f16_against_oracle(d, [3, 7, 11, 5], 4, 9)),
+        f16_case("crop/f16/small_dpt_p4", |d| f16_against_oracle(d, [1, 20, 26, 64], 18, 24)),
         case("crop/property/in_two_steps", in_two_steps),
         case("crop/property/nothing_left", nothing_left),
         case("crop/error/rank", |d| {
@@ -30,6 +34,13 @@ fn against_oracle(device: &Device, shape: [usize; 4], height: usize, width: usiz
     check_equal(y.shape(), &[shape[0], height, width, shape[3]])?;
     let want = reference::crop(&x.read().map_err(|e| e.to_string())?, shape, height, width);
     check_close(&y.read::<f32>().map_err(|e| e.to_string())?, &want, Tolerance::Exact)
+}
+
+fn f16_against_oracle(device: &Device, shape: [usize; 4], height: usize, width: usize) -> Verdict {
+    let values = normal(device, "crop/x", &shape).read::<f32>().unwrap();
+    let (x, rounded) = f16_tensor(device, &shape, &values);
+    let y = crop(&x, height, width).map_err(|e| e.to_string())?;
+    check_close(&floats(&y)?, &reference::crop(&rounded, shape, height, width), Tolerance::Exact)
 }
 
 fn in_two_steps(device: &Device) -> Verdict {

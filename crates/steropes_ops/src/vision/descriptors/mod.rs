@@ -2,10 +2,11 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod gpu;
 mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host, on_cpu};
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
 use steropes_tensor::Tensor;
 
 const OP: &str = "vision::descriptors";
@@ -14,8 +15,8 @@ const OP: &str = "vision::descriptors";
 /// The channels after them are returned as they are.
 ///
 /// # Shapes
-/// - `raw`: `[batch, height, width, at least dim]`, f32
-/// - returns: `[batch, height, width, dim]` and `[batch, height, width, rest]`
+/// - `raw`: `[batch, height, width, at least dim]`, f32, on a GPU also f16
+/// - returns: `[batch, height, width, dim]` and `[batch, height, width, rest]`, always f32
 ///
 /// # Numerics
 /// f32; the sum of squares is not scaled, so a norm above 1e19 or below 1e-19 overflows or underflows.
@@ -34,10 +35,16 @@ pub fn descriptors(raw: &Tensor, dim: usize) -> Result<(Tensor, Tensor), OpError
             return Err(OpError::shape(OP, "raw", expected, raw.shape()));
         }
     };
-    let values = host::<f32>(OP, "raw", raw)?;
+    let place = place(OP, &[("raw", raw, Holds::Float)])?;
     if dim == 0 {
         return Err(OpError::value(OP, "dim", "at least 1", dim));
     }
-    let (unit, rest) = cpu::descriptors(values, dim, channels);
-    Ok((on_cpu(&[batch, height, width, dim], unit), on_cpu(&[batch, height, width, channels - dim], rest)))
+    let shapes = [dim, channels - dim].map(|n| [batch, height, width, n]);
+    match place {
+        Place::Cpu => {
+            let (unit, rest) = cpu::descriptors(values(raw), dim, channels);
+            Ok((on_cpu(&shapes[0], unit), on_cpu(&shapes[1], rest)))
+        }
+        Place::Gpu(gpu) => gpu::descriptors(&gpu, raw, shapes),
+    }
 }

@@ -1,7 +1,9 @@
 use super::super::{bytes, normal};
 use super::{descriptors, reference};
 use steropes_tensor::{Device, Tensor};
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -9,6 +11,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("descriptors/oracle/odd_sizes", |d| against_oracle(d, [3, 7, 5, 17], 13)),
         case("descriptors/oracle/nothing_after", |d| against_oracle(d, [2, 41, 29, 11], 11)),
         case("descriptors/oracle/mast3r", |d| against_oracle(d, [1, 96, 128, 25], 24)),
+        f16_case("descriptors/f16/odd_sizes", f16_against_oracle),
         case("descriptors/property/unit_norm", unit_norm),
         case("descriptors/property/zero_gives_nan", zero_gives_nan),
         case("descriptors/error/rank", |d| {
@@ -32,6 +35,17 @@ fn against_oracle(device: &Device, shape: [usize; 4], dim: usize) -> Verdict {
     check_equal(unit.shape(), &[shape[0], shape[1], shape[2], dim])?;
     check_equal(rest.shape(), &[shape[0], shape[1], shape[2], shape[3] - dim])?;
     let want = reference::descriptors(&raw.read().unwrap(), dim, shape[3]);
+    check_close(&unit.read::<f32>().unwrap(), &want.0, Tolerance::Ulps(dim as u32 / 8 + 4))?;
+    check_close(&rest.read::<f32>().unwrap(), &want.1, Tolerance::Exact)
+}
+
+/// The results are f32, so that only the input is rounded.
+fn f16_against_oracle(device: &Device) -> Verdict {
+    let (shape, dim) = ([2, 7, 19, 25], 24);
+    let values = normal(device, "descriptors/raw", &shape).read::<f32>().unwrap();
+    let (raw, rounded) = f16_tensor(device, &shape, &values);
+    let (unit, rest) = descriptors(&raw, dim).map_err(|e| e.to_string())?;
+    let want = reference::descriptors(&rounded, dim, shape[3]);
     check_close(&unit.read::<f32>().unwrap(), &want.0, Tolerance::Ulps(dim as u32 / 8 + 4))?;
     check_close(&rest.read::<f32>().unwrap(), &want.1, Tolerance::Exact)
 }

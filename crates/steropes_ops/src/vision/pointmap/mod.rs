@@ -2,13 +2,15 @@
 
 pub(crate) mod bench;
 mod cpu;
+mod gpu;
 mod reference;
 pub(crate) mod tests;
 
-use crate::error::{OpError, host, on_cpu};
+use crate::error::{Holds, OpError, Place, on_cpu, place, values};
 use steropes_tensor::Tensor;
 
 const OP: &str = "vision::pointmap";
+const CONFIDENCE: &str = "vision::confidence";
 
 /// How a raw vector becomes a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,7 @@ impl ConfidenceMode {
         cpu::confidence(self, x)
     }
 
-    fn check(self) -> Result<(), OpError> {
+    fn check(self, op: &'static str) -> Result<(), OpError> {
         let (min, max, infinite) = match self {
             Self::Exp { min, max } => (min, max, true),
             Self::Sigmoid { min, max } => (min, max, false),
@@ -55,7 +57,7 @@ impl ConfidenceMode {
             return Ok(());
         }
         let expected = if infinite { "min < max, min finite" } else { "min < max, both finite" };
-        Err(OpError::value(OP, "confidence", expected, format!("min {min}, max {max}")))
+        Err(OpError::value(op, "confidence", expected, format!("min {min}, max {max}")))
     }
 }
 
@@ -65,14 +67,14 @@ impl ConfidenceMode {
 /// as `confidence` says.
 ///
 /// # Shapes
-/// - `raw`: `[batch, height, width, 4]`, f32
-/// - returns: points `[batch, height, width, 3]` and confidences `[batch, height, width]`
+/// - `raw`: `[batch, height, width, 4]`, f32, on a GPU also f16
+/// - returns: points `[batch, height, width, 3]` and confidences `[batch, height, width]`, always f32
 ///
 /// # Units
 /// Those that the network was trained in: metres for a metric model, otherwise up to scale.
 ///
 /// # Numerics
-/// f32; exponentials within 2 ulp, infinite above 88.72. An absolute error of the raw vector becomes a relative
+/// f32; exponentials within 2 ulp, on a GPU 3, infinite above 88.72. An absolute error of the raw vector becomes a relative
 /// one of the point. `Tolerance::Ulps(8 + |xyz|)` holds for points, `Tolerance::Ulps(4)` for confidences with `min >= 0`. NaN comes
 /// through.
 ///
@@ -90,8 +92,41 @@ pub fn pointmap(
     let &[batch, height, width, 4] = raw.shape() else {
         return Err(OpError::shape(OP, "raw", "[batch, height, width, 4]", raw.shape()));
     };
-    let values = host::<f32>(OP, "raw", raw)?;
-    confidence.check()?;
-    let (points, confidences) = cpu::pointmap(values, depth, confidence);
-    Ok((on_cpu(&[batch, height, width, 3], points), on_cpu(&[batch, height, width], confidences)))
+    let place = place(OP, &[("raw", raw, Holds::Float)])?;
+    confidence.check(OP)?;
+    let shapes = [&[batch, height, width, 3][..], &[batch, height, width]];
+    match place {
+        Place::Cpu => {
+            let (points, confidences) = cpu::pointmap(values(raw), depth, confidence);
+            Ok((on_cpu(shapes[0], points), on_cpu(shapes[1], confidences)))
+        }
+        Place::Gpu(gpu) => gpu::pointmap(&gpu, raw, shapes, depth, confidence),
+    }
+}
+
+/// The confidence of every raw value.
+///
+/// # Shapes
+/// - `raw`: any, f32, on a GPU also f16
+/// - returns: the shape of `raw`, always f32
+///
+/// # Numerics
+/// As the confidences of [`pointmap`].
+///
+/// # Errors
+/// [`OpError::DType`] if `raw` is not as above, [`OpError::Value`] if the bounds of `mode` are not increasing or not as finite
+/// as it says.
+///
+/// # Source
+/// DUSt3R, arXiv:2312.14132, section 3; written from the formulas.
+pub fn confidence(raw: &Tensor, mode: ConfidenceMode) -> Result<Tensor, OpError> {
+    let place = place(CONFIDENCE, &[("raw", raw, Holds::Float)])?;
+    mode.check(CONFIDENCE)?;
+    match place {
+        Place::Cpu => {
+            let confidences = values(raw).iter().map(|&x| mode.apply(x)).collect();
+            Ok(on_cpu::<f32>(raw.shape(), confidences))
+        }
+        Place::Gpu(gpu) => gpu::confidence(&gpu, raw, mode),
+    }
 }

@@ -1,7 +1,9 @@
 use super::super::{bytes, normal};
-use super::{ConfidenceMode, DepthMode, pointmap, reference};
+use super::{ConfidenceMode, DepthMode, confidence, pointmap, reference};
 use steropes_tensor::{Device, Tensor};
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor,
+};
 
 const OPEN: ConfidenceMode = ConfidenceMode::Exp { min: 1.0, max: f32::INFINITY };
 const CAPPED: ConfidenceMode = ConfidenceMode::Exp { min: 0.5, max: 2.0 };
@@ -19,6 +21,25 @@ pub(crate) fn cases() -> Vec<Case> {
         }),
         case("pointmap/oracle/mast3r", |d| against_oracle(d, [1, 96, 128, 4], DepthMode::Exp, OPEN)),
         case("pointmap/oracle/all_magnitudes", all_magnitudes),
+        f16_case("pointmap/f16/odd_sizes", |d| f16_against_oracle(d, [3, 7, 11, 4], DepthMode::Exp, OPEN)),
+        f16_case("pointmap/f16/sigmoid", |d| f16_against_oracle(d, [1, 5, 9, 4], DepthMode::Square, SIGMOID)),
+        case("confidence/oracle/odd_sizes", confidence_against_oracle),
+        f16_case("confidence/f16/odd_sizes", f16_confidence),
+        case("confidence/property/nan_comes_through", confidence_of_nan),
+        case("confidence/property/nothing", |d| {
+            let y = confidence(&normal(d, "raw", &[2, 0]), OPEN).map_err(|e| e.to_string())?;
+            check_equal(y.shape(), &[2, 0])
+        }),
+        case("confidence/error/dtype", |d| {
+            expect_error(confidence(&bytes(d, &[4]), OPEN), "`raw` must hold f32")
+        }),
+        case("confidence/error/bounds", |d| {
+            let mode = ConfidenceMode::Exp { min: 1.0, max: 1.0 };
+            expect_error(
+                confidence(&normal(d, "raw", &[4]), mode),
+                "vision::confidence: `confidence` must be",
+            )
+        }),
         case("pointmap/property/direction_is_kept", direction_is_kept),
         case("pointmap/property/nan_comes_through", nan_comes_through),
         case("pointmap/property/apply_agrees", apply_agrees),
@@ -74,11 +95,58 @@ fn check(raw: &Tensor, depth: DepthMode, mode: ConfidenceMode) -> Verdict {
     let &[batch, height, width, _] = raw.shape() else { return Err("four extents".into()) };
     check_equal(points.shape(), &[batch, height, width, 3])?;
     check_equal(confidences.shape(), &[batch, height, width])?;
-    let values = raw.read::<f32>().unwrap();
-    let want = reference::pointmap(&values, depth, mode);
+    check_against(&raw.read::<f32>().unwrap(), &points, &confidences, depth, mode)
+}
+
+fn check_against(
+    values: &[f32],
+    points: &Tensor,
+    confidences: &Tensor,
+    depth: DepthMode,
+    mode: ConfidenceMode,
+) -> Verdict {
+    let want = reference::pointmap(values, depth, mode);
     let longest = values.chunks(4).map(|v| v[0].hypot(v[1]).hypot(v[2])).fold(0.0, f32::max);
     check_close(&points.read::<f32>().unwrap(), &want.0, Tolerance::Ulps(8 + longest as u32))?;
     check_close(&confidences.read::<f32>().unwrap(), &want.1, Tolerance::Ulps(4))
+}
+
+/// The results are f32, so that only the input is rounded.
+fn f16_against_oracle(device: &Device, shape: [usize; 4], depth: DepthMode, mode: ConfidenceMode) -> Verdict {
+    let values = normal(device, "pointmap/raw", &shape).read::<f32>().unwrap();
+    let (raw, rounded) = f16_tensor(device, &shape, &values);
+    let (points, confidences) = pointmap(&raw, depth, mode).map_err(|e| e.to_string())?;
+    check_against(&rounded, &points, &confidences, depth, mode)
+}
+
+/// Raw values as the fourth channel of pixels.
+fn confidences_wanted(values: &[f32], mode: ConfidenceMode) -> Vec<f64> {
+    let pixels: Vec<f32> = values.iter().flat_map(|&c| [0.0, 0.0, 0.0, c]).collect();
+    reference::pointmap(&pixels, DepthMode::Linear, mode).1
+}
+
+fn confidence_against_oracle(device: &Device) -> Verdict {
+    let raw = normal(device, "confidence/raw", &[3, 7, 11, 1]);
+    for mode in [OPEN, CAPPED, SIGMOID] {
+        let y = confidence(&raw, mode).map_err(|e| e.to_string())?;
+        check_equal(y.shape(), raw.shape())?;
+        let want = confidences_wanted(&raw.read().unwrap(), mode);
+        check_close(&y.read::<f32>().unwrap(), &want, Tolerance::Ulps(4))?;
+    }
+    Ok(())
+}
+
+fn f16_confidence(device: &Device) -> Verdict {
+    let values = normal(device, "confidence/raw", &[5, 41]).read::<f32>().unwrap();
+    let (raw, rounded) = f16_tensor(device, &[5, 41], &values);
+    let y = confidence(&raw, OPEN).map_err(|e| e.to_string())?;
+    check_close(&y.read::<f32>().unwrap(), &confidences_wanted(&rounded, OPEN), Tolerance::Ulps(4))
+}
+
+fn confidence_of_nan(device: &Device) -> Verdict {
+    let raw = Tensor::new(device, &[3], vec![0.0f32, f32::NAN, f32::INFINITY]).unwrap();
+    let y = confidence(&raw, CAPPED).map_err(|e| e.to_string())?;
+    check_close(&y.read::<f32>().unwrap(), &[1.5, f64::NAN, 2.0], Tolerance::Exact)
 }
 
 /// Vectors of length 1e-12 to 88 and raw confidences of either sign up to where the exponential ends.
@@ -126,7 +194,9 @@ fn apply_agrees(device: &Device) -> Verdict {
     for mode in [OPEN, CAPPED, SIGMOID] {
         let (_, confidences) = pointmap(&raw, DepthMode::Linear, mode).map_err(|e| e.to_string())?;
         let single: Vec<f32> = raw.read::<f32>().unwrap().chunks(4).map(|v| mode.apply(v[3])).collect();
-        check_equal(&confidences.read::<f32>().unwrap(), &single)?;
+        // Rounded alike, but not to the bit on every device.
+        let single: Vec<f64> = single.into_iter().map(f64::from).collect();
+        check_close(&confidences.read::<f32>().unwrap(), &single, Tolerance::Ulps(4))?;
     }
     Ok(())
 }

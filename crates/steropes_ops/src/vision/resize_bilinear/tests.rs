@@ -1,7 +1,10 @@
 use super::super::{bytes, normal};
 use super::{reference, resize_bilinear};
 use steropes_tensor::{Device, Tensor};
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
+    gpu_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -11,6 +14,15 @@ pub(crate) fn cases() -> Vec<Case> {
         case("resize_bilinear/oracle/smaller", |d| against_oracle(d, [2, 13, 11, 6], [5, 7])),
         case("resize_bilinear/oracle/dune", |d| against_oracle(d, [1, 8, 16, 33], [14, 28])),
         case("resize_bilinear/oracle/mast3r_up2", |d| against_oracle(d, [1, 24, 32, 256], [48, 64])),
+        f16_case("resize_bilinear/f16/odd_sizes", |d| f16_against_oracle(d, [3, 7, 5, 19], [13, 11])),
+        f16_case("resize_bilinear/f16/small_up2", |d| f16_against_oracle(d, [2, 9, 12, 64], [18, 24])),
+        gpu_case("resize_bilinear/property/longer_than_a_binding", longer_than_a_binding),
+        gpu_case("resize_bilinear/error/places_beyond_32_bits", |d| {
+            expect_error(
+                resize_bilinear(&normal(d, "x", &[1, 2, 70_000, 1]), 2, 70_000),
+                "do not fit 32 bits",
+            )
+        }),
         case("resize_bilinear/property/constant_stays", constant_stays),
         case("resize_bilinear/property/samples_coincide", samples_coincide),
         case("resize_bilinear/property/same_size_is_identity", same_size_is_identity),
@@ -44,6 +56,35 @@ fn against_oracle(device: &Device, shape: [usize; 4], out: [usize; 2]) -> Verdic
     check_equal(y.shape(), &[shape[0], out[0], out[1], shape[3]])?;
     let want = reference::resize_bilinear(&x.read().unwrap(), shape, out);
     check_close(&y.read::<f32>().unwrap(), &want, Tolerance::Sum { depth: 4 })
+}
+
+fn f16_against_oracle(device: &Device, shape: [usize; 4], out: [usize; 2]) -> Verdict {
+    let values = normal(device, "resize_bilinear/x", &shape).read::<f32>().unwrap();
+    let (x, rounded) = f16_tensor(device, &shape, &values);
+    let y = resize_bilinear(&x, out[0], out[1]).map_err(|e| e.to_string())?;
+    check_equal(y.shape(), &[shape[0], out[0], out[1], shape[3]])?;
+    check_close(&floats(&y)?, &reference::resize_bilinear(&rounded, shape, out), Tolerance::OfLargest(5e-4))
+}
+
+/// Two images that are one repeated, in a result that must be split: both come out as the one alone.
+fn longer_than_a_binding(device: &Device) -> Verdict {
+    let limit = device.gpu().expect("a GPU case").capabilities().max_binding_bytes;
+    if limit > 1 << 28 {
+        return Ok(()); // Too much memory for a test; devices with small bindings show the same code.
+    }
+    let image = normal(device, "resize_bilinear/long", &[1, 7, 9, 4]).read::<f32>().unwrap();
+    // More than half a binding for each image.
+    let out = [limit as usize / 2 / (16 * 1021) + 3, 1021];
+    let run = |batch: usize| {
+        let x = Tensor::new(device, &[batch, 7, 9, 4], image.repeat(batch)).expect("images of one size");
+        let y = resize_bilinear(&x, out[0], out[1]).map_err(|e| e.to_string())?;
+        y.read::<f32>().map_err(|e| e.to_string())
+    };
+    let (one, two) = (run(1)?, run(2)?);
+    match two.iter().zip(one.iter().chain(&one)).position(|(a, b)| a.to_bits() != b.to_bits()) {
+        None => Ok(()),
+        Some(i) => Err(format!("value {i} is {}", two[i])),
+    }
 }
 
 fn constant_stays(device: &Device) -> Verdict {

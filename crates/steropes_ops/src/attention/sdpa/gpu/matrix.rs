@@ -1,4 +1,4 @@
-//! The form of matrices that a subgroup multiplies together, for f16 and heads of a multiple of four values.
+//! The form of matrices that a subgroup multiplies together, for f16 and heads of a multiple of eight values.
 //!
 //! A workgroup takes `16 x subgroups x row_groups` queries of one head; each subgroup of 32 owns `16 x row_groups` of them and
 //! keeps their sums in matrices. Keys and values pass through workgroup memory `keys` at a time; the next step is on
@@ -23,6 +23,9 @@ const ROWS: usize = 16;
 /// Elements behind each row in workgroup memory, against bank conflicts; keeps rows aligned to 16 bytes.
 const PAD: usize = 8;
 
+/// Values that a load from storage brings, 16 bytes of them.
+const CHUNK: usize = 8;
+
 /// How the matrix form is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Matrix {
@@ -45,7 +48,7 @@ pub(in super::super) struct Matrix {
 impl Matrix {
     /// The cut for a problem; `None` if the head or the workgroup memory does not fit this form.
     pub(in super::super) fn choose(gpu: &Capabilities, tile: u32, e: &Extents) -> Option<Self> {
-        if e.head_dim % 4 != 0 || e.head_dim == 0 {
+        if e.head_dim % CHUNK != 0 || e.head_dim == 0 {
             return None;
         }
         let cut = |subgroups, row_groups, keys, staged| Self {
@@ -80,8 +83,7 @@ impl Matrix {
     fn workgroup_bytes(self, head_dim: usize) -> usize {
         let text = Text::new(self, head_dim);
         let [tiles, scores, weights] = text.lengths();
-        let votes = if self.emulated { 4 * self.threads() } else { 0 };
-        2 * 2 * tiles + 4 * scores + 2 * weights + votes
+        2 * 2 * tiles + 4 * scores + 2 * weights
     }
 
     pub(in super::super) fn kernel(self, head_dim: usize) -> Kernel {
@@ -90,8 +92,8 @@ impl Matrix {
         let mut text = Text::new(self, head_dim);
         text.declarations();
         text.memory_functions();
-        text.matrix_functions();
         text.main();
+        text.matrix_functions();
         Kernel::new("sdpa", &header, &text.out)
     }
 }
@@ -107,8 +109,8 @@ struct Text {
     padded: usize,
     /// Columns of sums that pass through the scratch at once.
     strip: usize,
-    /// Values that a load from storage brings, 8 or 4.
-    chunk: usize,
+    /// Places of emulated matrices in use, and the most so far.
+    places: [usize; 2],
     out: String,
 }
 
@@ -120,8 +122,7 @@ impl Text {
     fn new(m: Matrix, head_dim: usize) -> Self {
         let padded = head_dim.next_multiple_of(ROWS);
         let strip = if padded % 32 == 0 { 32 } else { 16 };
-        let chunk = if head_dim % 8 == 0 { 8 } else { 4 };
-        Self { m, head_dim, padded, strip, chunk, out: String::new() }
+        Self { m, head_dim, padded, strip, places: [0; 2], out: String::new() }
     }
 
     /// Row lengths in workgroup memory: of keys and values, of scores, of weights.
@@ -149,11 +150,7 @@ impl Text {
     fn declarations(&mut self) {
         let [tile, scores, weights] = self.lengths().map(|n| self.at(n));
         let (half, single) = if self.m.vectors { ("vec4<f16>", "vec4<f32>") } else { ("f16", "f32") };
-        self.out.push_str(if self.chunk == 8 {
-            "struct Chunk { a: vec4<f16>, b: vec4<f16> }\n"
-        } else {
-            "alias Chunk = vec4<f16>;\n"
-        });
+        self.out.push_str("struct Chunk { a: vec4<f16>, b: vec4<f16> }\n");
         self.out.push_str(
             "struct Params { queries: u32, keys: u32, heads: u32, first_query: u32, first_key: u32, factor: f32, tiles: u32, groups: u32 }
 var<immediate> params: Params;
@@ -170,8 +167,14 @@ const NEVER: f32 = -1e30;
         line!(self, "var<workgroup> weights: array<{half}, {weights}>;");
     }
 
-    /// Vectors to and from workgroup memory.
+    /// Vectors to and from workgroup memory, and a chunk or zeros without a branch.
     fn memory_functions(&mut self) {
+        self.out.push_str(
+            "fn chunk_if(inside: bool, x: Chunk) -> Chunk {
+return Chunk(select(vec4<f16>(), x.a, inside), select(vec4<f16>(), x.b, inside));
+}
+",
+        );
         for array in ["key_tile", "value_tile", "weights"] {
             let four = |at: &str, x: &str| {
                 if self.m.vectors {
@@ -184,11 +187,7 @@ const NEVER: f32 = -1e30;
                         .collect()
                 }
             };
-            let body = if self.chunk == 8 {
-                four("at", "x.a") + &four(&format!("at + {}u", self.at(4)), "x.b")
-            } else {
-                four("at", "x")
-            };
+            let body = four("at", "x.a") + &four(&format!("at + {}u", self.at(4)), "x.b");
             let halves = four("at", "x");
             line!(self, "fn put_{array}(at: u32, x: Chunk) {{ {body}}}");
             if array == "weights" {
@@ -213,26 +212,51 @@ fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x.x; scores[at + 1u] = 
             return;
         }
         let (t, width, threads) = (self.m.tile, if self.m.vectors { 4 } else { 1 }, self.m.threads());
-        line!(self, "const T: u32 = {t}u;\nconst WIDTH: u32 = {width}u;\nconst THREADS: u32 = {threads}u;");
+        let [_, places] = self.places;
+        line!(self, "const T: u32 = {t}u;\nconst WIDTH: u32 = {width}u;");
+        line!(self, "const THREADS: u32 = {threads}u;\nconst PLACES: u32 = {places}u;");
         self.out.push_str(include_str!("../emulation.wgsl"));
         let part = if self.m.vectors {
-            "vec4<f32>((*x)[n], (*x)[n + 1u], (*x)[n + 2u], (*x)[n + 3u])"
+            "vec4<f32>(matrices[n], matrices[n + 1u], matrices[n + 2u], matrices[n + 3u])"
         } else {
-            "(*x)[n]"
+            "matrices[n]"
         };
-        line!(self, "fn store_part(at: u32, x: ptr<function, Emulated>, n: u32) {{ scores[at] = {part}; }}");
+        line!(self, "fn store_part(at: u32, n: u32) {{ scores[at] = {part}; }}");
         for array in ["key_tile", "value_tile", "scores", "weights"] {
             let value =
                 if self.m.vectors { format!("{array}[n / 4u][n % 4u]") } else { format!("{array}[n]") };
-            for (order, n) in
-                [("rows", "(at + i * stride) * WIDTH + j"), ("columns", "(at + j * stride) * WIDTH + i")]
-            {
-                line!(
-                    self,
-                    "fn load_{array}_{order}(at: u32, stride: u32) -> Emulated {{ var m: Emulated; for (var i = 0u; i < T; i++) {{ for (var j = 0u; j < T; j++) {{ let n = {n}; m[i * T + j] = f32({value}); }} }} return m; }}"
-                );
-            }
+            // Keys are stored by row and needed by column.
+            let [row, column] = if array == "key_tile" { ["e % T", "e / T"] } else { ["e / T", "e % T"] };
+            line!(self, "fn load_{array}(m: Emulated, at: u32, stride: u32) -> Emulated {{");
+            line!(self, "for (var e = 0u; e < elements(); e++) {{");
+            line!(self, "let n = (at + {row} * stride) * WIDTH + {column};");
+            line!(self, "matrices[first_element(m) + e] = f32({value});\n}}");
+            line!(self, "return m;\n}}");
         }
+    }
+
+    /// The place of a new emulated matrix.
+    fn new_place(&mut self) -> String {
+        let [used, most] = self.places;
+        self.places = [used + 1, most.max(used + 1)];
+        format!("{used}u")
+    }
+
+    /// Declares a matrix of sums, all zero.
+    fn declare_sums(&mut self, name: &str) {
+        if self.m.emulated {
+            let place = self.new_place();
+            line!(self, "var {name} = zeros({place});");
+        } else {
+            line!(self, "var {name}: {};", self.matrix_type("f32", 'C'));
+        }
+    }
+
+    /// Declares a factor and loads it.
+    fn declare(&mut self, name: &str, role: char, array: &str, base: &str, [offset, stride]: [usize; 2]) {
+        let place = self.new_place();
+        let load = self.load(&place, role, array, base, [offset, stride]);
+        line!(self, "let {name} = {load};");
     }
 
     fn matrix_type(&self, scalar: &str, role: char) -> String {
@@ -241,16 +265,14 @@ fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x.x; scores[at + 1u] = 
     }
 
     /// The matrix at `base` (an index) and `offset` (in values) of an array whose rows are `stride` values long.
-    fn load(&self, role: char, array: &str, base: &str, offset: usize, stride: usize) -> String {
+    fn load(&self, place: &str, role: char, array: &str, base: &str, [offset, stride]: [usize; 2]) -> String {
         let (offset, stride) = (self.at(offset), self.at(stride));
-        // Keys are stored by row and needed by column.
-        let by_row = array != "key_tile";
         if self.m.emulated {
-            let order = if by_row { "rows" } else { "columns" };
-            return format!("load_{array}_{order}({base} + {offset}u, {stride}u)");
+            return format!("load_{array}({place}, {base} + {offset}u, {stride}u)");
         }
         let scalar = if array == "scores" { "f32" } else { "f16" };
-        let order = if by_row { "T" } else { "" };
+        // Keys are stored by row and needed by column.
+        let order = if array == "key_tile" { "" } else { "T" };
         format!(
             "coopLoad{order}<{}>(&{array}[{base} + {offset}u], {stride}u)",
             self.matrix_type(scalar, role)
@@ -283,7 +305,7 @@ fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x.x; scores[at + 1u] = 
         for r in 0..self.m.row_groups {
             for tr in 0..self.row_tiles() {
                 for d in (0..self.padded).step_by(self.m.tile) {
-                    line!(self, "var sum{r}_{tr}_{d}: {};", self.matrix_type("f32", 'C'));
+                    self.declare_sums(&format!("sum{r}_{tr}_{d}"));
                 }
             }
             line!(self, "var largest{r} = NEVER;\nvar total{r} = 0.0;");
@@ -312,7 +334,7 @@ fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x.x; scores[at + 1u] = 
     fn places(&mut self) {
         let [_, score_row, weight_row] = self.row_lengths();
         let (threads, queries, rows) = (self.m.threads(), self.m.queries(), ROWS * self.m.row_groups);
-        let chunks = self.head_dim / self.chunk;
+        let chunks = self.head_dim / CHUNK;
         line!(self, "@compute @workgroup_size({threads})");
         self.out.push_str(
             "fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -326,6 +348,9 @@ let row = lane / 2u;
 let half = lane % 2u;
 ",
         );
+        if self.m.emulated {
+            line!(self, "emulated_thread = thread;");
+        }
         line!(self, "let token = group % params.tiles * {queries}u + subgroup * {rows}u;");
         line!(self, "let step = params.heads * {chunks}u;");
         line!(
@@ -346,27 +371,25 @@ let half = lane % 2u;
     fn load_queries(&mut self) {
         let [_, _, stride] = self.row_lengths();
         let (rows, t) = (ROWS * self.m.row_groups, self.m.tile);
-        let in_head = self.head_dim / self.chunk;
+        let in_head = self.head_dim / CHUNK;
         for first in (0..self.padded).step_by(self.m.keys) {
             let width = self.m.keys.min(self.padded - first);
-            let chunks = width / self.chunk;
+            let chunks = width / CHUNK;
             line!(self, "for (var i = lane; i < {}u; i += 32u) {{", rows * chunks);
+            line!(self, "let r = i / {chunks}u; let c = i % {chunks}u + {}u;", first / CHUNK);
+            line!(self, "let at = min(token + r, params.queries - 1u) * step + min(c, {}u);", in_head - 1);
             line!(
                 self,
-                "let r = i / {chunks}u; let c = i % {chunks}u + {}u; var x: Chunk;",
-                first / self.chunk
+                "let x = chunk_if(token + r < params.queries && c < {in_head}u, q[query_place + at]);"
             );
-            line!(
-                self,
-                "if (token + r < params.queries && c < {in_head}u) {{ x = q[query_place + (token + r) * step + c]; }} else {{ x = Chunk(); }}"
-            );
-            let (row, column) = (self.at(stride), self.at(self.chunk));
+            let (row, column) = (self.at(stride), self.at(CHUNK));
             line!(self, "put_weights(weight_base + r * {row}u + i % {chunks}u * {column}u, x);\n}}");
             line!(self, "{}", self.meet());
             for r in 0..rows / t {
                 for d in (first..first + width).step_by(t) {
-                    let load = self.load('A', "weights", "weight_base", r * t * stride + d - first, stride);
-                    line!(self, "let query{}_{}_{d} = {load};", r / self.row_tiles(), r % self.row_tiles());
+                    let place = [r * t * stride + d - first, stride];
+                    let name = format!("query{}_{}_{d}", r / self.row_tiles(), r % self.row_tiles());
+                    self.declare(&name, 'A', "weights", "weight_base", place);
                 }
             }
             line!(self, "{}", self.meet());
@@ -375,7 +398,7 @@ let half = lane % 2u;
 
     /// Chunks of a step that each invocation fetches, and whether the last one is there for some only.
     fn fetched(&self) -> (usize, bool) {
-        let chunks = self.m.keys * self.padded / self.chunk;
+        let chunks = self.m.keys * self.padded / CHUNK;
         (chunks.div_ceil(self.m.threads()), chunks % self.m.threads() != 0)
     }
 
@@ -383,8 +406,7 @@ let half = lane % 2u;
     /// the last one.
     fn fetch(&mut self) -> String {
         let (count, _) = self.fetched();
-        let (in_row, threads, in_head) =
-            (self.padded / self.chunk, self.m.threads(), self.head_dim / self.chunk);
+        let (in_row, threads, in_head) = (self.padded / CHUNK, self.m.threads(), self.head_dim / CHUNK);
         let mut text = String::new();
         for i in 0..count {
             if threads % in_row == 0 {
@@ -398,15 +420,17 @@ let half = lane % 2u;
                 line!(self, "let key{i} = {index} / {in_row}u; let column{i} = {index} % {in_row}u;");
             }
             line!(self, "var fetched_key{i} = Chunk(); var fetched_value{i} = Chunk();");
-            let load = format!(
-                "let at = key_place + min(next + key{i}, params.keys - 1u) * step + column{i}; fetched_key{i} = k[at]; fetched_value{i} = v[at];"
-            );
-            let guarded = if in_row > in_head {
-                format!("if (column{i} < {in_head}u) {{ {load} }}\n")
+            let row = format!("key_place + min(next + key{i}, params.keys - 1u) * step");
+            let load = if in_row > in_head {
+                let (column, inside) =
+                    (format!("min(column{i}, {}u)", in_head - 1), format!("column{i} < {in_head}u"));
+                format!(
+                    "let at = {row} + {column}; fetched_key{i} = chunk_if({inside}, k[at]); fetched_value{i} = chunk_if({inside}, v[at]);"
+                )
             } else {
-                format!("{{ {load} }}\n")
+                format!("let at = {row} + column{i}; fetched_key{i} = k[at]; fetched_value{i} = v[at];")
             };
-            text.push_str(&guarded);
+            writeln!(text, "{{ {load} }}").expect("writing to a string");
         }
         text
     }
@@ -417,7 +441,7 @@ let half = lane % 2u;
         let [stride, _, _] = self.row_lengths();
         line!(self, "workgroupBarrier();");
         for i in 0..count {
-            let place = format!("key{i} * {}u + column{i} * {}u", self.at(stride), self.at(self.chunk));
+            let place = format!("key{i} * {}u + column{i} * {}u", self.at(stride), self.at(CHUNK));
             let put =
                 format!("put_key_tile({place}, fetched_key{i}); put_value_tile({place}, fetched_value{i});");
             if ragged && i + 1 == count {
@@ -434,18 +458,20 @@ let half = lane % 2u;
         let [tile_row, score_row, _] = self.row_lengths();
         let (t, staged) = (self.m.tile, self.m.staged);
         for (chunk, first) in (0..self.m.keys).step_by(staged).enumerate() {
+            let before = self.places[0];
             let rows: Vec<(usize, usize)> =
                 (0..self.m.row_groups).flat_map(|r| (0..self.row_tiles()).map(move |tr| (r, tr))).collect();
             for &(r, tr) in &rows {
                 for c in (0..staged).step_by(t) {
-                    line!(self, "var score{chunk}_{r}_{tr}_{c}: {};", self.matrix_type("f32", 'C'));
+                    self.declare_sums(&format!("score{chunk}_{r}_{tr}_{c}"));
                 }
             }
             for d in (0..self.padded).step_by(t) {
+                let outer = self.places[0];
                 line!(self, "{{");
                 for c in (0..staged).step_by(t) {
-                    let load = self.load('B', "key_tile", "0u", (first + c) * tile_row + d, tile_row);
-                    line!(self, "let key{c} = {load};");
+                    let place = [(first + c) * tile_row + d, tile_row];
+                    self.declare(&format!("key{c}"), 'B', "key_tile", "0u", place);
                 }
                 for &(r, tr) in &rows {
                     for c in (0..staged).step_by(t) {
@@ -454,6 +480,7 @@ let half = lane % 2u;
                     }
                 }
                 line!(self, "}}");
+                self.places[0] = outer;
             }
             for r in 0..self.m.row_groups {
                 for tr in 0..self.row_tiles() {
@@ -469,6 +496,7 @@ let half = lane % 2u;
                 }
                 line!(self, "{}", self.meet());
             }
+            self.places[0] = before;
         }
     }
 
@@ -546,8 +574,9 @@ let half = lane % 2u;
         let ([_, stride, _], t) = (self.row_lengths(), self.m.tile);
         for tr in 0..self.row_tiles() {
             for c in (0..self.strip).step_by(t) {
-                let load = self.load('C', "scores", "score_base", tr * t * stride + c, stride);
-                line!(self, "sum{r}_{tr}_{} = {load};", first + c);
+                let sum = format!("sum{r}_{tr}_{}", first + c);
+                let load = self.load(&sum, 'C', "scores", "score_base", [tr * t * stride + c, stride]);
+                line!(self, "{sum} = {load};");
             }
         }
         line!(self, "{}", self.meet());
@@ -559,39 +588,37 @@ let half = lane % 2u;
         let rows: Vec<(usize, usize)> =
             (0..self.m.row_groups).flat_map(|r| (0..self.row_tiles()).map(move |tr| (r, tr))).collect();
         for key in (0..self.m.keys).step_by(t) {
+            let outer = self.places[0];
             line!(self, "{{");
             for &(r, tr) in &rows {
-                let offset = (r * ROWS + tr * t) * weight_row + key;
-                let load = self.load('A', "weights", "weight_base", offset, weight_row);
-                line!(self, "let weight{r}_{tr} = {load};");
+                let place = [(r * ROWS + tr * t) * weight_row + key, weight_row];
+                self.declare(&format!("weight{r}_{tr}"), 'A', "weights", "weight_base", place);
             }
             for d in (0..self.padded).step_by(t) {
-                let load = self.load('B', "value_tile", "0u", key * tile_row + d, tile_row);
-                line!(self, "let value{d} = {load};");
+                self.declare(&format!("value{d}"), 'B', "value_tile", "0u", [key * tile_row + d, tile_row]);
                 for &(r, tr) in &rows {
                     let (a, b) = (format!("weight{r}_{tr}"), format!("value{d}"));
                     line!(self, "{}", self.multiply_add(&a, &b, &format!("sum{r}_{tr}_{d}")));
                 }
             }
             line!(self, "}}");
+            self.places[0] = outer;
         }
     }
 
     /// The sums of a row group, divided by the total of their weights, to storage.
     fn write(&mut self, r: usize) {
-        let in_head = self.head_dim / self.chunk;
+        let in_head = self.head_dim / CHUNK;
         line!(self, "{{\nlet factor = 1.0 / (total{r} + subgroupShuffleXor(total{r}, 1u));");
         line!(self, "let inside = token + {}u + row < params.queries;", r * ROWS);
         line!(self, "let place = query_place + (token + {}u + row) * step;", r * ROWS);
         for first in (0..self.padded).step_by(self.strip) {
             line!(self, "{}", self.meet());
             self.store_sums(r, first);
-            for i in (0..self.strip / 2).step_by(self.chunk) {
+            for i in (0..self.strip / 2).step_by(CHUNK) {
                 let part = |n: usize| format!("vec4<f16>(four_scores(sum_row + {}u) * factor)", self.at(n));
-                let chunk =
-                    if self.chunk == 8 { format!("Chunk({}, {})", part(i), part(i + 4)) } else { part(i) };
-                let column =
-                    format!("{}u + half * {}u", (first + i) / self.chunk, self.strip / 2 / self.chunk);
+                let chunk = format!("Chunk({}, {})", part(i), part(i + 4));
+                let column = format!("{}u + half * {}u", (first + i) / CHUNK, self.strip / 2 / CHUNK);
                 line!(self, "if (inside && {column} < {in_head}u) {{ out[place + {column}] = {chunk}; }}");
             }
         }
