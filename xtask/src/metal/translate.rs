@@ -38,7 +38,8 @@ pub(crate) struct Slots {
 /// # Errors
 /// What naga says, with the place.
 pub(crate) fn parse(text: &str, device: &Capabilities) -> Result<Parsed, String> {
-    let mut allowed = Valid::IMMEDIATES;
+    // Metal and DX12 convert halves in 32-bit words without f16 itself.
+    let mut allowed = Valid::IMMEDIATES | Valid::SHADER_FLOAT16_IN_FLOAT32;
     allowed.set(Valid::SHADER_FLOAT16, device.f16);
     allowed.set(Valid::SUBGROUP | Valid::SUBGROUP_BARRIER, device.subgroup.is_some());
     allowed.set(Valid::COOPERATIVE_MATRIX, !device.matrices.is_empty());
