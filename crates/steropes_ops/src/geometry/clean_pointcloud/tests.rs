@@ -122,6 +122,7 @@ fn odd_numbers(device: &Device) -> Verdict {
         (2.0, [0.0, 0.0, 1.0], inf, 3.0, 0.5),
         (2.0, [0.0, 0.0, 1.0], 2.0, inf, 0.5),
         (-2.0, [0.0, 0.0, 1.0], 2.0, 3.0, -2.0),
+        (2.0, [0.0, 0.0, 1.0], 2.0, 2.0, 2.0),
         (2.0, [0.0, 0.0, 1.0], nan, 3.0, 2.0),
         (2.0, [0.0, 0.0, 1.0], 2.0, nan, 2.0),
         (nan, [0.0, 0.0, 1.0], 2.0, 3.0, nan),
@@ -162,6 +163,21 @@ fn odd_numbers(device: &Device) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// Points that lie before the surface of their own image stay, wherever they are in it.
+fn own_surface(device: &Device) -> Verdict {
+    let view = DenseView {
+        width: 2,
+        height: 1,
+        focal_center_px: [1.0, 0.0, 0.0],
+        camera_from_world: [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]],
+        depth: &[2.0, 9.0],
+        points: &[1.0, 0.0, 1.0, 0.0, 0.0, -1.0],
+        confidence: &[2.0, 3.0],
+    };
+    let got = clean_pointcloud(&[view], 0.01, 0.5, device).map_err(|e| e.to_string())?;
+    check_equal(&got.concat(), &[2.0, 3.0])
 }
 
 /// A confidence of NaN for bad points lowers none.
@@ -220,6 +236,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("clean_pointcloud/oracle/far_from_origin", far_from_origin),
         case("clean_pointcloud/property/single_points", single_points),
         case("clean_pointcloud/property/odd_numbers", odd_numbers),
+        case("clean_pointcloud/property/own_surface", own_surface),
         case("clean_pointcloud/property/nothing_to_lower", nothing_to_lower),
         case("clean_pointcloud/error/arguments", refusals),
     ]
