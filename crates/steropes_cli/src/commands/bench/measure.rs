@@ -24,6 +24,8 @@ const SAMPLE_SECONDS: f64 = 0.02;
 const SAMPLE_LAUNCHES: f64 = 90.0;
 /// Samples on a GPU, and for how long they are taken.
 const MIN_SAMPLES: usize = 7;
+/// Enough samples of what takes longer than a second.
+const MIN_SLOW_SAMPLES: usize = 3;
 const MAX_SAMPLES: usize = 50;
 const SAMPLES_TIME: Duration = Duration::from_millis(300);
 
@@ -68,9 +70,10 @@ fn on_gpu(gpu: &Gpu, mut launch: Launch) -> Result<Vec<f64>, DeviceError> {
     };
     let one = sample(1)?.max(1e-9);
     let runs = (SAMPLE_SECONDS / one).ceil().min((SAMPLE_LAUNCHES / kernels).floor()).max(1.0) as usize;
+    let enough = if one > 1.0 { MIN_SLOW_SAMPLES } else { MIN_SAMPLES };
     let mut seconds = Vec::new();
     let start = Instant::now();
-    while seconds.len() < MIN_SAMPLES || (start.elapsed() < SAMPLES_TIME && seconds.len() < MAX_SAMPLES) {
+    while seconds.len() < enough || (start.elapsed() < SAMPLES_TIME && seconds.len() < MAX_SAMPLES) {
         seconds.push(sample(runs)?);
     }
     Ok(seconds)
