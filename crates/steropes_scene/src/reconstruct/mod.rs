@@ -177,7 +177,7 @@ pub fn reconstruct(
         let group =
             cameras::place(photos, &members, &comparison, &average, (options, model.device()), monitor)?;
         monitor.begin("surface", 1);
-        let surfaces = surface::dense(&group, photos)?;
+        let surfaces = surface::dense(&group, photos, model.device())?;
         monitor.step();
         monitor.end();
         let scene = assemble::scene(&group, photos, surfaces);

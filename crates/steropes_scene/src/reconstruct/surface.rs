@@ -4,25 +4,31 @@ use super::ReconstructError;
 use super::cameras::{PlacedGroup, SquareFrame};
 use crate::Camera;
 use crate::alignment::{
-    Correction, DenseImage, TrackDepth, clean, dense_depth, dense_for_cameras, dense_images,
+    Correction, DenseImage, TrackDepth, clean_on, dense_depth, dense_for_cameras, dense_images,
 };
 use crate::bundle::LensCamera;
 use crate::photo::Photo;
 use nalgebra::{Point3, Vector2};
 use rayon::prelude::*;
 use steropes_ops::geometry::canonical_view::CanonicalView;
+use steropes_tensor::Device;
 
 /// A point nearer to a camera than another photo's surface by this share of the depth is seen through.
 const SEEN_THROUGH: f64 = 0.03;
 /// Trust in the network's depth between tracks.
 const CORRECTION: Correction = Correction::Smooth(4.0);
 
-/// Depth, points and confidence of every photo that kept its camera, in the order of the group.
-pub(super) fn dense(group: &PlacedGroup, photos: &[Photo]) -> Result<Vec<DenseImage>, ReconstructError> {
+/// Depth, points and confidence of every photo that kept its camera, in the order of the group; what other photos see
+/// through is looked for on `device`.
+pub(super) fn dense(
+    group: &PlacedGroup,
+    photos: &[Photo],
+    device: &Device,
+) -> Result<Vec<DenseImage>, ReconstructError> {
     let views: Vec<&CanonicalView> = group.views.iter().collect();
     let Some(tracks) = track_depths(group, photos) else {
         let mut images = dense_images(&group.aligned, &views)?;
-        clean(&mut images, &group.aligned.cameras, SEEN_THROUGH)?;
+        clean_on(&mut images, &group.aligned.cameras, SEEN_THROUGH, device)?;
         return Ok(images);
     };
     let depths = views
@@ -50,7 +56,7 @@ pub(super) fn dense(group: &PlacedGroup, photos: &[Photo]) -> Result<Vec<DenseIm
             image.confidence.fill(0.0);
         }
     }
-    clean(&mut images, &group.cameras, SEEN_THROUGH)?;
+    clean_on(&mut images, &group.cameras, SEEN_THROUGH, device)?;
     Ok(images)
 }
 

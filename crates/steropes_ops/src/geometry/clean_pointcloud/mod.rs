@@ -6,6 +6,7 @@ mod gpu;
 mod reference;
 pub(crate) mod tests;
 
+use crate::dispatch;
 use crate::error::OpError;
 use steropes_tensor::Device;
 
@@ -78,8 +79,12 @@ pub fn clean_pointcloud(
     match device {
         // `min` with NaN lowers nothing.
         Device::Gpu(gpu) if !bad_confidence.is_nan() => {
+            dispatch::on_gpu(OP);
             gpu::clean_pointcloud(gpu, views, tolerance, bad_confidence)
         }
-        _ => Ok(cpu::clean_pointcloud(views, tolerance, bad_confidence)),
+        _ => {
+            dispatch::on_cpu(OP);
+            Ok(cpu::clean_pointcloud(views, tolerance, bad_confidence))
+        }
     }
 }
