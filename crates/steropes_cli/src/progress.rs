@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use steropes_ops::{Dispatches, dispatches};
 use steropes_scene::reconstruct::Monitor;
-use steropes_tensor::Device;
+use steropes_tensor::{Device, Gpu};
 
 /// Time, memory and ops of one finished stage.
 #[derive(Clone, Debug, Serialize)]
@@ -45,6 +45,8 @@ pub(crate) struct Progress {
 struct State {
     current: Option<Stage>,
     records: Vec<StageRecord>,
+    /// The GPU whose work a stage has to wait for, so that each is charged with its own.
+    gpu: Option<Gpu>,
 }
 
 struct Stage {
@@ -65,9 +67,10 @@ impl Progress {
         self.lock().records.clone()
     }
 
-    /// Says so while a GPU waits for its kernels to be compiled.
-    pub(crate) fn show_compiling(&self, device: &Device) {
+    /// From now on stages end when the GPU has done their work, and say so while it waits for kernels to be compiled.
+    pub(crate) fn follow(&self, device: &Device) {
         let Some(gpu) = device.gpu() else { return };
+        self.lock().gpu = Some(gpu.clone());
         let state = Arc::clone(&self.state);
         gpu.set_compile_notice(Arc::new(move |kernels| {
             let state = state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -105,6 +108,11 @@ impl Monitor for Progress {
     }
 
     fn end(&self) {
+        let gpu = self.lock().gpu.clone();
+        if let Some(Err(error)) = gpu.map(|gpu| gpu.sync()) {
+            // Whoever reads the results gets the same error.
+            log::debug!("{error}");
+        }
         let mut state = self.lock();
         if let Some(Stage { name: stage, start, bar, ops_before }) = state.current.take() {
             bar.finish_and_clear();

@@ -143,6 +143,22 @@ pub(crate) fn place(
     op: &'static str,
     arguments: &[(&'static str, &Tensor, Holds)],
 ) -> Result<Place, OpError> {
+    let place = common_place(op, arguments)?;
+    match place {
+        Place::Cpu => dispatch::on_cpu(op),
+        Place::Gpu(_) => dispatch::on_gpu(op),
+    }
+    Ok(place)
+}
+
+/// The device that all arguments are on, to prepare a run of `op` or to check more of its arguments.
+///
+/// # Errors
+/// As [`place`].
+pub(crate) fn common_place(
+    op: &'static str,
+    arguments: &[(&'static str, &Tensor, Holds)],
+) -> Result<Place, OpError> {
     let device = arguments.first().map_or(Device::Cpu, |(_, tensor, _)| tensor.device());
     let mut float: Option<DType> = None;
     for &(argument, tensor, holds) in arguments {
@@ -165,14 +181,8 @@ pub(crate) fn place(
         }
     }
     Ok(match device {
-        Device::Cpu => {
-            dispatch::on_cpu(op);
-            Place::Cpu
-        }
-        Device::Gpu(gpu) => {
-            dispatch::on_gpu(op);
-            Place::Gpu(gpu)
-        }
+        Device::Cpu => Place::Cpu,
+        Device::Gpu(gpu) => Place::Gpu(gpu),
     })
 }
 

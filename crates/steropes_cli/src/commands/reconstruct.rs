@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
         (model, photos)
     });
     let (model, photos) = (model?, photos?);
-    progress.show_compiling(model.device());
+    progress.follow(model.device());
     if photos.len() == 1 {
         log::warn!(
             "one photo: the result is the depth that the network sees in it, no second view confirms it"

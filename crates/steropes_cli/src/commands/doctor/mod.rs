@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
         writeln!(out, "# adapter opened in {adapter_seconds:.2} s")?;
     }
     let progress = Progress::new(!common.quiet);
-    progress.show_compiling(&device);
+    progress.follow(&device);
     let mut findings = run_cases(&cases, &device, &progress);
     let wrong = |findings: &[Finding]| findings.iter().filter(|f| f.outcome == Outcome::Wrong).count();
     if !common.json {

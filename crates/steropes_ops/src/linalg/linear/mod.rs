@@ -6,7 +6,7 @@ mod gpu;
 pub(crate) mod reference;
 pub(crate) mod tests;
 
-use crate::error::{Holds, OpError, Place, on_cpu, place, values};
+use crate::error::{Holds, OpError, Place, common_place, on_cpu, place, values};
 use crate::gpu::product::ProductWeights;
 use steropes_tensor::{Device, Tensor};
 
@@ -49,7 +49,7 @@ impl LinearWeights {
         }
         let mut arguments = vec![("weight", weight, Holds::Float)];
         arguments.extend(bias.map(|bias| ("bias", bias, Holds::F32)));
-        let packed = match place(OP, &arguments)? {
+        let packed = match common_place(OP, &arguments)? {
             Place::Cpu => {
                 let packed = cpu::Packed::new(values(weight), bias.map(values), outputs, inputs);
                 Packed::Cpu(std::sync::Arc::new(packed))
@@ -93,7 +93,7 @@ pub fn linear(x: &Tensor, weights: &LinearWeights, activation: Activation) -> Re
             Ok(on_cpu(&shape, cpu::linear(values(x), rows(&shape), packed, activation)))
         }
         (Place::Gpu(gpu), Packed::Gpu(packed)) => {
-            place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
+            common_place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
             gpu::linear(&gpu, x, &shape, packed, activation)
         }
         _ => Err(elsewhere(x, weights)),
@@ -129,7 +129,7 @@ pub fn linear_add(residual: Tensor, x: &Tensor, weights: &LinearWeights) -> Resu
             Ok(on_cpu(&shape, sum))
         }
         (Place::Gpu(gpu), Packed::Gpu(packed)) => {
-            place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
+            common_place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
             gpu::linear_add(&gpu, residual, x, packed)
         }
         _ => Err(elsewhere(x, weights)),

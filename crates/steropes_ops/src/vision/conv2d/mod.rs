@@ -8,7 +8,7 @@ mod reference;
 pub(crate) mod tests;
 mod winograd;
 
-use crate::error::{Holds, OpError, Place, on_cpu, place, values};
+use crate::error::{Holds, OpError, Place, common_place, on_cpu, place, values};
 use crate::gpu::product::ProductWeights;
 use steropes_tensor::{Device, Tensor};
 
@@ -95,7 +95,7 @@ impl Conv2dWeights {
         let geometry = Geometry { inputs, outputs, kernel, stride, padding };
         let mut arguments = vec![("weight", weight, Holds::Float)];
         arguments.extend(bias.map(|bias| ("bias", bias, Holds::F32)));
-        let packed = match place(OP, &arguments)? {
+        let packed = match common_place(OP, &arguments)? {
             Place::Cpu => {
                 let packed = cpu::Packed::new(values(weight), bias.map(values), geometry);
                 Packed::Cpu(std::sync::Arc::new(packed))
@@ -167,7 +167,7 @@ pub fn conv2d(x: &Tensor, weights: &Conv2dWeights, options: ConvOptions<'_>) -> 
             Ok(on_cpu(&shape, cpu::conv2d(values(x), extents, shape, packed, &fused)))
         }
         (Place::Gpu(gpu), Packed::Gpu(packed)) => {
-            place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
+            common_place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
             let y = Tensor::on_gpu(&gpu, OP, x.dtype(), &shape)?;
             gpu::product(x, packed, g, &shape, &options).launch(&gpu, &y)?;
             Ok(y)

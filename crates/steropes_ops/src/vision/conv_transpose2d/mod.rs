@@ -6,7 +6,7 @@ mod gpu;
 mod reference;
 pub(crate) mod tests;
 
-use crate::error::{Holds, OpError, Place, on_cpu, place, values};
+use crate::error::{Holds, OpError, Place, common_place, on_cpu, place, values};
 use crate::gpu::product::ProductWeights;
 use crate::linalg::linear::LinearWeights;
 use steropes_tensor::{Device, Tensor};
@@ -51,7 +51,8 @@ impl ConvTranspose2dWeights {
         if bias.shape() != [outputs] {
             return Err(OpError::shape(OP, "bias", format!("[{outputs}]"), bias.shape()));
         }
-        let packed = match place(OP, &[("weight", weight, Holds::Float), ("bias", bias, Holds::F32)])? {
+        let packed = match common_place(OP, &[("weight", weight, Holds::Float), ("bias", bias, Holds::F32)])?
+        {
             Place::Cpu => Packed::Cpu(cpu::pack(values(weight), values(bias), [inputs, outputs, kernel])?),
             Place::Gpu(gpu) => Packed::Gpu(gpu::pack(&gpu, weight, bias)?),
         };
@@ -87,7 +88,7 @@ pub fn conv_transpose2d(x: &Tensor, weights: &ConvTranspose2dWeights) -> Result<
     match (place(OP, &[("x", x, Holds::Float)])?, &weights.packed) {
         (Place::Cpu, Packed::Cpu(packed)) => Ok(on_cpu(&shape, cpu::conv_transpose2d(x, packed, shape, k)?)),
         (Place::Gpu(gpu), Packed::Gpu(packed)) => {
-            place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
+            common_place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
             let y = Tensor::on_gpu(&gpu, OP, x.dtype(), &shape)?;
             gpu::product(x, packed, width, k * outputs).launch(&gpu, &y)?;
             Ok(y)
