@@ -30,10 +30,13 @@ pub(crate) struct Seen {
     pub(crate) problems: Vec<String>,
 }
 
+/// A kernel that passed, or why not.
+type Verdict = Result<Arc<Checked>, String>;
+
 /// All kernels of a device so far.
 pub(crate) struct Kernels {
     profile: &'static Profile,
-    checked: HashMap<Arc<str>, (Seen, Result<Arc<Checked>, String>)>,
+    checked: HashMap<Arc<str>, (Seen, Verdict)>,
     launched: Vec<Seen>,
 }
 

@@ -231,9 +231,12 @@ fn run_jobs(args: &Args, jobs: &[Job], on_answer: impl FnMut(usize, Answer<Done>
     children::run(&arguments, args.jobs, |job: &Job| Duration::from_secs(job.limit), jobs, on_answer)
 }
 
+/// Outcomes of a kernel's mistakes, and the reasons of those that are harmless.
+type Counts<'a> = ([usize; 5], BTreeSet<&'a str>);
+
 /// A row for each kernel (all its forms together), then the mistakes that nothing noticed.
 fn table<'a>(targets: &[Target], fates: &[Fate], reason: &impl Fn(&Fate) -> Option<&'a str>) -> String {
-    let mut rows: BTreeMap<(&str, &str), ([usize; 5], BTreeSet<&str>)> = BTreeMap::new();
+    let mut rows: BTreeMap<(&str, &str), Counts<'_>> = BTreeMap::new();
     let name = |t: usize| (targets[t].op.as_str(), targets[t].found.kernel.as_str());
     for (i, target) in targets.iter().enumerate() {
         let (counts, devices) = rows.entry(name(i)).or_default();

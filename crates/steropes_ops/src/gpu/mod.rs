@@ -40,7 +40,10 @@ pub(crate) fn bind_rows<'a>(
     let row_bytes = row_len * tensor.dtype().size_bytes();
     let whole = bind(tensor);
     let offset = (rows.start * row_bytes) as u64;
-    assert!(offset % steropes_tensor::Capabilities::BINDING_ALIGNMENT == 0, "slices begin at aligned rows");
+    assert!(
+        offset.is_multiple_of(steropes_tensor::Capabilities::BINDING_ALIGNMENT),
+        "slices begin at aligned rows"
+    );
     let bytes = (rows.len() * row_bytes).max(16).next_multiple_of(16) as u64;
     Binding { offset, bytes: bytes.min(whole.bytes - offset), ..whole }
 }

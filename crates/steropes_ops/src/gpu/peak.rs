@@ -175,7 +175,7 @@ impl GpuPeak {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use steropes_tensor::{Capabilities, Device};
+    use steropes_tensor::Device;
 
     #[test]
     fn the_limits_of_a_gpu_are_plausible() {

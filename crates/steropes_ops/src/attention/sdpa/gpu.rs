@@ -51,7 +51,7 @@ impl Form {
     fn values_in_element(self, head_dim: usize) -> usize {
         match self {
             Self::Matrix(_) => 8,
-            Self::Plain(_) if head_dim % 4 == 0 => 4,
+            Self::Plain(_) if head_dim.is_multiple_of(4) => 4,
             Self::Plain(_) => 1,
         }
     }

@@ -116,7 +116,7 @@ pub struct LoopScene {
 ///
 /// # Numerics
 /// f32. Every pair is evaluated in the frame of one of its cameras; sums of at most 2048 matches are added in a fixed order, as are
-/// those of pairs and images, without atomics: the same bits on the same device. Derivatives agree with f64 within 2e-5
+/// those of pairs and images, without atomics: the same bits on the same device. Derivatives agree with f64 within 4e-5
 /// of the largest of their kind, within 1e-4 where those by thousands of matches nearly cancel. Adam makes whole steps of the
 /// rounding of derivatives that are 0, as that by the pose of the root is.
 ///

@@ -11,13 +11,6 @@ var<immediate> params: Params;
 @group(0) @binding(2) var<storage, read> bias: array<Quad>;
 @group(0) @binding(3) var<storage, read_write> y: array<Pack>;
 
-// x / COUNT, rounded correctly: a GPU's own division may be wrong in the last bits, which near-equal values would magnify.
-fn over_count(x: f32) -> f32 {
-    let reciprocal = 1.0 / f32(COUNT);
-    let quotient = x * reciprocal;
-    return fma(fma(-quotient, f32(COUNT), x), reciprocal, quotient);
-}
-
 @compute @workgroup_size(ROW_THREADS * ROWS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let row = (group.x + group.y * 32768u) * ROWS + thread / ROW_THREADS;
@@ -36,7 +29,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    let mean = over_count(row_sum(sum_of(sum), thread));
+    let mean = row_sum(sum_of(sum), thread) / f32(COUNT);
     var squares = Quad();
     for (var i = 0u; i < PER_THREAD; i++) {
         if (FULL || lane + i * ROW_THREADS < WIDTH) {
@@ -47,7 +40,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    let variance = over_count(row_sum(sum_of(squares), thread));
+    let variance = row_sum(sum_of(squares), thread) / f32(COUNT);
     let factor = 1.0 / sqrt(variance + params.eps);
     for (var i = 0u; i < PER_THREAD; i++) {
         let c = lane + i * ROW_THREADS;

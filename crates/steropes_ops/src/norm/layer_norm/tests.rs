@@ -87,7 +87,13 @@ fn equal_values_give_the_bias(device: &Device) -> Verdict {
     let bias = normal("layer_norm/bias", 45);
     let x = tensor(device, &[2, 45], vec![4.0; 90]);
     let got = run(&x, &tensor(device, &[45], vec![1.0; 45]), &tensor(device, &[45], bias.clone()))?;
-    check_equal(&got, &[bias.clone(), bias].concat())
+    let want = [bias.clone(), bias].concat();
+    if device.gpu().is_none() {
+        return check_equal(&got, &want);
+    }
+    // A GPU's division may miss the mean by an ulp, which is magnified by 1 / sqrt(eps).
+    let want: Vec<f64> = want.into_iter().map(f64::from).collect();
+    check_close(&got, &want, Tolerance::Absolute(4.0 * f64::from(f32::EPSILON) * 1e3))
 }
 
 fn nan_stays_in_its_row(device: &Device) -> Verdict {

@@ -48,7 +48,7 @@ pub(in super::super) struct Matrix {
 impl Matrix {
     /// The cut for a problem; `None` if the head or the workgroup memory does not fit this form.
     pub(in super::super) fn choose(gpu: &Capabilities, tile: u32, e: &Extents) -> Option<Self> {
-        if e.head_dim % CHUNK != 0 || e.head_dim == 0 {
+        if !e.head_dim.is_multiple_of(CHUNK) || e.head_dim == 0 {
             return None;
         }
         let cut = |subgroups, row_groups, keys, staged| Self {
@@ -121,7 +121,7 @@ macro_rules! line {
 impl Text {
     fn new(m: Matrix, head_dim: usize) -> Self {
         let padded = head_dim.next_multiple_of(ROWS);
-        let strip = if padded % 32 == 0 { 32 } else { 16 };
+        let strip = if padded.is_multiple_of(32) { 32 } else { 16 };
         Self { m, head_dim, padded, strip, places: [0; 2], out: String::new() }
     }
 
@@ -399,7 +399,7 @@ let half = lane % 2u;
     /// Chunks of a step that each invocation fetches, and whether the last one is there for some only.
     fn fetched(&self) -> (usize, bool) {
         let chunks = self.m.keys * self.padded / CHUNK;
-        (chunks.div_ceil(self.m.threads()), chunks % self.m.threads() != 0)
+        (chunks.div_ceil(self.m.threads()), !chunks.is_multiple_of(self.m.threads()))
     }
 
     /// Declares the registers of a step and returns the text that loads the step from `next` on. Keys behind the end repeat

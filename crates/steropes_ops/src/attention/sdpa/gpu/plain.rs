@@ -59,7 +59,7 @@ impl Plain {
             .count("CHUNK", chunk as u32)
             .count("COLUMNS", chunk.div_ceil(ROW) as u32)
             .count("VECTORS", head_dim.div_ceil(4) as u32);
-        let header = if head_dim % 4 == 0 {
+        let header = if head_dim.is_multiple_of(4) {
             header.text(include_str!("../plain_vectors.wgsl"))
         } else {
             header.count("HEAD_DIM", head_dim as u32).text(include_str!("../plain_scalars.wgsl"))
