@@ -12,7 +12,7 @@ mod tensor;
 pub use device::{Device, DeviceError};
 pub use dtype::{DType, Element};
 pub use gpu::{
-    Backend, Binding, Capabilities, Command, CompileNotice, Gpu, GpuApi, Header, Kernel, LaunchFilter,
-    MatrixShape, Memory, Span, TextFilter, spread,
+    Backend, Binding, Capabilities, Command, CompileNotice, Gpu, GpuApi, Header, Kernel, KernelCache,
+    LaunchFilter, MatrixShape, Memory, Span, TextFilter, spread,
 };
 pub use tensor::{Tensor, TensorError, row_slices};

@@ -1,7 +1,8 @@
 //! A kernel: WGSL text behind a generated header.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// A WGSL kernel in one specialisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,31 @@ impl Kernel {
 
     pub(super) fn text_shared(&self) -> Arc<str> {
         Arc::clone(&self.text)
+    }
+}
+
+/// Kernels that were put together before, by what they depend on: text for register tiles takes longer to write than a small
+/// kernel to run.
+pub struct KernelCache<K> {
+    kernels: Mutex<BTreeMap<K, Kernel>>,
+}
+
+impl<K: Ord> KernelCache<K> {
+    /// An empty cache.
+    pub const fn new() -> Self {
+        Self { kernels: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The kernel of `key`, which must hold all that `make` looks at.
+    pub fn get(&self, key: K, make: impl FnOnce() -> Kernel) -> Kernel {
+        let mut kernels = self.kernels.lock().expect("no panic while it is held");
+        kernels.entry(key).or_insert_with(make).clone()
+    }
+}
+
+impl<K: Ord> Default for KernelCache<K> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

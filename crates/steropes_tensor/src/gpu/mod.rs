@@ -11,7 +11,7 @@ mod span;
 
 pub use backend::{Backend, Binding, Command, CompileNotice, Memory};
 pub use capabilities::{Capabilities, GpuApi, MatrixShape};
-pub use kernel::{Header, Kernel};
+pub use kernel::{Header, Kernel, KernelCache};
 pub use span::Span;
 
 use crate::DeviceError;

@@ -10,7 +10,7 @@ use super::{Extents, OP};
 use crate::error::OpError;
 use crate::gpu::element_window;
 use std::ops::Range;
-use steropes_tensor::{Capabilities, DType, Gpu, Kernel, Tensor, spread};
+use steropes_tensor::{Capabilities, DType, Gpu, Kernel, KernelCache, Tensor, spread};
 
 /// Tiles of queries that keep all cores of a large GPU busy; below it smaller tiles are worth reading the keys more often.
 const FULL_GPU: usize = 512;
@@ -41,10 +41,11 @@ impl Form {
     }
 
     fn kernel(self, dtype: DType, head_dim: usize) -> Kernel {
-        match self {
+        static KERNELS: KernelCache<String> = KernelCache::new();
+        KERNELS.get(format!("{self:?} {dtype} {head_dim}"), || match self {
             Self::Plain(plain) => plain.kernel(dtype, head_dim),
             Self::Matrix(matrix) => matrix.kernel(head_dim),
-        }
+        })
     }
 
     /// Values in an element of the arrays that the kernel sees.

@@ -13,7 +13,7 @@ use crate::gpu::{bind, element_window, unsupported};
 use pack::PANEL;
 use plan::Extents;
 use std::ops::Range;
-use steropes_tensor::{Capabilities, Gpu, Header, Kernel, Tensor, spread};
+use steropes_tensor::{Capabilities, Gpu, Header, Kernel, KernelCache, Tensor, spread};
 
 /// `y[m, n] = activation(Σ rows[m, k] weights[n, k] + bias[n]) + residual[m, n]`.
 pub(crate) struct Product<'a> {
@@ -252,6 +252,30 @@ impl Product<'_> {
     }
 
     fn kernel(&self, plan: Plan, y: &Tensor) -> Kernel {
+        static KERNELS: KernelCache<String> = KernelCache::new();
+        let weights = (self.weights.depth, self.weights.padded, self.weights.outputs());
+        let source = match self.source {
+            Source::Rows(_) => "rows".to_owned(),
+            Source::Patches(p) => {
+                format!("patches {} {} {} {}", p.relu, p.run(), p.extents()[3], p.is_aligned())
+            }
+        };
+        let target = match self.target {
+            Target::Rows => None,
+            Target::Blocks { run, .. } => Some(run),
+        };
+        let residual = match self.residual {
+            Residual::Nothing => 0,
+            Residual::Result => 1,
+            Residual::Tensor(_) => 2,
+        };
+        let dtype = y.dtype();
+        let key =
+            format!("{plan:?} {dtype} {weights:?} {source} {target:?} {residual} {:?}", self.activation);
+        KERNELS.get(key, || self.new_kernel(plan, y))
+    }
+
+    fn new_kernel(&self, plan: Plan, y: &Tensor) -> Kernel {
         let header = Header::new().element(y.dtype()).text(include_str!("params.wgsl"));
         let header = header
             .count("TILE_ROWS", plan.tile()[0])
