@@ -2,8 +2,8 @@
 
 use crate::{Linear, LoadError, Weights};
 use steropes_ops::OpError;
-use steropes_ops::attention::sdpa::sdpa;
-use steropes_ops::position::rope2d::rope2d;
+use steropes_ops::attention::sdpa::{Heads, sdpa};
+use steropes_ops::position::rope2d::{rope2d, rope2d_heads};
 use steropes_tensor::Tensor;
 
 /// Multi-head attention whose queries and keys are turned by their place in the grid of patches.
@@ -12,19 +12,20 @@ use steropes_tensor::Tensor;
 /// cross-attention differ only in the names of their parameters.
 #[derive(Debug, Clone)]
 pub struct Attention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    inputs: Inputs,
     output: Linear,
     heads: usize,
+    head_dim: usize,
     rope_base: f32,
 }
 
-/// Tokens `[batch, count, width]` with their places in the grid, `[batch, count, 2]` (row, column).
-#[derive(Clone, Copy)]
-struct Placed<'a> {
-    tokens: &'a Tensor,
-    positions: &'a Tensor,
+/// The layers in front of the attention. Their results hold heads side by side: larger products and fewer launches.
+#[derive(Debug, Clone)]
+enum Inputs {
+    /// Queries, keys and values.
+    SelfAttention { all: Linear },
+    /// Queries, and keys and values.
+    CrossAttention { query: Linear, memory: Linear },
 }
 
 impl Attention {
@@ -40,9 +41,9 @@ impl Attention {
         heads: usize,
         rope_base: f32,
     ) -> Result<Self, LoadError> {
-        let [query, key, value] = Linear::load_thirds(&weights.at("qkv"), width)?;
+        let inputs = Inputs::SelfAttention { all: Linear::load(&weights.at("qkv"), width, 3 * width)? };
         let output = Linear::load(&weights.at("proj"), width, width)?;
-        Ok(Self { query, key, value, output, heads, rope_base })
+        Ok(Self { inputs, output, heads, head_dim: width / heads, rope_base })
     }
 
     /// Reads a cross-attention: `projq`, `projk`, `projv` and `proj`.
@@ -57,9 +58,11 @@ impl Attention {
         heads: usize,
         rope_base: f32,
     ) -> Result<Self, LoadError> {
-        let part = |name: &str| Linear::load(&weights.at(name), width, width);
-        let (query, key, value, output) = (part("projq")?, part("projk")?, part("projv")?, part("proj")?);
-        Ok(Self { query, key, value, output, heads, rope_base })
+        let query = Linear::load(&weights.at("projq"), width, width)?;
+        let memory = Linear::load_joined(weights, ["projk", "projv"], width, width)?;
+        let output = Linear::load(&weights.at("proj"), width, width)?;
+        let inputs = Inputs::CrossAttention { query, memory };
+        Ok(Self { inputs, output, heads, head_dim: width / heads, rope_base })
     }
 
     /// `residual + attention(x, x)`, in the memory of `residual` when nobody else holds it.
@@ -70,9 +73,15 @@ impl Attention {
     ///
     /// # Errors
     /// [`OpError`] if an argument does not fit.
+    ///
+    /// # Panics
+    /// If the layer was read by [`Attention::load_cross`].
     pub fn forward_self(&self, residual: Tensor, x: &Tensor, positions: &Tensor) -> Result<Tensor, OpError> {
-        let x = Placed { tokens: x, positions };
-        self.attend(residual, x, x)
+        let Inputs::SelfAttention { all } = &self.inputs else { panic!("this attention has a memory") };
+        let n = self.heads;
+        let all = rope2d_heads(self.split(all.forward(x)?)?, 0..2 * n, positions, self.rope_base)?;
+        let [query, key, value] = [0, 1, 2].map(|i| Heads::some(&all, i * n..(i + 1) * n));
+        self.attend(residual, query, key, value)
     }
 
     /// `residual + attention(x, memory)`, in the memory of `residual` when nobody else holds it.
@@ -84,32 +93,42 @@ impl Attention {
     ///
     /// # Errors
     /// [`OpError`] if an argument does not fit.
+    ///
+    /// # Panics
+    /// If the layer was read by [`Attention::load_self`].
     pub fn forward_cross(
         &self,
         residual: Tensor,
-        x: (&Tensor, &Tensor),
-        memory: (&Tensor, &Tensor),
+        (x, positions): (&Tensor, &Tensor),
+        (memory, memory_positions): (&Tensor, &Tensor),
     ) -> Result<Tensor, OpError> {
-        let placed = |(tokens, positions)| Placed { tokens, positions };
-        self.attend(residual, placed(x), placed(memory))
+        let Inputs::CrossAttention { query, memory: layer } = &self.inputs else {
+            panic!("this attention has no memory")
+        };
+        let n = self.heads;
+        let query = rope2d(self.split(query.forward(x)?)?, positions, self.rope_base)?;
+        let both = rope2d_heads(self.split(layer.forward(memory)?)?, 0..n, memory_positions, self.rope_base)?;
+        self.attend(residual, (&query).into(), Heads::some(&both, 0..n), Heads::some(&both, n..2 * n))
     }
 
-    fn attend(&self, residual: Tensor, x: Placed<'_>, memory: Placed<'_>) -> Result<Tensor, OpError> {
-        let query = rope2d(self.split(self.query.forward(x.tokens)?)?, x.positions, self.rope_base)?;
-        let key = rope2d(self.split(self.key.forward(memory.tokens)?)?, memory.positions, self.rope_base)?;
-        let value = self.split(self.value.forward(memory.tokens)?)?;
-        let head_dim = query.shape()[3];
-        let attended = sdpa(&query, &key, &value, (head_dim as f32).sqrt().recip())?;
-        let joined = attended.reshape(x.tokens.shape()).expect("heads split the width");
+    fn attend(
+        &self,
+        residual: Tensor,
+        query: Heads<'_>,
+        key: Heads<'_>,
+        value: Heads<'_>,
+    ) -> Result<Tensor, OpError> {
+        let attended = sdpa(query, key, value, (self.head_dim as f32).sqrt().recip())?;
+        let joined = attended.reshape(residual.shape()).expect("heads split the width");
         self.output.forward_add(residual, &joined)
     }
 
-    /// `[batch, tokens, width]` as `[batch, tokens, heads, head_dim]`.
+    /// `[batch, tokens, n head_dim]` as `[batch, tokens, n, head_dim]`.
     fn split(&self, x: Tensor) -> Result<Tensor, OpError> {
         let &[batch, tokens, width] = x.shape() else {
             return Err(OpError::shape("attention", "x", "[batch, tokens, width]", x.shape()));
         };
-        let shape = [batch, tokens, self.heads, width / self.heads];
+        let shape = [batch, tokens, width / self.head_dim, self.head_dim];
         Ok(x.reshape(&shape).expect("heads divide the width"))
     }
 }

@@ -32,22 +32,27 @@ impl Linear {
         Self::pack(weights, &weight, &weights.tensor("bias", &[outputs])?)
     }
 
-    /// Splits `weight` `[3 width, width]` and `bias` `[3 width]` into the three layers of their rows, so that
-    /// queries, keys and values come out as three tensors.
+    /// Reads several layers of the same inputs, each of `outputs` outputs, as one whose outputs lie side by side.
     ///
     /// # Errors
-    /// [`LoadError`] if a tensor is missing or not as above.
-    pub fn load_thirds(weights: &Weights<'_>, width: usize) -> Result<[Self; 3], LoadError> {
-        let weight = weights.values("weight", &[3 * width, width])?;
-        let bias = weights.values("bias", &[3 * width])?;
-        let third = |i: usize| {
-            let rows = weight[i * width * width..][..width * width].to_vec();
-            let rows = weights.upload_factor("weight", &[width, width], rows)?;
-            let shift = bias[i * width..][..width].to_vec();
-            let shift = weights.upload("bias", &[width], shift)?;
-            Self::pack(weights, &rows, &shift)
-        };
-        Ok([third(0)?, third(1)?, third(2)?])
+    /// [`LoadError`] if a tensor is missing or not as in [`Linear::load`].
+    pub fn load_joined<const N: usize>(
+        weights: &Weights<'_>,
+        names: [&str; N],
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self, LoadError> {
+        let (mut rows, mut shifts) = (Vec::new(), Vec::new());
+        for part in names.map(|name| weights.at(name)) {
+            let weight = part.values("weight", &[outputs, inputs])?;
+            part.check_factor("weight", &weight)?;
+            rows.extend(weight);
+            shifts.extend(part.values("bias", &[outputs])?);
+        }
+        let first = weights.at(names[0]);
+        let weight = first.upload_factor("weight", &[N * outputs, inputs], rows)?;
+        let bias = first.upload("bias", &[N * outputs], shifts)?;
+        Self::pack(&first, &weight, &bias)
     }
 
     /// Layers on a GPU may hold their factors in f16; the bias is always f32.

@@ -102,13 +102,26 @@ impl<'a> Weights<'a> {
         if self.precision != DType::F16 {
             return self.upload(name, shape, values);
         }
+        self.check_factor(name, &values)?;
         let mut halves = vec![f16::ZERO; values.len()];
         halves.convert_from_f32_slice(&values);
-        if let Some(index) = halves.iter().position(|v| !v.is_finite()) {
-            let tensor = self.checkpoint.stored_path(&self.full(name));
-            return Err(LoadError::TooLarge { file: self.file(), tensor, index, value: values[index] });
-        }
         self.place(name, shape, halves)
+    }
+
+    /// Whether values can be held in the precision of [`Weights::in_precision`].
+    ///
+    /// # Errors
+    /// [`LoadError::TooLarge`] if a value does not fit f16.
+    pub(crate) fn check_factor(&self, name: &str, values: &[f32]) -> Result<(), LoadError> {
+        // The first value that rounds to infinity.
+        let too_large = |v: &f32| self.precision == DType::F16 && v.abs() >= 65520.0;
+        match values.iter().position(too_large) {
+            None => Ok(()),
+            Some(index) => {
+                let tensor = self.checkpoint.stored_path(&self.full(name));
+                Err(LoadError::TooLarge { file: self.file(), tensor, index, value: values[index] })
+            }
+        }
     }
 
     fn place<T: Element>(&self, name: &str, shape: &[usize], values: Vec<T>) -> Result<Tensor, LoadError> {

@@ -4,7 +4,7 @@ use crate::tensor::CpuData;
 use half::{bf16, f16};
 
 /// The element type of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DType {
     /// IEEE 754 binary32.

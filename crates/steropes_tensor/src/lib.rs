@@ -13,6 +13,6 @@ pub use device::{Device, DeviceError};
 pub use dtype::{DType, Element};
 pub use gpu::{
     Backend, Binding, Capabilities, Command, CompileNotice, Gpu, GpuApi, Header, Kernel, KernelCache,
-    LaunchFilter, MatrixShape, Memory, Span, TextFilter, spread,
+    KernelText, LaunchFilter, MatrixShape, Memory, Span, TextFilter, spread,
 };
 pub use tensor::{Tensor, TensorError, row_slices};

@@ -130,7 +130,7 @@ impl State {
     /// Runs a launch; `Err` is one line about the kernel.
     fn run(&mut self, command: &Command<'_>) -> Result<(), String> {
         self.launches += 1;
-        let kernel = self.kernels.see(command.name, &command.text)?;
+        let kernel = self.kernels.see(command.name, command.text.shared())?;
         let Some(compiler) = &self.compiler else { return Ok(()) };
         if self.over_limit {
             return Err(OVER_LIMIT.to_owned());

@@ -1,7 +1,7 @@
 //! Benches of whole networks: a pair of images, from pixels to outputs in one order.
 
 use super::synthetic::{DptWidths, Extents, parameters, weight_file};
-use super::{Encoded, Model, ViewOutput};
+use super::{Model, ViewOutput};
 use crate::Precision;
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::inputs::uniform;
@@ -67,19 +67,19 @@ fn large(name: &'static str, batch: usize) -> Bench {
 }
 
 fn pair(model: Model, batch: usize, [height, width]: [usize; 2]) -> Box<dyn FnMut()> {
-    let image = |name: &str| {
-        let values = uniform(name, batch * height * width * 3);
-        model.image([batch, height, width, 3], values).expect("three values per pixel")
-    };
-    let (one, two) = (image("one"), image("two"));
+    let shape = [2 * batch, height, width, 3];
+    let values = uniform("images", shape.iter().product());
+    let images = model.image(shape, values).expect("three values per pixel");
     Box::new(move || {
-        std::hint::black_box(run(&model, &one, &two).expect("valid images"));
+        std::hint::black_box(run(&model, &images).expect("valid images"));
     })
 }
 
-fn run(model: &Model, one: &Tensor, two: &Tensor) -> Result<(ViewOutput, ViewOutput), crate::ModelError> {
-    let [one, two]: [Encoded; 2] = [model.encode(one)?, model.encode(two)?];
-    model.decode(&one, &two)
+/// Encodes all images at once, then decodes the first half against the second.
+fn run(model: &Model, images: &Tensor) -> Result<(ViewOutput, ViewOutput), crate::ModelError> {
+    let encoded = model.encode(images)?;
+    let halves = encoded.split(encoded.batch() / 2)?;
+    model.decode(&halves[0], &halves[1])
 }
 
 /// Width of the hidden layer of the descriptors in the published networks.

@@ -4,6 +4,7 @@ use super::{Config, Observer};
 use crate::ModelError;
 use steropes_nn::{Attention, Conv2d, LayerNorm, LoadError, Mlp, Weights};
 use steropes_ops::OpError;
+use steropes_ops::elementwise::copy::copy_rows;
 use steropes_ops::vision::conv2d::ConvOptions;
 use steropes_tensor::{Device, Tensor};
 
@@ -17,6 +18,22 @@ pub struct Encoded {
 }
 
 impl Encoded {
+    /// The images in groups of `each`, the last of which may have fewer.
+    ///
+    /// # Errors
+    /// [`ModelError::Device`] if the device has no memory for them.
+    ///
+    /// # Panics
+    /// If `each` is 0.
+    pub fn split(&self, each: usize) -> Result<Vec<Self>, ModelError> {
+        let group = |first: usize| -> Result<Self, ModelError> {
+            let tokens = copy_rows(&self.tokens, first..(first + each).min(self.batch()))?;
+            let positions = grid_positions(&tokens.device(), tokens.shape()[0], self.grid);
+            Ok(Self { tokens, positions, grid: self.grid, size: self.size })
+        };
+        (0..self.batch()).step_by(each).map(group).collect()
+    }
+
     /// The normalised tokens, `[batch, rows * columns, width]`, row by row.
     pub fn tokens(&self) -> &Tensor {
         &self.tokens

@@ -29,7 +29,7 @@ const LEAST_TASK_COLUMNS: usize = 128;
 const LEAST_PARALLEL_WORK: usize = 1 << 19;
 
 /// What is applied to the finished product before it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// Nothing.
     Identity,

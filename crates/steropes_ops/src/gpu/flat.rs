@@ -3,7 +3,7 @@
 use super::{largest_binding, window};
 use crate::error::OpError;
 use std::ops::Range;
-use steropes_tensor::{Binding, Gpu, Header, Kernel, Tensor, spread};
+use steropes_tensor::{Binding, Capabilities, Gpu, Header, Kernel, Tensor, spread};
 
 /// Invocations of a workgroup.
 const THREADS: u32 = 256;
@@ -34,16 +34,26 @@ pub(crate) fn launch_flat(
     for range in flat_ranges(gpu, count, arrays) {
         let bindings: Vec<Binding<'_>> =
             arrays.iter().map(|&(tensor, bytes)| window(tensor, bytes, &range).binding).collect();
-        let groups = range.len().div_ceil((THREADS * PER_THREAD) as usize);
-        gpu.launch(kernel, &bindings, &[range.len() as u32], spread(groups as u64))?;
+        gpu.launch(kernel, &bindings, &[range.len() as u32], flat_groups(range.len()))?;
     }
     Ok(())
 }
 
-/// Ranges that begin where bindings may begin, whatever power of two the bytes of a pack are.
-fn flat_ranges(gpu: &Gpu, count: usize, arrays: &[(&Tensor, usize)]) -> impl Iterator<Item = Range<usize>> {
+/// Workgroups of a kernel of [`flat_header`] for `count` packs.
+pub(crate) fn flat_groups(count: usize) -> [u32; 3] {
+    spread(count.div_ceil((THREADS * PER_THREAD) as usize) as u64)
+}
+
+/// Ranges that begin where bindings may begin, whatever power of two the bytes of a pack are, and leave room for a window that
+/// begins before.
+pub(crate) fn flat_ranges(
+    gpu: &Gpu,
+    count: usize,
+    arrays: &[(&Tensor, usize)],
+) -> impl Iterator<Item = Range<usize>> {
     let largest = arrays.iter().map(|(_, bytes)| *bytes).max().unwrap_or(1);
-    let most = (largest_binding(gpu) / largest / 256 * 256).max(256);
+    let room = largest_binding(gpu) - Capabilities::BINDING_ALIGNMENT as usize;
+    let most = (room / largest / 256 * 256).max(256);
     (0..count).step_by(most).map(move |first| first..(first + most).min(count))
 }
 

@@ -8,7 +8,7 @@ pub(crate) mod product;
 mod reduce;
 mod window;
 
-pub(crate) use flat::{destination, destination_header, flat_header, launch_flat};
+pub(crate) use flat::{destination, destination_header, flat_groups, flat_header, flat_ranges, launch_flat};
 pub(crate) use images::RowsOfImages;
 pub(crate) use pack::{Packs, Unit};
 pub use peak::{GpuPeak, gpu_peak, gpu_seconds};

@@ -1,6 +1,6 @@
 //! What stands between tensors and a graphics interface.
 
-use super::{Capabilities, Span};
+use super::{Capabilities, KernelText, Span};
 use crate::DeviceError;
 use std::any::Any;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ pub struct Command<'a> {
     /// The kernel's name.
     pub name: &'static str,
     /// The whole WGSL text; its entry point is `main`.
-    pub text: Arc<str>,
+    pub text: KernelText,
     /// Whether the kernel is compiled with bounds checks.
     pub checked: bool,
     /// The arrays of group 0, in the order of their numbers.

@@ -1,21 +1,53 @@
 //! A kernel: WGSL text behind a generated header.
 
-use std::collections::BTreeMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use std::fmt::Write as _;
+use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
 /// A WGSL kernel in one specialisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
     name: &'static str,
+    text: KernelText,
+}
+
+/// The text of a kernel with its hash, so that a launch finds the compiled kernel without reading tens of kilobytes again.
+#[derive(Clone, Debug, Eq)]
+pub struct KernelText {
     text: Arc<str>,
+    hash: u64,
+}
+
+impl KernelText {
+    /// The text of a kernel.
+    pub fn new(text: String) -> Self {
+        Self { hash: FxBuildHasher.hash_one(&text), text: text.into() }
+    }
+
+    /// The text itself.
+    pub fn shared(&self) -> &Arc<str> {
+        &self.text
+    }
+}
+
+impl PartialEq for KernelText {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.text, &other.text) || (self.hash == other.hash && self.text == other.text)
+    }
+}
+
+impl Hash for KernelText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
 }
 
 impl Kernel {
     /// The kernel `name` whose text is `body` behind `header`. The entry point is `main`; arrays are the bindings of
     /// group 0, numbered from 0 without a gap and all used; small numbers come as one `var<immediate>`.
     pub fn new(name: &'static str, header: &Header, body: &str) -> Self {
-        Self { name, text: format!("{}{}{body}", header.enables, header.lines).into() }
+        Self { name, text: KernelText::new(format!("{}{}{body}", header.enables, header.lines)) }
     }
 
     /// The name, that of its op.
@@ -25,24 +57,24 @@ impl Kernel {
 
     /// The whole text.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.text.text
     }
 
-    pub(super) fn text_shared(&self) -> Arc<str> {
-        Arc::clone(&self.text)
+    pub(super) fn shared_text(&self) -> &KernelText {
+        &self.text
     }
 }
 
 /// Kernels that were put together before, by what they depend on: text for register tiles takes longer to write than a small
 /// kernel to run.
 pub struct KernelCache<K> {
-    kernels: Mutex<BTreeMap<K, Kernel>>,
+    kernels: Mutex<FxHashMap<K, Kernel>>,
 }
 
-impl<K: Ord> KernelCache<K> {
+impl<K: Eq + Hash> KernelCache<K> {
     /// An empty cache.
     pub const fn new() -> Self {
-        Self { kernels: Mutex::new(BTreeMap::new()) }
+        Self { kernels: Mutex::new(FxHashMap::with_hasher(FxBuildHasher)) }
     }
 
     /// The kernel of `key`, which must hold all that `make` looks at.
@@ -52,7 +84,7 @@ impl<K: Ord> KernelCache<K> {
     }
 }
 
-impl<K: Ord> Default for KernelCache<K> {
+impl<K: Eq + Hash> Default for KernelCache<K> {
     fn default() -> Self {
         Self::new()
     }

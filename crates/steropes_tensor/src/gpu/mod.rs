@@ -11,7 +11,7 @@ mod span;
 
 pub use backend::{Backend, Binding, Command, CompileNotice, Memory};
 pub use capabilities::{Capabilities, GpuApi, MatrixShape};
-pub use kernel::{Header, Kernel, KernelCache};
+pub use kernel::{Header, Kernel, KernelCache, KernelText};
 pub use span::Span;
 
 use crate::DeviceError;
@@ -155,8 +155,8 @@ impl Gpu {
             return Ok(());
         }
         let text = match &settings.filter {
-            Some(filter) => Arc::from(filter(kernel.name(), kernel.text().to_string())),
-            None => kernel.text_shared(),
+            Some(filter) => KernelText::new(filter(kernel.name(), kernel.text().to_owned())),
+            None => kernel.shared_text().clone(),
         };
         let command =
             Command { name: kernel.name(), text, checked: settings.checked, bindings, params, groups };

@@ -2,11 +2,13 @@
 //! sum, weights in the place of the scores, then the weights times the values. Only one step of scores exists at a time,
 //! and it stays in L1.
 
+use super::{Arguments, Extents, Heads};
 use crate::cpu::Isa;
 use crate::cpu::math::{exp, exp2_weight};
 use crate::cpu::pack::{AlignedVec, RowSource, pack_column_panel, pack_rows, packed_len};
 use crate::cpu::product::Output;
 use crate::cpu::simd::{Kernel, Lane, MAX_TILE_ROWS, Place, Simd};
+use crate::error::values;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -22,25 +24,31 @@ const LEAST_TASK_QUERIES: usize = 64;
 /// Multiply-adds below which handing work to other threads costs more than it saves (about 10 µs of one core).
 const LEAST_PARALLEL_WORK: usize = 1 << 19;
 
-#[derive(Clone, Copy)]
-pub(super) struct Extents {
-    pub(super) batch: usize,
-    pub(super) queries: usize,
-    pub(super) keys: usize,
-    pub(super) heads: usize,
-    pub(super) head_dim: usize,
-}
-
-/// The inputs, each `[batch, tokens, heads, head_dim]`.
 struct Inputs<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
+    q: Side<'a>,
+    k: Side<'a>,
+    v: Side<'a>,
     extents: Extents,
     scale: f32,
 }
 
-pub(super) fn sdpa(q: &[f32], k: &[f32], v: &[f32], extents: Extents, scale: f32) -> Vec<f32> {
+/// Values `[batch, tokens, all heads, head_dim]`.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    values: &'a [f32],
+    /// Values of a token, and those before the first of the heads meant.
+    token: usize,
+    before: usize,
+}
+
+impl<'a> Side<'a> {
+    fn new(heads: &Heads<'a>) -> Self {
+        Self { values: values(heads.tensor), token: heads.token(), before: heads.before() }
+    }
+}
+
+pub(super) fn sdpa(arguments: &Arguments<'_>, extents: Extents) -> Vec<f32> {
+    let Arguments { q, k, v, scale } = arguments;
     let Extents { batch, queries, keys, heads, head_dim } = extents;
     let len = batch * queries * heads * head_dim;
     if len == 0 {
@@ -48,7 +56,7 @@ pub(super) fn sdpa(q: &[f32], k: &[f32], v: &[f32], extents: Extents, scale: f32
     }
     let mut out = Vec::with_capacity(len);
     let target = Output(out.as_mut_ptr());
-    let inputs = Inputs { q, k, v, extents, scale };
+    let inputs = Inputs { q: Side::new(q), k: Side::new(k), v: Side::new(v), extents, scale: *scale };
     let isa = Isa::current();
     let threads = if len * keys < LEAST_PARALLEL_WORK { 1 } else { rayon::current_num_threads() };
     let pieces = (threads * TASKS_PER_THREAD).div_ceil(batch * heads);
@@ -109,14 +117,9 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    fn new(values: &'a [f32], tokens: usize, e: &Extents, batch: usize, head: usize) -> Self {
-        let stride = e.heads * e.head_dim;
-        Self {
-            values: &values[batch * tokens * stride + head * e.head_dim..],
-            tokens,
-            stride,
-            head_dim: e.head_dim,
-        }
+    fn new(side: Side<'a>, tokens: usize, head_dim: usize, batch: usize, head: usize) -> Self {
+        let first = batch * tokens * side.token + side.before + head * head_dim;
+        Self { values: &side.values[first..], tokens, stride: side.token, head_dim }
     }
 
     fn token(&self, index: usize) -> &[f32] {
@@ -160,17 +163,17 @@ impl Kernel for HeadKernel<'_> {
     fn run<S: Simd>(self, s: S) {
         let Inputs { q, k, v, extents: e, scale } = *self.inputs;
         let (keys, head_dim) = (e.keys, e.head_dim);
-        let q = Head::new(q, e.queries, &e, self.batch, self.head);
+        let q = Head::new(q, e.queries, head_dim, self.batch, self.head);
         let padded_keys = keys.next_multiple_of(S::TILE_COLUMNS);
         let padded_dim = head_dim.next_multiple_of(S::TILE_COLUMNS);
         let scratch = self.scratch;
         let packed_keys = scratch.keys.reserve_len(padded_keys * head_dim);
-        let key_head = Head::new(k, keys, &e, self.batch, self.head);
+        let key_head = Head::new(k, keys, head_dim, self.batch, self.head);
         for first in (0..padded_keys).step_by(S::TILE_COLUMNS) {
             pack_column_panel(s, &key_head, first, &mut packed_keys[first * head_dim..]);
         }
         let packed_values = scratch.values.reserve_len(padded_keys * padded_dim);
-        pack_values(s, &Head::new(v, keys, &e, self.batch, self.head), packed_values);
+        pack_values(s, &Head::new(v, keys, head_dim, self.batch, self.head), packed_values);
         let packed_queries = scratch.queries.reserve_len(packed_len::<S>(S::TILE_ROWS, head_dim));
         let scores = scratch.scores.reserve_len(S::TILE_ROWS * SCORE_ROW);
         let sums = scratch.sums.reserve_len(S::TILE_ROWS * padded_dim);

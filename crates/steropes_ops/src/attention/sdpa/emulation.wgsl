@@ -46,7 +46,7 @@ fn multiply_add(a: Emulated, b: Emulated, c: Emulated) -> Emulated {
 }
 
 fn store_scores(m: Emulated, at: u32, stride: u32) {
-    for (var e = 0u; e < elements(); e += WIDTH) {
-        store_part(at + e / T * stride + e % T / WIDTH, first_element(m) + e);
+    for (var e = 0u; e < elements(); e++) {
+        scores[at + e / T * stride + e % T] = matrices[first_element(m) + e];
     }
 }

@@ -3,12 +3,14 @@
 pub(crate) mod bench;
 mod cpu;
 mod gpu;
+mod heads;
 pub(crate) mod reference;
 pub(crate) mod tests;
 
-use crate::error::{Holds, OpError, Place, on_cpu, place, values};
-use cpu::Extents;
+use crate::error::{Holds, OpError, Place, on_cpu, place};
 use steropes_tensor::Tensor;
+
+pub use heads::Heads;
 
 const OP: &str = "attention::sdpa";
 
@@ -17,7 +19,8 @@ const OP: &str = "attention::sdpa";
 /// # Shapes
 /// - `q`: `[batch, queries, heads, head_dim]`, f32, on a GPU also f16
 /// - `k`, `v`: `[batch, keys, heads, head_dim]`, the dtype of `q`, at least one key
-/// - returns: the shape and dtype of `q`
+/// - each may be some of the heads of a tensor with more: [`Heads`]
+/// - returns: `[batch, queries, heads, head_dim]`, the dtype of `q`
 ///
 /// # Numerics
 /// f32 throughout, with the running maximum subtracted before the exponential, whose relative error is below 3e-7.
@@ -34,26 +37,62 @@ const OP: &str = "attention::sdpa";
 ///
 /// # Source
 /// Written from the formula; running maximum and sum as in arXiv:1805.02867, a tile at a time as in arXiv:2205.14135.
-pub fn sdpa(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32) -> Result<Tensor, OpError> {
-    let &[batch, queries, heads, head_dim] = q.shape() else {
-        return Err(OpError::shape(OP, "q", "[batch, queries, heads, head_dim]", q.shape()));
+pub fn sdpa<'a>(
+    q: impl Into<Heads<'a>>,
+    k: impl Into<Heads<'a>>,
+    v: impl Into<Heads<'a>>,
+    scale: f32,
+) -> Result<Tensor, OpError> {
+    let (arguments, extents) = checked(q.into(), k.into(), v.into(), scale)?;
+    let [q, k, v] = [&arguments.q, &arguments.k, &arguments.v].map(|heads| heads.tensor);
+    match place(OP, &[("q", q, Holds::Float), ("k", k, Holds::Float), ("v", v, Holds::Float)])? {
+        Place::Cpu => {
+            let Extents { batch, queries, heads, head_dim, .. } = extents;
+            Ok(on_cpu(&[batch, queries, heads, head_dim], cpu::sdpa(&arguments, extents)))
+        }
+        Place::Gpu(gpu) => gpu::sdpa(&gpu, &arguments, extents),
+    }
+}
+
+/// What is computed, checked but for device and dtype.
+struct Arguments<'a> {
+    q: Heads<'a>,
+    k: Heads<'a>,
+    v: Heads<'a>,
+    scale: f32,
+}
+
+#[derive(Clone, Copy)]
+struct Extents {
+    batch: usize,
+    queries: usize,
+    keys: usize,
+    heads: usize,
+    head_dim: usize,
+}
+
+fn checked<'a>(
+    q: Heads<'a>,
+    k: Heads<'a>,
+    v: Heads<'a>,
+    scale: f32,
+) -> Result<(Arguments<'a>, Extents), OpError> {
+    let Some([batch, queries, heads, head_dim]) = q.extents("q")? else {
+        return Err(OpError::shape(OP, "q", "[batch, queries, heads, head_dim]", q.tensor.shape()));
     };
-    let keys = match *k.shape() {
-        [b, keys, h, d] if (b, h, d) == (batch, heads, head_dim) && keys > 0 => keys,
+    let keys = match k.extents("k")? {
+        Some([b, keys, h, d]) if (b, h, d) == (batch, heads, head_dim) && keys > 0 => keys,
         _ => {
             let expected = format!("[{batch}, keys, {heads}, {head_dim}] with at least one key");
-            return Err(OpError::shape(OP, "k", expected, k.shape()));
+            return Err(OpError::shape(OP, "k", expected, k.tensor.shape()));
         }
     };
-    if v.shape() != k.shape() {
-        return Err(OpError::shape(OP, "v", format!("{:?}", k.shape()), v.shape()));
+    if v.extents("v")? != Some([batch, keys, heads, head_dim]) {
+        let expected = format!("[{batch}, {keys}, {heads}, {head_dim}]");
+        return Err(OpError::shape(OP, "v", expected, v.tensor.shape()));
     }
     if !scale.is_finite() {
         return Err(OpError::value(OP, "scale", "a finite number", scale));
     }
-    let extents = Extents { batch, queries, keys, heads, head_dim };
-    match place(OP, &[("q", q, Holds::Float), ("k", k, Holds::Float), ("v", v, Holds::Float)])? {
-        Place::Cpu => Ok(on_cpu(q.shape(), cpu::sdpa(values(q), values(k), values(v), extents, scale))),
-        Place::Gpu(gpu) => gpu::sdpa(&gpu, gpu::Arguments { q, k, v, scale, extents }),
-    }
+    Ok((Arguments { q, k, v, scale }, Extents { batch, queries, keys, heads, head_dim }))
 }

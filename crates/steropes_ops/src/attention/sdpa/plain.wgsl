@@ -12,14 +12,20 @@ struct Params {
     queries: u32,
     keys: u32,
     heads: u32,
-    // Where the first query and the first key stand in their arrays.
+    // Heads of a token in each array; those meant lie side by side.
+    query_heads: u32,
+    key_heads: u32,
+    value_heads: u32,
+    // Where the first head stands in its array.
     first_query: u32,
     first_key: u32,
-    // Scale of the scores, for powers of two.
-    factor: f32,
+    first_value: u32,
+    first_result: u32,
     // Tiles of queries in a head, and in all heads.
     tiles: u32,
     groups: u32,
+    // Scale of the scores, for powers of two.
+    factor: f32,
 }
 var<immediate> params: Params;
 
@@ -43,7 +49,7 @@ fn load_queries(first_token: u32, first_row: u32, chunk: u32, thread: u32) {
         var x: array<vec4<f32>, 4>;
         for (var j = 0u; j < 4u; j++) {
             let token = min(first_token + block * 4u + j, params.queries - 1u);
-            x[j] = q_at(first_row + token * params.heads, chunk * CHUNK + c);
+            x[j] = q_at(first_row + token * params.query_heads, chunk * CHUNK + c);
         }
         let at = c * 4u * QUERY_VECTORS + (block ^ (c % 8u));
         query_tile[at] = vec4<f32>(x[0].x, x[1].x, x[2].x, x[3].x);
@@ -61,7 +67,7 @@ fn load_keys(first_token: u32, first_row: u32, chunk: u32, thread: u32) {
         var x: array<vec4<f32>, 4>;
         for (var j = 0u; j < 4u; j++) {
             let token = min(first_token + block * 4u + j, params.keys - 1u);
-            x[j] = k_at(first_row + token * params.heads, chunk * CHUNK + c);
+            x[j] = k_at(first_row + token * params.key_heads, chunk * CHUNK + c);
         }
         let at = c * 4u * KEY_VECTORS + (block ^ (c % 8u));
         tile[at] = vec4<f32>(x[0].x, x[1].x, x[2].x, x[3].x);
@@ -76,7 +82,7 @@ fn load_values(first_token: u32, first_row: u32, chunk: u32, thread: u32) {
         let c = i % CHUNK;
         let key = i / CHUNK;
         let token = min(first_token + key, params.keys - 1u);
-        tile[key * VALUE_ROW + c] = v_at(first_row + token * params.heads, chunk * CHUNK + c);
+        tile[key * VALUE_ROW + c] = v_at(first_row + token * params.value_heads, chunk * CHUNK + c);
     }
 }
 
@@ -90,8 +96,10 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) t
     let head = group / params.tiles % params.heads;
     let first_token = group % params.tiles * QUERIES;
     // A row is a token of a head.
-    let query_row = batch * params.queries * params.heads + head;
-    let key_row = batch * params.keys * params.heads + head;
+    let query_row = batch * params.queries * params.query_heads + head;
+    let key_row = batch * params.keys * params.key_heads + head;
+    let value_row = batch * params.keys * params.value_heads + head;
+    let result_row = batch * params.queries * params.heads + head;
     let ty = thread / 8u;
     let tx = thread % 8u;
     var sums: array<vec4<f32>, CHUNKS * COLUMNS * PER_THREAD>;
@@ -157,7 +165,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) t
             if (chunk > 0u) {
                 workgroupBarrier();
             }
-            load_values(first_key, key_row, chunk, thread);
+            load_values(first_key, value_row, chunk, thread);
             workgroupBarrier();
             for (var key = 0u; key < KEYS; key++) {
                 for (var h = 0u; h < HALF_ROWS; h++) {
@@ -184,7 +192,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) t
             for (var c = 0u; c < COLUMNS; c++) {
                 let column = chunk * CHUNK + tx + 8u * c;
                 if (token < params.queries && tx + 8u * c < CHUNK && column < VECTORS) {
-                    put(query_row + token * params.heads, column, sums[(chunk * COLUMNS + c) * PER_THREAD + r] * factor);
+                    put(result_row + token * params.heads, column, sums[(chunk * COLUMNS + c) * PER_THREAD + r] * factor);
                 }
             }
         }

@@ -15,9 +15,9 @@ fn k_at(row: u32, column: u32) -> vec4<f32> {
 }
 
 fn v_at(row: u32, column: u32) -> vec4<f32> {
-    return vec4<f32>(v[params.first_key + row * VECTORS + min(column, VECTORS - 1u)]);
+    return vec4<f32>(v[params.first_value + row * VECTORS + min(column, VECTORS - 1u)]);
 }
 
 fn put(row: u32, column: u32, x: vec4<f32>) {
-    out[params.first_query + row * VECTORS + column] = Elem4(x);
+    out[params.first_result + row * VECTORS + column] = Elem4(x);
 }

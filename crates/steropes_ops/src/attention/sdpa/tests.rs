@@ -1,6 +1,6 @@
 use super::gpu::{self, Form, Matrix, Plain};
-use super::{Extents, reference, sdpa};
-use steropes_tensor::{Device, Tensor};
+use super::{Heads, checked, reference, sdpa};
+use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::inputs::normal;
 use steropes_testkit::{
     Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
@@ -19,6 +19,12 @@ pub(crate) fn cases() -> Vec<Case> {
         case("sdpa/oracle/mast3r_decoder_cross", |d| against_oracle(d, [1, 768, 1536, 12, 64], 0.125)),
         case("sdpa/oracle/tiny_decoder", |d| against_oracle(d, [2, 432, 432, 3, 64], 0.125)),
         case("sdpa/oracle/sharp_scores", sharp_scores),
+        case("sdpa/heads/of_one_tensor", |d| heads_of_one_tensor(d, DType::F32, [2, 45, 3, 20])),
+        case("sdpa/heads/no_multiple", |d| heads_of_one_tensor(d, DType::F32, [2, 37, 2, 13])),
+        f16_case("sdpa/heads/f16", |d| heads_of_one_tensor(d, DType::F16, [2, 75, 3, 64])),
+        case("sdpa/heads/of_two_tensors", heads_of_two_tensors),
+        gpu_case("sdpa/heads/small_bindings", heads_in_small_bindings),
+        f16_case("sdpa/heads/matrix", heads_as_matrices),
         f16_case("sdpa/f16/odd_sizes", |d| f16_against_oracle(d, [2, 17, 23, 3, 20], 0.2)),
         f16_case("sdpa/f16/head_dim_is_no_multiple", |d| f16_against_oracle(d, [2, 19, 37, 2, 13], 0.3)),
         f16_case("sdpa/f16/one_key", |d| f16_against_oracle(d, [2, 19, 1, 2, 64], 0.3)),
@@ -51,6 +57,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("sdpa/error/v_dtype", v_dtype),
         gpu_case("sdpa/error/devices", devices),
         gpu_case("sdpa/error/keys_beyond_a_binding", keys_beyond_a_binding),
+        case("sdpa/error/heads", too_few_heads),
         case("sdpa/error/scale", scale),
     ]
 }
@@ -144,13 +151,79 @@ fn f16_rising_scores(device: &Device) -> Verdict {
 }
 
 /// Attention in a form that the device would not choose.
-fn run_as(form: Form, [q, k, v]: [&Tensor; 3], scale: f32, max_binding_bytes: u64) -> Result<Tensor, String> {
-    let device = q.device();
+fn run_as<'a>(
+    form: Form,
+    [q, k, v]: [impl Into<Heads<'a>>; 3],
+    scale: f32,
+    max_binding_bytes: u64,
+) -> Result<Tensor, String> {
+    let (arguments, extents) = checked(q.into(), k.into(), v.into(), scale).map_err(|e| e.to_string())?;
+    let device = arguments.q.tensor.device();
     let gpu = device.gpu().ok_or("a GPU case runs on a GPU")?;
-    let &[batch, queries, heads, head_dim] = q.shape() else { return Err("rank".to_owned()) };
-    let extents = Extents { batch, queries, keys: k.shape()[1], heads, head_dim };
-    let arguments = gpu::Arguments { q, k, v, scale, extents };
-    gpu::sdpa_as(gpu, form, arguments, max_binding_bytes).map_err(|e| e.to_string())
+    gpu::sdpa_as(gpu, form, &arguments, extents, max_binding_bytes).map_err(|e| e.to_string())
+}
+
+/// `[batch, tokens, 3 heads, head_dim]` and its thirds as tensors of their own.
+fn thirds(device: &Device, dtype: DType, [batch, tokens, heads, head_dim]: [usize; 4]) -> [Tensor; 4] {
+    let width = heads * head_dim;
+    let values = normal("sdpa/thirds", batch * tokens * 3 * width);
+    let third = |i: usize| -> Vec<f32> {
+        values.chunks_exact(3 * width).flat_map(|token| token[i * width..][..width].to_vec()).collect()
+    };
+    let make = |heads: usize, values: &[f32]| {
+        let shape = [batch, tokens, heads, head_dim];
+        match dtype {
+            DType::F16 => f16_tensor(device, &shape, values).0,
+            _ => tensor(device, &shape, values.to_vec()),
+        }
+    };
+    [make(3 * heads, &values), make(heads, &third(0)), make(heads, &third(1)), make(heads, &third(2))]
+}
+
+/// The thirds of a tensor as heads.
+fn as_heads(all: &Tensor) -> [Heads<'_>; 3] {
+    let heads = all.shape()[2] / 3;
+    [0, 1, 2].map(|i| Heads::some(all, i * heads..(i + 1) * heads))
+}
+
+/// Queries, keys and values side by side give the bits that they give alone.
+fn heads_of_one_tensor(device: &Device, dtype: DType, extents: [usize; 4]) -> Verdict {
+    let [all, q, k, v] = thirds(device, dtype, extents);
+    let [some_q, some_k, some_v] = as_heads(&all);
+    let got = sdpa(some_q, some_k, some_v, 0.3).map_err(|e| e.to_string())?;
+    check_equal(got.shape(), &extents)?;
+    check_equal(&floats(&got)?, &run(&q, &k, &v, 0.3)?)
+}
+
+/// Queries alone, keys and values together, as in cross-attention.
+fn heads_of_two_tensors(device: &Device) -> Verdict {
+    let [all, _, k, v] = thirds(device, DType::F32, [2, 53, 2, 16]);
+    let q = random(device, "sdpa/q", &[2, 19, 2, 16]);
+    let [_, some_k, some_v] = as_heads(&all);
+    let got = sdpa(&q, some_k, some_v, 0.3).map_err(|e| e.to_string())?;
+    check_equal(&floats(&got)?, &run(&q, &k, &v, 0.3)?)
+}
+
+fn heads_in_small_bindings(device: &Device) -> Verdict {
+    let plain = Form::Plain(Plain { per_thread: 4, most_in_chunk: 16, subgroups: false });
+    let [all, q, k, v] = thirds(device, DType::F32, [3, 19, 2, 12]);
+    let got = floats(&run_as(plain, as_heads(&all), 0.3, 6000)?)?;
+    check_equal(&got, &floats(&run_as(plain, [&q, &k, &v], 0.3, u64::MAX)?)?)
+}
+
+fn heads_as_matrices(device: &Device) -> Verdict {
+    let matrix = Form::Matrix(small_matrix(16));
+    let [all, q, k, v] = thirds(device, DType::F16, [2, 37, 2, 24]);
+    let got = floats(&run_as(matrix, as_heads(&all), 0.3, u64::MAX)?)?;
+    check_equal(&got, &floats(&run_as(matrix, [&q, &k, &v], 0.3, u64::MAX)?)?)
+}
+
+fn too_few_heads(device: &Device) -> Verdict {
+    let x = random(device, "sdpa/q", &[2, 3, 4, 8]);
+    let some = || Heads::some(&x, 3..5);
+    expect_error(sdpa(some(), &x, &x, 1.0), "`q` must be [.., heads, head_dim] with the heads 3..5")?;
+    expect_error(sdpa(&x, &x, some(), 1.0), "`v` must be [.., heads, head_dim] with the heads 3..5")?;
+    expect_error(sdpa(&x, Heads::some(&x, 0..3), &x, 1.0), "`k` must be [2, keys, 4, 8]")
 }
 
 /// Both query tiles, short chunks, and rows that meet in workgroup memory.
@@ -175,7 +248,7 @@ fn plain_cuts(device: &Device) -> Verdict {
 
 /// A small cut of the matrix form whose matrices are emulated, so that devices without any can test it.
 fn small_matrix(tile: usize) -> Matrix {
-    Matrix { tile, subgroups: 1, row_groups: 1, keys: 16, staged: 16, vectors: false, emulated: true }
+    Matrix { tile, subgroups: 1, row_groups: 1, keys: 16, staged: 16, emulated: true }
 }
 
 fn matrix_against_oracle(device: &Device, matrix: Matrix, extents: [usize; 5]) -> Verdict {
@@ -184,9 +257,9 @@ fn matrix_against_oracle(device: &Device, matrix: Matrix, extents: [usize; 5]) -
     check(&got, [q, k, v], 0.3, Tolerance::OfLargest(1e-3))
 }
 
-/// Two of everything, and vectors in workgroup memory.
+/// Two of everything.
 fn two_of_everything(device: &Device) -> Verdict {
-    let matrix = Matrix { subgroups: 2, row_groups: 2, keys: 32, vectors: true, ..small_matrix(16) };
+    let matrix = Matrix { subgroups: 2, row_groups: 2, keys: 32, ..small_matrix(16) };
     matrix_against_oracle(device, matrix, [2, 75, 53, 2, 16])
 }
 

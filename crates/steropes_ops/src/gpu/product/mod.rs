@@ -13,7 +13,7 @@ use crate::gpu::{bind, element_window, unsupported};
 use pack::PANEL;
 use plan::Extents;
 use std::ops::Range;
-use steropes_tensor::{Capabilities, Gpu, Header, Kernel, KernelCache, Tensor, spread};
+use steropes_tensor::{Capabilities, DType, Gpu, Header, Kernel, KernelCache, Tensor, spread};
 
 /// `y[m, n] = activation(Σ rows[m, k] weights[n, k] + bias[n]) + residual[m, n]`.
 pub(crate) struct Product<'a> {
@@ -120,7 +120,13 @@ impl Product<'_> {
     /// [`OpError`] if the device failed or a single row does not fit its bindings.
     pub(crate) fn launch(&self, gpu: &Gpu, y: &Tensor) -> Result<(), OpError> {
         let columns = self.weights.outputs();
-        let extents = Extents { rows: y.len() / columns.max(1), columns, dtype: y.dtype() };
+        let extents = Extents {
+            rows: y.len() / columns.max(1),
+            columns,
+            depth: self.weights.padded,
+            patches: matches!(self.source, Source::Patches(_)),
+            dtype: y.dtype(),
+        };
         self.launch_as(
             gpu,
             Plan::choose(gpu.capabilities(), &extents),
@@ -252,84 +258,107 @@ impl Product<'_> {
     }
 
     fn kernel(&self, plan: Plan, y: &Tensor) -> Kernel {
-        static KERNELS: KernelCache<String> = KernelCache::new();
-        let weights = (self.weights.depth, self.weights.padded, self.weights.outputs());
-        let source = match self.source {
-            Source::Rows(_) => "rows".to_owned(),
-            Source::Patches(p) => {
-                format!("patches {} {} {} {}", p.relu, p.run(), p.extents()[3], p.is_aligned())
+        static KERNELS: KernelCache<Form> = KernelCache::new();
+        let depth = self.weights.depth;
+        let rows = match self.source {
+            Source::Rows(_) => {
+                RowsForm::Matrix { vectors: depth.is_multiple_of(4), padded: depth < self.weights.padded }
             }
+            Source::Patches(p) => RowsForm::Patches {
+                relu: p.relu,
+                one_tap: (p.run() * p.extents()[3]).is_multiple_of(plan.depth() as usize),
+                vectors: p.is_aligned(),
+            },
         };
-        let target = match self.target {
-            Target::Rows => None,
-            Target::Blocks { run, .. } => Some(run),
+        let (run, blocks) = match self.target {
+            Target::Rows => (self.weights.outputs(), false),
+            Target::Blocks { run, .. } => (run, true),
         };
         let residual = match self.residual {
-            Residual::Nothing => 0,
-            Residual::Result => 1,
-            Residual::Tensor(_) => 2,
+            Residual::Nothing => ResidualForm::Nothing,
+            Residual::Result => ResidualForm::Result,
+            Residual::Tensor(_) => ResidualForm::Tensor,
         };
-        let dtype = y.dtype();
-        let key =
-            format!("{plan:?} {dtype} {weights:?} {source} {target:?} {residual} {:?}", self.activation);
-        KERNELS.get(key, || self.new_kernel(plan, y))
+        let vectors = run.is_multiple_of(4);
+        let form =
+            Form { plan, dtype: y.dtype(), rows, activation: self.activation, residual, blocks, vectors };
+        KERNELS.get(form, || form.kernel())
     }
+}
 
-    fn new_kernel(&self, plan: Plan, y: &Tensor) -> Kernel {
-        let header = Header::new().element(y.dtype()).text(include_str!("params.wgsl"));
+/// All that the text of a kernel depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Form {
+    plan: Plan,
+    dtype: DType,
+    rows: RowsForm,
+    activation: Activation,
+    residual: ResidualForm,
+    /// Whether results are placed in blocks.
+    blocks: bool,
+    /// Whether results are placed by vectors of four.
+    vectors: bool,
+}
+
+/// How the left rows are read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum RowsForm {
+    Matrix { vectors: bool, padded: bool },
+    Patches { relu: bool, one_tap: bool, vectors: bool },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum ResidualForm {
+    Nothing,
+    Result,
+    Tensor,
+}
+
+impl Form {
+    fn kernel(self) -> Kernel {
+        let header = Header::new().element(self.dtype).text(include_str!("params.wgsl"));
         let header = header
-            .count("TILE_ROWS", plan.tile()[0])
-            .count("TILE_COLUMNS", plan.tile()[1])
-            .count("TILE_DEPTH", plan.depth())
+            .count("TILE_ROWS", self.plan.tile()[0])
+            .count("TILE_COLUMNS", self.plan.tile()[1])
+            .count("TILE_DEPTH", self.plan.depth())
             .count("PANEL", PANEL as u32)
             .text(include_str!("relu.wgsl"));
-        let header = self.source_header(header, plan).text(include_str!("weights.wgsl"));
+        let header = self.rows_header(header).text(include_str!("weights.wgsl"));
         let header = self.epilogue_header(header);
-        match plan {
+        match self.plan {
             Plan::Plain(tile) => {
                 Kernel::new("product", &unrolled::plain(header, tile), include_str!("product_plain.wgsl"))
             }
             Plan::Matrix(tile) => {
-                let header = unrolled::matrix(header, tile, y.dtype());
+                let header = unrolled::matrix(header, tile, self.dtype);
                 Kernel::new("product", &header, include_str!("product_matrix.wgsl"))
             }
         }
     }
 
-    fn source_header(&self, header: Header, plan: Plan) -> Header {
-        match self.source {
-            Source::Rows(_) => {
-                let vectors = self.weights.depth.is_multiple_of(4);
-                header
-                    .flag("DEPTH_PADDED", self.weights.depth < self.weights.padded)
-                    .text(if vectors {
-                        include_str!("rows_vectors.wgsl")
-                    } else {
-                        include_str!("rows_scalars.wgsl")
-                    })
-                    .text(include_str!("rows.wgsl"))
-            }
-            Source::Patches(patches) => {
-                let segment = patches.run() * patches.extents()[3];
-                header
-                    .flag("RELU_INPUT", patches.relu)
-                    .flag("ONE_TAP", segment.is_multiple_of(plan.depth() as usize))
-                    .text(include_str!("patches.wgsl"))
-                    .text(if patches.is_aligned() {
-                        include_str!("patches_vectors.wgsl")
-                    } else {
-                        include_str!("patches_scalars.wgsl")
-                    })
-            }
+    fn rows_header(self, header: Header) -> Header {
+        match self.rows {
+            RowsForm::Matrix { vectors, padded } => header
+                .flag("DEPTH_PADDED", padded)
+                .text(if vectors {
+                    include_str!("rows_vectors.wgsl")
+                } else {
+                    include_str!("rows_scalars.wgsl")
+                })
+                .text(include_str!("rows.wgsl")),
+            RowsForm::Patches { relu, one_tap, vectors } => header
+                .flag("RELU_INPUT", relu)
+                .flag("ONE_TAP", one_tap)
+                .text(include_str!("patches.wgsl"))
+                .text(if vectors {
+                    include_str!("patches_vectors.wgsl")
+                } else {
+                    include_str!("patches_scalars.wgsl")
+                }),
         }
     }
 
-    fn epilogue_header(&self, header: Header) -> Header {
-        let run = match self.target {
-            Target::Rows => self.weights.outputs(),
-            Target::Blocks { run, .. } => run,
-        };
-        let vectors = run.is_multiple_of(4);
+    fn epilogue_header(self, header: Header) -> Header {
         let header = header
             .text(match self.activation {
                 Activation::Identity => "fn activated(v: vec4<f32>) -> vec4<f32> { return v; }\n",
@@ -339,20 +368,25 @@ impl Product<'_> {
                     "fn activated(v: vec4<f32>) -> vec4<f32> { return gelu(v); }\n"
                 ),
             })
-            .text(match self.target {
-                Target::Rows => include_str!("place_rows.wgsl"),
-                Target::Blocks { .. } => include_str!("place_blocks.wgsl"),
+            .text(if self.blocks {
+                include_str!("place_blocks.wgsl")
+            } else {
+                include_str!("place_rows.wgsl")
             })
-            .alias("Result", if vectors { "vec4<f32>" } else { "f32" });
+            .alias("Result", if self.vectors { "vec4<f32>" } else { "f32" });
         let header = match self.residual {
-            Residual::Nothing => header.text("fn residual_at(at: u32) -> Result { return Result(); }\n"),
-            Residual::Result => header.text("fn residual_at(at: u32) -> Result { return Result(y[at]); }\n"),
-            Residual::Tensor(_) => header.alias("Residual", if vectors { "Elem4" } else { "Elem" }).text(
-                "@group(0) @binding(4) var<storage, read> residual: array<Residual>;\n\
+            ResidualForm::Nothing => header.text("fn residual_at(at: u32) -> Result { return Result(); }\n"),
+            ResidualForm::Result => {
+                header.text("fn residual_at(at: u32) -> Result { return Result(y[at]); }\n")
+            }
+            ResidualForm::Tensor => {
+                header.alias("Residual", if self.vectors { "Elem4" } else { "Elem" }).text(
+                    "@group(0) @binding(4) var<storage, read> residual: array<Residual>;\n\
                  fn residual_at(at: u32) -> Result { return Result(residual[at]); }\n",
-            ),
+                )
+            }
         };
-        header.text(if vectors {
+        header.text(if self.vectors {
             include_str!("finish_vectors.wgsl")
         } else {
             include_str!("finish_scalars.wgsl")

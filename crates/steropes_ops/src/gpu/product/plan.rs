@@ -3,7 +3,7 @@
 use steropes_tensor::{Capabilities, DType};
 
 /// The form and the tiles of a product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Plan {
     /// Multiply-adds of scalars.
     Plain(PlainTile),
@@ -12,7 +12,7 @@ pub(crate) enum Plan {
 }
 
 /// Extents of the plain form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PlainTile {
     /// Rows and columns of a workgroup's tile.
     pub(crate) tile: [u32; 2],
@@ -21,7 +21,7 @@ pub(crate) struct PlainTile {
 }
 
 /// Extents of the matrix form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct MatrixTile {
     /// Side of the device's square matrices.
     pub(crate) side: u32,
@@ -29,8 +29,8 @@ pub(crate) struct MatrixTile {
     pub(crate) tile: [u32; 2],
     /// Rows and columns of a subgroup's part.
     pub(crate) part: [u32; 2],
-    /// Whether workgroup memory is an array of vectors of four, which Metal cannot load matrices from.
-    pub(crate) vectors: bool,
+    /// Columns of the left rows that are in workgroup memory at once; divides the padded depth.
+    pub(crate) depth: u32,
     /// Whether matrices are replaced by arrays that every invocation computes for itself, to test everything around them on a
     /// device without matrices.
     pub(crate) emulated: bool,
@@ -41,11 +41,16 @@ pub(crate) struct MatrixTile {
 pub(crate) struct Extents {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
+    /// With the zeros behind.
+    pub(crate) depth: usize,
+    /// Whether the rows are patches of images.
+    pub(crate) patches: bool,
     pub(crate) dtype: DType,
 }
 
-/// Workgroups that keep a large GPU busy.
-const ENOUGH_TILES: usize = 128;
+/// Workgroups that keep a large GPU busy: one for each of its processors. Nobody tells their number; a smaller GPU has full
+/// rounds more often than is thought here, and then takes smaller tiles than it should for small products.
+const ENOUGH_TILES: usize = 132;
 
 /// Columns below which matrices would mostly multiply zeros.
 const LEAST_MATRIX_COLUMNS: usize = 16;
@@ -90,33 +95,15 @@ impl PlainTile {
 }
 
 impl MatrixTile {
-    /// Columns of the left rows that are in workgroup memory at once.
-    pub(crate) const DEPTH: u32 = 32;
     /// Columns of a strip that sums leave through.
     pub(crate) const STRIP: u32 = 16;
 
-    /// Tiles for matrices of `side` in `dtype`, the largest first; all give the same bits.
-    fn all(side: u32, dtype: DType) -> &'static [[[u32; 2]; 2]] {
-        match (side, dtype) {
-            // Metal: 8 x 8 matrices take as many registers for a part of 32 x 32 as 16 x 16 ones for 64 x 64.
-            (16, DType::F16) => &[[[128, 128], [64, 64]], [[64, 64], [32, 32]]],
-            _ => &[[[64, 64], [32, 32]], [[32, 32], [16, 16]]],
-        }
-    }
-
+    /// The tile that takes the least time, as far as is known.
     fn choose(gpu: &Capabilities, extents: &Extents) -> Option<Self> {
         let side = gpu.matrix_tile(extents.dtype).filter(|_| extents.columns >= LEAST_MATRIX_COLUMNS)?;
-        let fitting = Self::all(side, extents.dtype).iter().map(|&[tile, part]| Self {
-            side,
-            tile,
-            part,
-            vectors: side == 16,
-            emulated: false,
-        });
-        let fitting = || fitting.clone().filter(|t| t.fits(gpu, extents.dtype));
-        fitting()
-            .find(|t| tiles(extents.rows, extents.columns, t.tile) >= ENOUGH_TILES)
-            .or_else(|| fitting().next_back())
+        let candidates = Candidate::all(side, extents.dtype).iter();
+        let fitting = candidates.filter_map(|c| Some((c.tile(side, gpu, extents)?, c.time(extents))));
+        fitting.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(tile, _)| tile)
     }
 
     fn fits(self, gpu: &Capabilities, dtype: DType) -> bool {
@@ -135,8 +122,8 @@ impl MatrixTile {
 
     /// Elements between one row of a tile in workgroup memory and the next: 16 bytes more than the row has, so that the rows of
     /// a matrix lie in different banks.
-    pub(crate) fn pitch(dtype: DType) -> u32 {
-        Self::DEPTH + 16 / dtype.size_bytes() as u32
+    pub(crate) fn pitch(self, dtype: DType) -> u32 {
+        self.depth + 16 / dtype.size_bytes() as u32
     }
 
     /// Elements between one line of the weights in workgroup memory and the next, likewise.
@@ -150,9 +137,73 @@ impl MatrixTile {
     }
 
     fn workgroup_bytes(self, dtype: DType) -> u32 {
-        let elements = self.tile[0] * Self::pitch(dtype) + Self::DEPTH * self.weights_pitch(dtype);
+        let elements = self.tile[0] * self.pitch(dtype) + self.depth * self.weights_pitch(dtype);
         let tiles = elements * dtype.size_bytes() as u32;
         tiles + self.subgroups() * self.strip_len() * 4
+    }
+}
+
+/// A tile that is known to be good for something. All of a form give the same bits.
+struct Candidate {
+    tile: [u32; 2],
+    part: [u32; 2],
+    /// Columns of the left rows at once: for rows of a matrix, for patches, whose places take registers, and where no processor
+    /// has more than one tile, so that nothing else hides the way from memory.
+    depth: [u32; 3],
+    /// Time of a tile that has a processor for itself, and of each where there are many.
+    time: [f64; 2],
+}
+
+const fn candidate(tile: [u32; 2], part: [u32; 2], depth: [u32; 3], time: [f64; 2]) -> Candidate {
+    Candidate { tile, part, depth, time }
+}
+
+/// 16 x 16 matrices; microseconds for a depth of 1024 on an H200, from products of 4096 and of the shapes of MASt3R.
+const LARGE_MATRICES: [Candidate; 5] = [
+    candidate([128, 128], [64, 64], [64, 32, 64], [19.5, 19.5]),
+    candidate([96, 128], [48, 64], [32, 32, 64], [22.0, 17.5]),
+    candidate([64, 64], [32, 32], [64, 64, 128], [12.5, 7.6]),
+    candidate([32, 64], [16, 32], [64, 64, 128], [9.0, 5.3]),
+    candidate([32, 32], [16, 16], [128, 128, 128], [7.8, 3.8]),
+];
+
+/// 8 x 8 matrices take as many registers for a part of 32 x 32 as 16 x 16 ones for 64 x 64. Guesses.
+const SMALL_MATRICES: [Candidate; 2] = [
+    candidate([64, 64], [32, 32], [32, 32, 32], [1.0, 1.0]),
+    candidate([32, 32], [16, 16], [32, 32, 32], [0.5, 0.3]),
+];
+
+impl Candidate {
+    fn all(side: u32, dtype: DType) -> &'static [Self] {
+        match (side, dtype) {
+            (16, DType::F16) => &LARGE_MATRICES,
+            _ => &SMALL_MATRICES,
+        }
+    }
+
+    /// Tiles of the busiest processor.
+    fn rounds(&self, extents: &Extents) -> usize {
+        tiles(extents.rows, extents.columns, self.tile).div_ceil(ENOUGH_TILES)
+    }
+
+    /// With the deepest step that divides the depth and fits the device; `None` if none does.
+    fn tile(&self, side: u32, gpu: &Capabilities, extents: &Extents) -> Option<MatrixTile> {
+        let &Self { tile, part, depth: [rows, patches, alone], .. } = self;
+        let deepest = match self.rounds(extents) {
+            ..=1 => alone,
+            _ if extents.patches => patches,
+            _ => rows,
+        };
+        [128, 64, 32]
+            .into_iter()
+            .filter(|&depth| depth <= deepest && extents.depth.is_multiple_of(depth as usize))
+            .map(|depth| MatrixTile { side, tile, part, depth, emulated: false })
+            .find(|tile| tile.fits(gpu, extents.dtype))
+    }
+
+    fn time(&self, extents: &Extents) -> f64 {
+        let [alone, many] = self.time;
+        alone.max(many * self.rounds(extents) as f64)
     }
 }
 
@@ -181,7 +232,7 @@ impl Plan {
     pub(crate) fn depth(self) -> u32 {
         match self {
             Self::Plain(_) => PlainTile::DEPTH,
-            Self::Matrix(_) => MatrixTile::DEPTH,
+            Self::Matrix(tile) => tile.depth,
         }
     }
 }
@@ -213,13 +264,17 @@ mod tests {
         }
     }
 
+    fn extents(rows: usize, columns: usize, dtype: DType) -> Extents {
+        Extents { rows, columns, depth: 1024, patches: false, dtype }
+    }
+
     #[test]
     fn tiles_fit_workgroup_memory() {
         for (side, dtype) in [(8, DType::F16), (8, DType::F32), (16, DType::F16)] {
             for kib in [16, 32, 48] {
                 let gpu = gpu(side, dtype, kib * 1024);
                 for rows in [1, 100, 4096] {
-                    match Plan::choose(&gpu, &Extents { rows, columns: 4096, dtype }) {
+                    match Plan::choose(&gpu, &extents(rows, 4096, dtype)) {
                         Plan::Matrix(tile) => assert!(tile.fits(&gpu, dtype), "{tile:?} in {kib} KiB"),
                         Plan::Plain(tile) => panic!("{tile:?} in {kib} KiB although there are matrices"),
                     }
@@ -229,13 +284,33 @@ mod tests {
     }
 
     #[test]
+    fn rounds_are_full() {
+        let gpu = gpu(16, DType::F16, 48 * 1024);
+        let tile = |rows, columns| Plan::choose(&gpu, &extents(rows, columns, DType::F16)).tile();
+        assert_eq!(tile(4096, 4096), [128, 128]);
+        assert_eq!(tile(768, 4096), [96, 128]);
+        assert_eq!(tile(768, 1024), [64, 64]);
+        assert_eq!(tile(192, 256), [32, 32]);
+    }
+
+    #[test]
+    fn steps_divide_the_depth() {
+        let gpu = gpu(16, DType::F16, 48 * 1024);
+        for depth in [32, 64, 96, 128, 160, 2304] {
+            for rows in [10, 200, 800, 10_000] {
+                let extents = Extents { depth, ..extents(rows, 300, DType::F16) };
+                let step = Plan::choose(&gpu, &extents).depth() as usize;
+                assert!(depth.is_multiple_of(step), "{step} of {depth}");
+            }
+        }
+    }
+
+    #[test]
     fn matrices_do_not_depend_on_the_rows() {
         let gpu = gpu(16, DType::F16, 48 * 1024);
         for columns in [1, 4, 15, 16, 17, 1000] {
-            let is_matrix = |rows| {
-                let extents = Extents { rows, columns, dtype: DType::F16 };
-                matches!(Plan::choose(&gpu, &extents), Plan::Matrix(_))
-            };
+            let is_matrix =
+                |rows| matches!(Plan::choose(&gpu, &extents(rows, columns, DType::F16)), Plan::Matrix(_));
             assert!([1, 5, 128, 100_000].into_iter().all(|rows| is_matrix(rows) == (columns >= 16)));
         }
     }

@@ -144,8 +144,6 @@ fn plain_stash(b: u32, threads: u32, blocks: [u32; 2], pitches: [u32; 2]) -> Str
 struct Matrices {
     side: u32,
     element: &'static str,
-    /// Elements of an element of workgroup memory.
-    width: u32,
     emulated: bool,
 }
 
@@ -169,14 +167,14 @@ impl Matrices {
     fn load_left(&self, at: &str, pitch: u32) -> String {
         match self.emulated {
             true => at.to_owned(),
-            false => format!("coopLoadT<{}>(&rows_tile[{at}], {}u)", self.left(), pitch / self.width),
+            false => format!("coopLoadT<{}>(&rows_tile[{at}], {}u)", self.left(), pitch),
         }
     }
     /// The right matrix whose rows are `pitch` elements apart in `weights_tile`.
     fn load_right(&self, at: &str, pitch: u32) -> String {
         match self.emulated {
             true => at.to_owned(),
-            false => format!("coopLoadT<{}>(&weights_tile[{at}], {}u)", self.right(), pitch / self.width),
+            false => format!("coopLoadT<{}>(&weights_tile[{at}], {}u)", self.right(), pitch),
         }
     }
     fn multiply_add(&self, a: &str, b: &str, sum: &str, [left, right]: [u32; 2]) -> String {
@@ -197,13 +195,7 @@ impl Matrices {
         if !self.emulated {
             return String::new();
         }
-        let (t, w) = (self.side, self.width);
-        let element = |tile: &str, at: &str, place: &str| match w {
-            1 => format!("f32({tile}[{at} + {place}])"),
-            _ => format!("f32({tile}[{at} + ({place}) / {w}u][({place}) % {w}u])"),
-        };
-        let left = element("rows_tile", "a", "i * left + k");
-        let right = element("weights_tile", "b", "k * right + j");
+        let t = self.side;
         let share = t * t / 32;
         let own =
             format!("let i = (emulated_lane + e * 32u) / {t}u; let j = (emulated_lane + e * 32u) % {t}u;");
@@ -211,7 +203,7 @@ impl Matrices {
             "var<private> emulated_lane: u32;\nalias EmulatedSum = array<f32, {share}>;\n\
              fn emulated_multiply_add(a: u32, b: u32, c: EmulatedSum, left: u32, right: u32) -> EmulatedSum {{\n    \
              var d = c;\n    for (var e = 0u; e < {share}u; e++) {{\n        {own}\n        \
-             for (var k = 0u; k < {t}u; k++) {{ d[e] += {left} * {right}; }}\n    }}\n    return d;\n}}\n\
+             for (var k = 0u; k < {t}u; k++) {{ d[e] += f32(rows_tile[a + i * left + k]) * f32(weights_tile[b + k * right + j]); }}\n    }}\n    return d;\n}}\n\
              fn emulated_store(c: EmulatedSum, at: u32, pitch: u32) {{\n    var x = c;\n    \
              for (var e = 0u; e < {share}u; e++) {{ {own} strips[at + i * pitch + j] = x[e]; }}\n}}\n"
         )
@@ -220,17 +212,15 @@ impl Matrices {
 
 /// What `product_matrix.wgsl` needs for a tile.
 pub(super) fn matrix(header: Header, tile: MatrixTile, dtype: DType) -> Header {
-    let width = if tile.vectors { 4 } else { 1 };
     let element = if dtype == DType::F16 { "f16" } else { "f32" };
-    let ops = Matrices { side: tile.side, element, width, emulated: tile.emulated };
-    let pitches = [MatrixTile::pitch(dtype), tile.weights_pitch(dtype)];
-    let unit = if tile.vectors { "Elem4" } else { "Elem" };
+    let ops = Matrices { side: tile.side, element, emulated: tile.emulated };
+    let pitches = [tile.pitch(dtype), tile.weights_pitch(dtype)];
     let [rows, columns] = tile.part.map(|side| side / tile.side);
     let mut text = format!(
-        "var<workgroup> rows_tile: array<{unit}, {}>;\nvar<workgroup> weights_tile: array<{unit}, {}>;\n\
+        "var<workgroup> rows_tile: array<Elem, {}>;\nvar<workgroup> weights_tile: array<Elem, {}>;\n\
          var<workgroup> strips: array<f32, {}>;\n",
-        tile.tile[0] * pitches[0] / width,
-        MatrixTile::DEPTH * pitches[1] / width,
+        tile.tile[0] * pitches[0],
+        tile.depth * pitches[1],
         tile.subgroups() * tile.strip_len(),
     );
     text += &ops.emulation();
@@ -249,10 +239,10 @@ pub(super) fn matrix(header: Header, tile: MatrixTile, dtype: DType) -> Header {
 /// Loads of four elements, neighbouring invocations along the depth of the left rows and along the columns of the weights, as either
 /// lies in memory; and how they are put down.
 fn matrix_loads(tile: MatrixTile, [pitch, weights_pitch]: [u32; 2]) -> String {
-    let quads = MatrixTile::DEPTH / 4;
+    let quads = tile.depth / 4;
     let groups = tile.tile[1] / 4;
     let [step, depth_step] = [tile.threads() / quads, tile.threads() / groups];
-    let [rows, lines] = [tile.tile[0] / step, MatrixTile::DEPTH / depth_step];
+    let [rows, lines] = [tile.tile[0] / step, tile.depth / depth_step];
     let lane = if tile.emulated { "    emulated_lane = thread % 32u;\n" } else { "" };
     let origins = lane.to_owned()
         + &repeat(rows, |i| {
@@ -270,9 +260,6 @@ fn matrix_loads(tile: MatrixTile, [pitch, weights_pitch]: [u32; 2]) -> String {
     let put = |name: &str, first: &str, count: u32, apart: u32| {
         repeat(count, |i| {
             let at = i * apart;
-            if tile.vectors {
-                return format!("    {name}_tile[{first} / 4u + {}u] = (*next).{name}[{i}];\n", at / 4);
-            }
             repeat(4, |c| {
                 let part = ["x", "y", "z", "w"][c as usize];
                 format!("    {name}_tile[{first} + {}u] = (*next).{name}[{i}].{part};\n", at + c)
@@ -295,16 +282,16 @@ fn matrix_loads(tile: MatrixTile, [pitch, weights_pitch]: [u32; 2]) -> String {
 
 fn matrix_multiply(ops: &Matrices, tile: MatrixTile, [pitch, weights_pitch]: [u32; 2]) -> String {
     let [rows, columns] = tile.part.map(|side| side / tile.side);
-    let (side, width) = (tile.side, ops.width);
+    let side = tile.side;
     let mut text = "fn multiply(sums: ptr<function, Sums>, row: u32, column: u32) {\n".to_owned();
-    for k in (0..MatrixTile::DEPTH).step_by(side as usize) {
+    for k in (0..tile.depth).step_by(side as usize) {
         text += "    {\n";
         for i in 0..rows {
-            let at = format!("row * {}u + {}u", pitch / width, (i * side * pitch + k) / width);
+            let at = format!("row * {pitch}u + {}u", i * side * pitch + k);
             writeln!(text, "    let a{i} = {};", ops.load_left(&at, pitch)).expect(TO_STRING);
         }
         for j in 0..columns {
-            let at = format!("column / {width}u + {}u", (k * weights_pitch + j * side) / width);
+            let at = format!("column + {}u", k * weights_pitch + j * side);
             writeln!(text, "    let b{j} = {};", ops.load_right(&at, weights_pitch)).expect(TO_STRING);
         }
         for i in 0..rows {

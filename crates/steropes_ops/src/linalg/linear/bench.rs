@@ -1,6 +1,5 @@
-use super::{Activation, LinearWeights, gpu, linear, linear_add};
-use crate::gpu::product::{MatrixTile, Plan, Residual};
-use steropes_tensor::{DType, Tensor};
+use super::{Activation, LinearWeights, linear, linear_add};
+use steropes_tensor::Tensor;
 use steropes_testkit::inputs::uniform;
 use steropes_testkit::{Bench, bench, f16_bench, f16_tensor};
 
@@ -25,7 +24,6 @@ pub(crate) fn benches() -> Vec<Bench> {
     ]
     .into_iter()
     .chain(f16_benches())
-    .chain(tile_benches())
     .collect()
 }
 
@@ -53,57 +51,20 @@ fn f16_benches() -> Vec<Bench> {
         ("linear/f16/tiny_encoder_fc1", [432, 256, 1024], Gelu),
     ]
     .into_iter()
-    .map(|(name, extents, activation)| f16_layer(name, extents, activation, None))
+    .map(|(name, extents, activation)| f16_layer(name, extents, activation))
     .collect()
 }
 
-/// Tiles beside each other, for devices whose matrices are 16 x 16.
-fn tile_benches() -> Vec<Bench> {
-    let tile = |tile, part, vectors| MatrixTile { side: 16, tile, part, vectors, emulated: false };
-    let large = tile([128, 128], [64, 64], true);
-    let small = tile([64, 64], [32, 32], true);
-    let wide = tile([128, 64], [64, 32], true);
-    let eight = tile([128, 128], [64, 32], true);
-    [
-        ("linear/f16/4096/128x128", [4096, 4096, 4096], large),
-        ("linear/f16/4096/128x128_scalars", [4096, 4096, 4096], MatrixTile { vectors: false, ..large }),
-        ("linear/f16/4096/128x128_eight_subgroups", [4096, 4096, 4096], eight),
-        ("linear/f16/4096/128x64", [4096, 4096, 4096], wide),
-        ("linear/f16/4096/64x64", [4096, 4096, 4096], small),
-        ("linear/f16/mast3r_fc1/encoder_768/128x128", [768, 1024, 4096], large),
-        ("linear/f16/mast3r_fc1/encoder_768/128x64", [768, 1024, 4096], wide),
-        ("linear/f16/mast3r_fc1/encoder_768/64x64", [768, 1024, 4096], small),
-        ("linear/f16/mast3r_fc2/encoder_768/128x128", [768, 4096, 1024], large),
-        ("linear/f16/mast3r_fc2/encoder_768/128x64", [768, 4096, 1024], wide),
-        ("linear/f16/mast3r_fc2/encoder_768/64x64", [768, 4096, 1024], small),
-    ]
-    .into_iter()
-    .map(|(name, extents, tile)| f16_layer(name, extents, Activation::Identity, Some(tile)))
-    .collect()
-}
-
-fn f16_layer(
-    name: &'static str,
-    extents: [usize; 3],
-    activation: Activation,
-    tile: Option<MatrixTile>,
-) -> Bench {
+fn f16_layer(name: &'static str, extents: [usize; 3], activation: Activation) -> Bench {
     let [rows, inputs, outputs] = extents;
     f16_bench(name, flops(extents), bytes(extents) / 2.0, move |device| {
-        let gpu = device.gpu().expect("f16 is computed on GPUs").clone();
         let half =
             |name: &str, shape: &[usize]| f16_tensor(device, shape, &uniform(name, shape.iter().product())).0;
         let (x, weight) = (half("x", &[rows, inputs]), half("weight", &[outputs, inputs]));
-        let weights = gpu::pack(&gpu, &weight, Some(&tensor(device, "bias", &[outputs]))).expect("memory");
+        let bias = tensor(device, "bias", &[outputs]);
+        let weights = LinearWeights::pack(&weight, Some(&bias)).expect("the shapes fit");
         Box::new(move || {
-            let y = Tensor::on_gpu(&gpu, "bench", DType::F16, &[rows, outputs]).expect("memory");
-            let product = gpu::product(&x, &weights, activation, Residual::Nothing);
-            match tile {
-                None => product.launch(&gpu, &y),
-                Some(tile) => product.launch_as(&gpu, Plan::Matrix(tile), u64::from(u32::MAX), &y),
-            }
-            .expect("valid arguments");
-            drop(std::hint::black_box(y));
+            drop(std::hint::black_box(linear(&x, &weights, activation).expect("the shapes fit")));
         })
     })
 }

@@ -5,19 +5,25 @@ use super::Turn;
 use crate::cpu::Isa;
 use crate::cpu::simd::{Kernel, Simd};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Values in a task, so that taking it from the queue costs little beside it.
 const TASK: usize = 1 << 15;
 
-pub(super) fn rope2d(x: &mut [f32], positions: &[i64], heads: usize, head_dim: usize, turn: Turn) {
-    let width = heads * head_dim;
+/// Turns the heads `some` of every token's `heads` heads.
+pub(super) fn rope2d(x: &mut [f32], positions: &[i64], heads: usize, some: &Range<usize>, turn: Turn) {
     if x.is_empty() {
         return;
     }
+    let width = x.len() / (positions.len() / 2);
+    let head_dim = width / heads;
+    let some = some.start * head_dim..some.end * head_dim;
     let turns = Turns::new(positions, head_dim / 4, turn);
     let isa = Isa::current();
     let tokens = (TASK / width).max(1);
-    let run = |(x, positions): (&mut [f32], &[i64])| isa.run(Tokens { x, positions, turns: &turns, width });
+    let run = |(x, positions): (&mut [f32], &[i64])| {
+        isa.run(Tokens { x, positions, turns: &turns, width, some: some.clone() });
+    };
     if x.len() <= TASK {
         run((x, positions));
     } else {
@@ -62,6 +68,8 @@ struct Tokens<'a> {
     positions: &'a [i64],
     turns: &'a Turns,
     width: usize,
+    /// The values of a token that turn.
+    some: Range<usize>,
 }
 
 impl Kernel for Tokens<'_> {
@@ -72,7 +80,7 @@ impl Kernel for Tokens<'_> {
         for (token, position) in self.x.chunks_exact_mut(self.width).zip(self.positions.chunks_exact(2)) {
             for (axis, &position) in position.iter().enumerate() {
                 let (cos, sin) = self.turns.at(position);
-                for head in token.chunks_exact_mut(4 * quarter) {
+                for head in token[self.some.clone()].chunks_exact_mut(4 * quarter) {
                     let (u, v) = head[axis * 2 * quarter..][..2 * quarter].split_at_mut(quarter);
                     turn(s, u, v, cos, sin);
                 }

@@ -1,9 +1,11 @@
 //! Inverse frequencies as fractions of a turn, and launches.
 
 use super::Turn;
+use crate::elementwise::copy::copy;
 use crate::error::OpError;
 use crate::gpu::{Packs, destination, destination_header, row_ranges, window};
 use std::fmt::Write as _;
+use std::ops::Range;
 use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 
 /// Invocations of a workgroup.
@@ -16,13 +18,17 @@ pub(super) fn rope2d(
     gpu: &Gpu,
     op: &'static str,
     x: Tensor,
+    some: Range<usize>,
     positions: &Tensor,
     turn: Turn,
 ) -> Result<Tensor, OpError> {
-    if x.is_empty() {
+    if x.is_empty() || some.is_empty() {
         return Ok(x);
     }
-    let form = Form::choose(&x, positions.dtype(), turn);
+    // The kernel writes no other heads.
+    let is_whole = some.len() == x.shape()[2];
+    let x = if is_whole || x.is_unshared() { x } else { copy(&x)? };
+    let form = Form::choose(&x, some, positions.dtype(), turn);
     let (y, source) = destination(gpu, op, x)?;
     let kernel = form.kernel(source.is_some());
     let row_bytes = form.heads * form.quarter * 4 * y.dtype().size_bytes();
@@ -44,18 +50,19 @@ struct Form {
     packs: Packs,
     positions: DType,
     heads: usize,
+    some: Range<usize>,
     quarter: usize,
     turn: Turn,
 }
 
 impl Form {
-    fn choose(x: &Tensor, positions: DType, turn: Turn) -> Self {
+    fn choose(x: &Tensor, some: Range<usize>, positions: DType, turn: Turn) -> Self {
         let (heads, quarter) = (x.shape()[2], x.shape()[3] / 4);
-        Self { packs: Packs::of_rows(x.dtype(), quarter), positions, heads, quarter, turn }
+        Self { packs: Packs::of_rows(x.dtype(), quarter), positions, heads, some, quarter, turn }
     }
 
     fn head_lanes(&self) -> usize {
-        self.heads.div_ceil(HEADS_EACH)
+        self.some.len().div_ceil(HEADS_EACH)
     }
 
     fn invocations_per_token(&self) -> usize {
@@ -72,7 +79,9 @@ impl Form {
         let header = header
             .count("THREADS", THREADS)
             .count("HEADS", self.heads as u32)
-            .count("HEADS_EACH", HEADS_EACH.min(self.heads) as u32)
+            .count("FIRST_HEAD", self.some.start as u32)
+            .count("SOME_HEADS", self.some.len() as u32)
+            .count("HEADS_EACH", HEADS_EACH.min(self.some.len()) as u32)
             .count("HEAD_LANES", self.head_lanes() as u32)
             .count("CHUNKS", (self.quarter / self.packs.lanes) as u32)
             .number("DIRECTION", if self.turn.backwards { -1.0 } else { 1.0 })

@@ -7,12 +7,13 @@ pub(crate) mod reference;
 pub(crate) mod tests;
 
 use crate::error::{Holds, OpError, Place, on_cpu, place, values};
+use std::ops::Range;
 use steropes_tensor::{DType, Tensor};
 
 const OP: &str = "position::rope2d";
 const BACKWARD: &str = "position::rope2d_backward";
 
-/// Rotates query or key heads by the grid position of their token.
+/// Rotates query or key heads by the grid position of their token. [`rope2d_heads`] rotates some heads of a tensor.
 ///
 /// A head of `4q` values is `[u_row, v_row, u_col, v_col]`, `q` values each. Pair `i` of an axis turns
 /// by `position / base^(i/q)`:
@@ -44,7 +45,29 @@ const BACKWARD: &str = "position::rope2d_backward";
 /// # Source
 /// RoFormer, arXiv:2104.09864; two axes as in CroCo v2, arXiv:2211.10408. Written from the papers.
 pub fn rope2d(x: Tensor, positions: &Tensor, base: f32) -> Result<Tensor, OpError> {
-    turned(OP, ["x", "positions"], x, positions, Turn { base, backwards: false })
+    rotate(OP, ["x", "positions"], x, None, positions, Turn { base, backwards: false })
+}
+
+/// [`rope2d`] for the heads `heads` of `x`; the others stay as they are.
+///
+/// # Shapes
+/// As [`rope2d`].
+///
+/// # Numerics
+/// As [`rope2d`].
+///
+/// # Errors
+/// As [`rope2d`], and [`OpError::Shape`] if `x` has fewer heads.
+///
+/// # Source
+/// As [`rope2d`].
+pub fn rope2d_heads(
+    x: Tensor,
+    heads: Range<usize>,
+    positions: &Tensor,
+    base: f32,
+) -> Result<Tensor, OpError> {
+    rotate(OP, ["x", "positions"], x, Some(heads), positions, Turn { base, backwards: false })
 }
 
 /// The gradient of [`rope2d`] with respect to `x`, from the gradient of its result: the turn by the negative angles.
@@ -65,7 +88,7 @@ pub fn rope2d(x: Tensor, positions: &Tensor, base: f32) -> Result<Tensor, OpErro
 /// # Source
 /// Written from the formula: the transposed rotation.
 pub fn rope2d_backward(gradient: Tensor, positions: &Tensor, base: f32) -> Result<Tensor, OpError> {
-    turned(BACKWARD, ["gradient", "positions"], gradient, positions, Turn { base, backwards: true })
+    rotate(BACKWARD, ["gradient", "positions"], gradient, None, positions, Turn { base, backwards: true })
 }
 
 /// How far, and which way.
@@ -82,10 +105,12 @@ impl Turn {
     }
 }
 
-fn turned(
+/// Turns the heads `some`, or all.
+fn rotate(
     op: &'static str,
     [name, positions_name]: [&'static str; 2],
     x: Tensor,
+    some: Option<Range<usize>>,
     positions: &Tensor,
     turn: Turn,
 ) -> Result<Tensor, OpError> {
@@ -94,6 +119,15 @@ fn turned(
     };
     if head_dim % 4 != 0 {
         return Err(OpError::shape(op, name, "[.., head_dim] with head_dim a multiple of 4", x.shape()));
+    }
+    let some = some.unwrap_or(0..heads);
+    if some.start > some.end || some.end > heads {
+        return Err(OpError::shape(
+            op,
+            name,
+            format!("[.., heads, head_dim] with the heads {some:?}"),
+            x.shape(),
+        ));
     }
     if positions.shape() != [batch, tokens, 2] {
         return Err(OpError::shape(op, positions_name, format!("[{batch}, {tokens}, 2]"), positions.shape()));
@@ -105,10 +139,10 @@ fn turned(
         Place::Cpu => {
             let shape = x.shape().to_vec();
             let mut turned = x.into_vec::<f32>().expect("the dtype was checked");
-            cpu::rope2d(&mut turned, &whole_numbers(positions), heads, head_dim, turn);
+            cpu::rope2d(&mut turned, &whole_numbers(positions), heads, &some, turn);
             Ok(on_cpu(&shape, turned))
         }
-        Place::Gpu(gpu) => gpu::rope2d(&gpu, op, x, positions, turn),
+        Place::Gpu(gpu) => gpu::rope2d(&gpu, op, x, some, positions, turn),
     }
 }
 

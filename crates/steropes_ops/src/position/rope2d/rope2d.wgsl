@@ -1,8 +1,8 @@
 // An invocation turns one pack of pairs in HEADS_EACH heads of a token: sines and cosines once, all loads before the first
 // use. Neighbouring invocations take neighbouring packs, then the other axis, then the next head.
 //
-// Header: Pack, Quad, Quads, QUADS, unpacked, packed; Turns, SignedTurns (integers in the shape of Quad); THREADS, HEADS,
-// HEADS_EACH, HEAD_LANES (invocations that share the heads of a token), CHUNKS (packs of a quarter of a head), DIRECTION;
+// Header: Pack, Quad, Quads, QUADS, unpacked, packed; Turns, SignedTurns (integers in the shape of Quad); THREADS, HEADS
+// (of a token), FIRST_HEAD and SOME_HEADS (those that turn), HEADS_EACH, HEAD_LANES (invocations that share the heads of a token), CHUNKS (packs of a quarter of a head), DIRECTION;
 // frequencies, position; y, x_at.
 
 struct Params { count: u32, shift: u32, positions_shift: u32 }
@@ -51,12 +51,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let axis = i / CHUNKS % 2u;
     let head_lane = i / (2u * CHUNKS) % HEAD_LANES;
     let token = i / (2u * CHUNKS * HEAD_LANES);
-    let first = params.shift + token * (HEADS * 4u * CHUNKS) + axis * 2u * CHUNKS + chunk;
+    let first = params.shift + (token * HEADS + FIRST_HEAD) * (4u * CHUNKS) + axis * 2u * CHUNKS + chunk;
     var us: array<Pack, HEADS_EACH>;
     var vs: array<Pack, HEADS_EACH>;
     for (var k = 0u; k < HEADS_EACH; k++) {
         // Behind the last head it is read again and not stored.
-        let u = first + min(head_lane + k * HEAD_LANES, HEADS - 1u) * (4u * CHUNKS);
+        let u = first + min(head_lane + k * HEAD_LANES, SOME_HEADS - 1u) * (4u * CHUNKS);
         us[k] = x_at(u);
         vs[k] = x_at(u + CHUNKS);
     }
@@ -69,7 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     for (var k = 0u; k < HEADS_EACH; k++) {
         let head = head_lane + k * HEAD_LANES;
-        if (head < HEADS) {
+        if (head < SOME_HEADS) {
             let u = unpacked(us[k]);
             let v = unpacked(vs[k]);
             var new_u: Quads;

@@ -1,4 +1,5 @@
-use super::{reference, rope2d, rope2d_backward};
+use super::{reference, rope2d, rope2d_backward, rope2d_heads};
+use std::ops::Range;
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::{fnv1a, normal, uniform_at};
 use steropes_testkit::{
@@ -19,6 +20,10 @@ pub(crate) fn cases() -> Vec<Case> {
         f16_case("rope2d/f16/odd_sizes", |d| f16_against_oracle(d, [2, 7, 3, 20])),
         f16_case("rope2d/f16/mast3r_encoder", |d| f16_against_oracle(d, [1, 96, 16, 64])),
         f16_case("rope2d/f16/five_heads", |d| f16_against_oracle(d, [1, 9, 5, 32])),
+        case("rope2d/heads/others_stay", |d| some_heads(d, [2, 7, 6, 20], 1..5)),
+        case("rope2d/heads/many", |d| some_heads(d, [1, 5, 12, 8], 0..8)),
+        case("rope2d/heads/none", |d| some_heads(d, [1, 5, 3, 8], 2..2)),
+        case("rope2d/heads/shared_memory", some_heads_of_shared_memory),
         case("rope2d/gradient/differences", differences),
         case("rope2d/gradient/backward_undoes_forward", backward_undoes_forward),
         gpu_case("rope2d/property/longer_than_a_binding", longer_than_a_binding),
@@ -33,6 +38,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("rope2d/error/positions_shape", positions_shape),
         case("rope2d/error/positions_dtype", positions_dtype),
         case("rope2d/error/base", base),
+        case("rope2d/error/heads", too_few_heads),
     ]
 }
 
@@ -192,6 +198,35 @@ fn products_depend_on_the_offset(device: &Device) -> Verdict {
         return Err(format!("another offset gives the same product, {elsewhere}"));
     }
     Ok(())
+}
+
+/// The heads in the range turn as all would, to the bit; the others stay.
+fn some_heads(device: &Device, shape: [usize; 4], range: Range<usize>) -> Verdict {
+    let x = normal("rope2d/x", shape.iter().product());
+    let at = tensor(device, &[shape[0], shape[1], 2], positions(shape[0] * shape[1], 50));
+    let all = run(tensor(device, &shape, x.clone()), &at)?;
+    let got = rope2d_heads(tensor(device, &shape, x.clone()), range.clone(), &at, BASE);
+    let got = got.and_then(|y| Ok(y.read::<f32>()?)).map_err(|e| e.to_string())?;
+    let head_of = |i: usize| i / shape[3] % shape[2];
+    let want = (0..x.len()).map(|i| if range.contains(&head_of(i)) { all[i] } else { x[i] });
+    check_equal(&got, &want.collect::<Vec<_>>())
+}
+
+fn some_heads_of_shared_memory(device: &Device) -> Verdict {
+    let x = tensor(device, &[1, 2, 3, 4], normal("rope2d/x", 24));
+    let before = x.read::<f32>().unwrap();
+    let at = tensor(device, &[1, 2, 2], vec![1u32, 2, 3, 4]);
+    let y = rope2d_heads(x.clone(), 1..2, &at, BASE).map_err(|e| e.to_string())?;
+    check_equal(&x.read::<f32>().unwrap(), &before)?;
+    let y = y.read::<f32>().unwrap();
+    check_equal(&[&y[..4], &y[8..16]], &[&before[..4], &before[8..16]])?;
+    if y[4..8] == before[4..8] { Err("the head was not turned".to_owned()) } else { Ok(()) }
+}
+
+fn too_few_heads(device: &Device) -> Verdict {
+    let at = Tensor::zeros::<u32>(device, &[1, 2, 2]);
+    let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
+    expect_error(rope2d_heads(x, 1..4, &at, BASE), "`x` must be [.., heads, head_dim] with the heads 1..4")
 }
 
 fn shared_memory_is_not_changed(device: &Device) -> Verdict {

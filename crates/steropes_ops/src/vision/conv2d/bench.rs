@@ -1,7 +1,6 @@
 use super::super::normal;
-use super::{Conv2dWeights, ConvOptions, Geometry, conv2d, gpu};
-use crate::gpu::product::{MatrixTile, Plan};
-use steropes_tensor::{DType, Device, Tensor};
+use super::{Conv2dWeights, ConvOptions, conv2d};
+use steropes_tensor::{Device, Tensor};
 use steropes_testkit::{Bench, Launch, bench, f16_bench, f16_tensor, inputs as named};
 
 /// Height and width, then inputs, outputs, kernel, stride and padding.
@@ -44,7 +43,7 @@ pub(crate) fn benches() -> Vec<Bench> {
     ];
     let whole = SHAPES.into_iter().map(|(name, shape)| benched(name, shape));
     let half = HALF_SHAPES.into_iter().map(|(name, shape)| half_benched(name, shape));
-    whole.chain(half).chain(tile_benches()).collect()
+    whole.chain(half).collect()
 }
 
 /// What a convolution multiplies and moves: operations, and values that are read or written.
@@ -67,48 +66,6 @@ fn half_benched(name: &'static str, shape: Shape) -> Bench {
     f16_bench(name, flops, 2.0 * values, move |device| {
         launch(device, shape, |device, name, shape| {
             f16_tensor(device, shape, &named::normal(name, shape.iter().product())).0
-        })
-    })
-}
-
-/// Tiles beside each other, for devices whose matrices are 16 x 16.
-fn tile_benches() -> Vec<Bench> {
-    const UNIT: Shape = ([96, 128], [256, 256, 3, 1, 1]);
-    const HEAD: Shape = ([384, 512], [128, 128, 3, 1, 1]);
-    let tile = |tile, part| MatrixTile { side: 16, tile, part, vectors: true, emulated: false };
-    [
-        ("conv2d/f16/mast3r_unit_96x128/128x128", UNIT, tile([128, 128], [64, 64])),
-        ("conv2d/f16/mast3r_unit_96x128/128x128_eight_subgroups", UNIT, tile([128, 128], [64, 32])),
-        ("conv2d/f16/mast3r_unit_96x128/64x64", UNIT, tile([64, 64], [32, 32])),
-        ("conv2d/f16/mast3r_head_2/128x128", HEAD, tile([128, 128], [64, 64])),
-        ("conv2d/f16/mast3r_head_2/128x128_eight_subgroups", HEAD, tile([128, 128], [64, 32])),
-        ("conv2d/f16/mast3r_head_2/64x64", HEAD, tile([64, 64], [32, 32])),
-    ]
-    .into_iter()
-    .map(|(name, shape, tile)| tile_benched(name, shape, tile))
-    .collect()
-}
-
-/// For a stride of 1 and results as large as the image.
-fn tile_benched(name: &'static str, shape: Shape, tile: MatrixTile) -> Bench {
-    let [flops, values] = work(shape);
-    f16_bench(name, flops, 2.0 * values, move |device| {
-        let ([height, width], [inputs, outputs, kernel, stride, padding]) = shape;
-        let geometry = Geometry { inputs, outputs, kernel, stride, padding };
-        let half = |name: &str, shape: &[usize]| {
-            f16_tensor(device, shape, &named::normal(name, shape.iter().product())).0
-        };
-        let gpu = device.gpu().expect("f16 is computed on GPUs").clone();
-        let weight = half("weight", &[outputs, inputs, kernel, kernel]);
-        let weights = gpu::pack(&gpu, &weight, None, geometry).expect("memory");
-        let x = half("x", &[1, height, width, inputs]);
-        Box::new(move || {
-            let shape = [1, height, width, outputs];
-            let y = Tensor::on_gpu(&gpu, "bench", DType::F16, &shape).expect("memory");
-            gpu::product(&x, &weights, geometry, &shape, &ConvOptions::default())
-                .launch_as(&gpu, Plan::Matrix(tile), u64::from(u32::MAX), &y)
-                .expect("valid arguments");
-            drop(std::hint::black_box(y));
         })
     })
 }

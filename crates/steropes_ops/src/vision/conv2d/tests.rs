@@ -206,7 +206,7 @@ fn against_oracle(device: &Device, extents: [usize; 3], g: Geometry, fusion: Fus
 
 /// The matrix form with matrices that every invocation computes for itself.
 fn emulated(device: &Device, dtype: DType, side: u32) -> Verdict {
-    let tile = MatrixTile { side, tile: [32, 32], part: [16, 16], vectors: false, emulated: true };
+    let tile = MatrixTile { side, tile: [32, 32], part: [16, 16], depth: 32, emulated: true };
     for (extents, g) in
         [([2, 7, 5], [3, 5, 3, 1, 1]), ([1, 6, 7], [12, 20, 3, 2, 1]), ([1, 5, 6], [32, 36, 3, 1, 1])]
     {

@@ -1,6 +1,7 @@
 //! Compiled kernels, and their cache on disk.
 
 use super::Context;
+use crate::gpu::KernelText;
 use rustc_hash::FxHashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -9,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 /// A kernel that is compiled when it is first needed.
 pub(super) struct Pipeline {
     name: &'static str,
-    text: Arc<str>,
+    text: KernelText,
     checked: bool,
     compiled: OnceLock<Result<Compiled, String>>,
     /// Seconds that a workgroup takes of the device's time, as f32 bits: a guess, then what was measured.
@@ -51,7 +52,7 @@ impl Pipeline {
 /// All kernels of a device.
 pub(super) struct Cache {
     context: Arc<Context>,
-    pipelines: FxHashMap<(Arc<str>, bool), Arc<Pipeline>>,
+    pipelines: FxHashMap<(KernelText, bool), Arc<Pipeline>>,
     disk: Option<Disk>,
 }
 
@@ -68,13 +69,13 @@ impl Cache {
     }
 
     /// The kernel of that text.
-    pub(super) fn pipeline(&mut self, name: &'static str, text: &Arc<str>, checked: bool) -> Arc<Pipeline> {
+    pub(super) fn pipeline(&mut self, name: &'static str, text: &KernelText, checked: bool) -> Arc<Pipeline> {
         let new = || {
-            let (text, compiled) = (Arc::clone(text), OnceLock::new());
+            let (text, compiled) = (text.clone(), OnceLock::new());
             let seconds_per_group = AtomicU32::new(FIRST_GUESS.to_bits());
             Arc::new(Pipeline { name, text, checked, compiled, seconds_per_group })
         };
-        Arc::clone(self.pipelines.entry((Arc::clone(text), checked)).or_insert_with(new))
+        Arc::clone(self.pipelines.entry((text.clone(), checked)).or_insert_with(new))
     }
 
     /// Compiles kernels at once on all cores, then keeps them on disk.
@@ -101,7 +102,7 @@ impl Cache {
         let device = &self.context.device;
         let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
-        let source = wgpu::ShaderSource::Wgsl(kernel.text.as_ref().into());
+        let source = wgpu::ShaderSource::Wgsl(kernel.text.shared().as_ref().into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source };
         let module = if kernel.checked {
             device.create_shader_module(descriptor)

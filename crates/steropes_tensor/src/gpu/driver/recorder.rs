@@ -7,7 +7,7 @@
 use super::pipelines::{Cache, Pipeline};
 use super::timing::{Batch, Mode, Timing};
 use super::{Context, DeviceError};
-use crate::gpu::{Capabilities, CompileNotice, GpuApi, Span, spread};
+use crate::gpu::{Capabilities, CompileNotice, GpuApi, KernelText, Span, spread};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -39,8 +39,10 @@ pub(super) enum Work {
     },
 }
 
-/// Launches in a submit: enough to hide its cost, few enough that the device starts early.
+/// Launches in a submit: enough to hide its cost.
 const SUBMIT_LAUNCHES: usize = 96;
+/// Launches in the first submit after a wait, so that an idle device starts early; each has twice as many as the one before.
+const FIRST_SUBMIT_LAUNCHES: usize = 8;
 /// Launches that wait while kernels are still to be compiled, so that all are compiled at once.
 const COMPILE_LAUNCHES: usize = 1024;
 /// Bytes of uploads that wait.
@@ -55,6 +57,8 @@ pub(super) struct Recorder {
     cache: Cache,
     pending: Vec<Work>,
     pending_uploads: u64,
+    /// How many launches are worth the next submit.
+    enough_launches: usize,
     /// Submits so far; the device counts along in `ticket`.
     submits: u32,
     ticket: wgpu::Buffer,
@@ -110,6 +114,7 @@ impl Recorder {
             context,
             pending: Vec::new(),
             pending_uploads: 0,
+            enough_launches: FIRST_SUBMIT_LAUNCHES,
             submits: 0,
             ticket,
             staging: Arc::default(),
@@ -132,7 +137,7 @@ impl Recorder {
     }
 
     /// The kernel of that text.
-    pub(super) fn pipeline(&mut self, name: &'static str, text: &Arc<str>, checked: bool) -> Arc<Pipeline> {
+    pub(super) fn pipeline(&mut self, name: &'static str, text: &KernelText, checked: bool) -> Arc<Pipeline> {
         self.cache.pipeline(name, text, checked)
     }
 
@@ -142,7 +147,7 @@ impl Recorder {
         let vectors = bytes / 16;
         let bindings = vec![Bound { buffer: buffer.clone(), offset: range.start, bytes }];
         let groups = spread(vectors.div_ceil(256));
-        let pipeline = self.pipeline("fill", &Arc::from(include_str!("fill.wgsl")), false);
+        let pipeline = self.pipeline("fill", &KernelText::new(include_str!("fill.wgsl").to_owned()), false);
         Launch { name: "fill", pipeline, bindings, params: vec![word, vectors as u32], groups }
     }
 
@@ -154,7 +159,7 @@ impl Recorder {
             Work::Upload { bytes, .. } => self.pending_uploads += bytes,
         }
         self.pending.push(work);
-        let waits = self.pending.len() >= SUBMIT_LAUNCHES;
+        let waits = self.pending.len() >= self.enough_launches;
         if self.pending_uploads > SUBMIT_UPLOADS
             || self.pending.len() >= COMPILE_LAUNCHES
             || (waits && self.all_compiled())
@@ -213,6 +218,7 @@ impl Recorder {
     /// Encodes and submits all pending work, in slices.
     pub(super) fn submit(&mut self) -> Result<(), DeviceError> {
         self.compile_pending();
+        self.enough_launches = (2 * self.enough_launches).min(SUBMIT_LAUNCHES);
         let work = std::mem::take(&mut self.pending);
         self.pending_uploads = 0;
         let mut slice = Slice::new(&self.context, self.timing.as_ref().map(|t| t.mode));
@@ -259,7 +265,8 @@ impl Recorder {
 
     /// Counts the slice and hands it to the device.
     fn finish(&mut self, mut slice: Slice) -> Result<(), DeviceError> {
-        let ticket = self.cache.pipeline("ticket", &Arc::from(include_str!("ticket.wgsl")), false);
+        let ticket =
+            self.cache.pipeline("ticket", &KernelText::new(include_str!("ticket.wgsl").to_owned()), false);
         let bindings = vec![Bound { buffer: self.ticket.clone(), offset: 0, bytes: 16 }];
         self.submits = self.submits.wrapping_add(1);
         let launch =
@@ -304,6 +311,7 @@ impl Recorder {
         }
         self.context.queue.submit([encoder.finish()]);
         let mut data = map(&self.context, &host, length + 4)?;
+        self.enough_launches = FIRST_SUBMIT_LAUNCHES;
         self.readback.insert(host.size(), host);
         std::mem::take(&mut self.running).learn();
         let done = u32::from_ne_bytes(data[..4].try_into().expect("4 bytes"));

@@ -27,7 +27,7 @@ const PAD: usize = 8;
 const CHUNK: usize = 8;
 
 /// How the matrix form is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct Matrix {
     /// Rows and columns of a matrix, 16 or 8.
     pub(in super::super) tile: usize,
@@ -39,8 +39,6 @@ pub(in super::super) struct Matrix {
     pub(in super::super) keys: usize,
     /// Columns of the scratch for scores; divides `keys`.
     pub(in super::super) staged: usize,
-    /// Whether workgroup memory holds vectors of four. Metal's matrices take no pointers to vectors.
-    pub(in super::super) vectors: bool,
     /// Whether matrices are emulated.
     pub(in super::super) emulated: bool,
 }
@@ -51,13 +49,12 @@ impl Matrix {
         if !e.head_dim.is_multiple_of(CHUNK) || e.head_dim == 0 {
             return None;
         }
-        let cut = |subgroups, row_groups, keys, staged| Self {
+        let cut = |[subgroups, row_groups, keys, staged]: [usize; 4]| Self {
             tile: tile as usize,
             subgroups,
             row_groups,
             keys,
             staged,
-            vectors: tile == 16,
             emulated: false,
         };
         let fits = |m: &Self| {
@@ -65,11 +62,11 @@ impl Matrix {
                 && m.threads() <= gpu.workgroup_threads as usize
         };
         let groups = |m: &Self| e.batch * e.heads * e.queries.div_ceil(m.queries());
-        let cuts = [cut(4, 1, 64, 64), cut(4, 1, 32, 32), cut(2, 1, 32, 32)];
-        let mut fitting = cuts.into_iter().filter(fits);
-        let largest = fitting.next()?;
-        let small = cut(2, 1, 32, 32);
-        Some(if groups(&largest) < SMALL_PROBLEM && fits(&small) { small } else { largest })
+        // Two row groups read the keys half as often, but take registers that only 16 x 16 matrices leave, and fewer workgroups.
+        let large = cut([4, 2, 64, 16]);
+        let small = [[4, 1, 64, 64], [2, 1, 64, 64], [4, 1, 32, 32], [2, 1, 32, 32]].map(cut);
+        let is_large = tile == 16 && groups(&large) >= LARGE_PROBLEM;
+        is_large.then_some(large).into_iter().chain(small).find(fits)
     }
 
     pub(in super::super) fn queries(self) -> usize {
@@ -98,10 +95,11 @@ impl Matrix {
     }
 }
 
-/// Workgroups below which smaller tiles of queries are worth reading the keys more often.
-const SMALL_PROBLEM: usize = 256;
+/// Workgroups from which on large tiles of queries are faster, half as many as large GPUs have processors.
+const LARGE_PROBLEM: usize = 64;
 
-/// The text of a kernel as it grows. Lengths and offsets are in values; [`Text::at`] makes them indices.
+/// The text of a kernel as it grows. Lengths and offsets are in values. Workgroup memory has scalars, from which NVIDIA's and Metal's
+/// matrices load best.
 struct Text {
     m: Matrix,
     head_dim: usize,
@@ -137,22 +135,19 @@ impl Text {
         [self.m.keys * tile, rows * scores, rows * self.m.row_groups * weights]
     }
 
-    /// An offset in values as an index of workgroup memory.
-    fn at(&self, values: usize) -> usize {
-        if self.m.vectors { values / 4 } else { values }
-    }
-
     /// Tiles along 16 rows.
     fn row_tiles(&self) -> usize {
         ROWS / self.m.tile
     }
 
     fn declarations(&mut self) {
-        let [tile, scores, weights] = self.lengths().map(|n| self.at(n));
-        let (half, single) = if self.m.vectors { ("vec4<f16>", "vec4<f32>") } else { ("f16", "f32") };
+        let [tile, scores, weights] = self.lengths();
         self.out.push_str("struct Chunk { a: vec4<f16>, b: vec4<f16> }\n");
         self.out.push_str(
-            "struct Params { queries: u32, keys: u32, heads: u32, first_query: u32, first_key: u32, factor: f32, tiles: u32, groups: u32 }
+            "struct Params {
+    queries: u32, keys: u32, heads: u32, query_heads: u32, key_heads: u32, value_heads: u32,
+    first_query: u32, first_key: u32, first_value: u32, first_result: u32, tiles: u32, groups: u32, factor: f32,
+}
 var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read> q: array<Chunk>;
 @group(0) @binding(1) var<storage, read> k: array<Chunk>;
@@ -161,10 +156,10 @@ var<immediate> params: Params;
 const NEVER: f32 = -1e30;
 ",
         );
-        line!(self, "var<workgroup> key_tile: array<{half}, {tile}>;");
-        line!(self, "var<workgroup> value_tile: array<{half}, {tile}>;");
-        line!(self, "var<workgroup> scores: array<{single}, {scores}>;");
-        line!(self, "var<workgroup> weights: array<{half}, {weights}>;");
+        line!(self, "var<workgroup> key_tile: array<f16, {tile}>;");
+        line!(self, "var<workgroup> value_tile: array<f16, {tile}>;");
+        line!(self, "var<workgroup> scores: array<f32, {scores}>;");
+        line!(self, "var<workgroup> weights: array<f16, {weights}>;");
     }
 
     /// Vectors to and from workgroup memory, and a chunk or zeros without a branch.
@@ -176,33 +171,22 @@ return Chunk(select(vec4<f16>(), x.a, inside), select(vec4<f16>(), x.b, inside))
 ",
         );
         for array in ["key_tile", "value_tile", "weights"] {
-            let four = |at: &str, x: &str| {
-                if self.m.vectors {
-                    format!("{array}[{at}] = {x}; ")
-                } else {
-                    ["x", "y", "z", "w"]
-                        .iter()
-                        .enumerate()
-                        .map(|(i, c)| format!("{array}[{at} + {i}u] = {x}.{c}; "))
-                        .collect()
-                }
+            let four = |first: usize, x: &str| -> String {
+                let one = |(i, c)| format!("{array}[at + {}u] = {x}.{c}; ", first + i);
+                ["x", "y", "z", "w"].iter().enumerate().map(one).collect()
             };
-            let body = four("at", "x.a") + &four(&format!("at + {}u", self.at(4)), "x.b");
-            let halves = four("at", "x");
+            let body = four(0, "x.a") + &four(4, "x.b");
+            let halves = four(0, "x");
             line!(self, "fn put_{array}(at: u32, x: Chunk) {{ {body}}}");
             if array == "weights" {
                 line!(self, "fn put_four_weights(at: u32, x: vec4<f16>) {{ {halves}}}");
             }
         }
-        self.out.push_str(if self.m.vectors {
-            "fn four_scores(at: u32) -> vec4<f32> { return scores[at]; }
-fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x; }
-"
-        } else {
+        self.out.push_str(
             "fn four_scores(at: u32) -> vec4<f32> { return vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]); }
 fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x.x; scores[at + 1u] = x.y; scores[at + 2u] = x.z; scores[at + 3u] = x.w; }
-"
-        });
+",
+        );
     }
 
     /// What stands for the matrices of a device, where they are emulated; and whether any lane says yes.
@@ -211,26 +195,18 @@ fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x.x; scores[at + 1u] = 
             self.out.push_str("fn any_lane(x: bool, thread: u32) -> bool { return subgroupAny(x); }\n");
             return;
         }
-        let (t, width, threads) = (self.m.tile, if self.m.vectors { 4 } else { 1 }, self.m.threads());
+        let (t, threads) = (self.m.tile, self.m.threads());
         let [_, places] = self.places;
-        line!(self, "const T: u32 = {t}u;\nconst WIDTH: u32 = {width}u;");
+        line!(self, "const T: u32 = {t}u;");
         line!(self, "const THREADS: u32 = {threads}u;\nconst PLACES: u32 = {places}u;");
         self.out.push_str(include_str!("../emulation.wgsl"));
-        let part = if self.m.vectors {
-            "vec4<f32>(matrices[n], matrices[n + 1u], matrices[n + 2u], matrices[n + 3u])"
-        } else {
-            "matrices[n]"
-        };
-        line!(self, "fn store_part(at: u32, n: u32) {{ scores[at] = {part}; }}");
         for array in ["key_tile", "value_tile", "scores", "weights"] {
-            let value =
-                if self.m.vectors { format!("{array}[n / 4u][n % 4u]") } else { format!("{array}[n]") };
             // Keys are stored by row and needed by column.
             let [row, column] = if array == "key_tile" { ["e % T", "e / T"] } else { ["e / T", "e % T"] };
             line!(self, "fn load_{array}(m: Emulated, at: u32, stride: u32) -> Emulated {{");
             line!(self, "for (var e = 0u; e < elements(); e++) {{");
-            line!(self, "let n = (at + {row} * stride) * WIDTH + {column};");
-            line!(self, "matrices[first_element(m) + e] = f32({value});\n}}");
+            line!(self, "let n = at + {row} * stride + {column};");
+            line!(self, "matrices[first_element(m) + e] = f32({array}[n]);\n}}");
             line!(self, "return m;\n}}");
         }
     }
@@ -266,7 +242,7 @@ fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x.x; scores[at + 1u] = 
 
     /// The matrix at `base` (an index) and `offset` (in values) of an array whose rows are `stride` values long.
     fn load(&self, place: &str, role: char, array: &str, base: &str, [offset, stride]: [usize; 2]) -> String {
-        let (offset, stride) = (self.at(offset), self.at(stride));
+        let (offset, stride) = (offset, stride);
         if self.m.emulated {
             return format!("load_{array}({place}, {base} + {offset}u, {stride}u)");
         }
@@ -282,7 +258,7 @@ fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x.x; scores[at + 1u] = 
     /// Stores a matrix of sums to the scratch at `offset`.
     fn store(&self, matrix: &str, offset: usize) -> String {
         let [_, stride, _] = self.row_lengths();
-        let (offset, stride) = (self.at(offset), self.at(stride));
+        let (offset, stride) = (offset, stride);
         if self.m.emulated {
             return format!("store_scores({matrix}, score_base + {offset}u, {stride}u);");
         }
@@ -352,17 +328,23 @@ let half = lane % 2u;
             line!(self, "emulated_thread = thread;");
         }
         line!(self, "let token = group % params.tiles * {queries}u + subgroup * {rows}u;");
-        line!(self, "let step = params.heads * {chunks}u;");
-        line!(
-            self,
-            "let query_place = params.first_query + batch * params.queries * step + head * {chunks}u;"
-        );
-        line!(self, "let key_place = params.first_key + batch * params.keys * step + head * {chunks}u;");
-        let (scores, score_row, part) = (self.at(ROWS * score_row), self.at(score_row), self.at(4));
+        for (name, count, heads) in [
+            ("query", "queries", "query_heads"),
+            ("key", "keys", "key_heads"),
+            ("value", "keys", "value_heads"),
+            ("result", "queries", "heads"),
+        ] {
+            line!(self, "let {name}_step = params.{heads} * {chunks}u;");
+            line!(
+                self,
+                "let {name}_place = params.first_{name} + batch * params.{count} * {name}_step + head * {chunks}u;"
+            );
+        }
+        let (scores, score_row, part) = (ROWS * score_row, score_row, 4);
         line!(self, "let score_base = subgroup * {scores}u;");
         line!(self, "let score_row = score_base + row * {score_row}u + half * {part}u;");
-        line!(self, "let sum_row = score_base + row * {score_row}u + half * {}u;", self.at(self.strip / 2));
-        let (weights, weight_row) = (self.at(rows * weight_row), self.at(weight_row));
+        line!(self, "let sum_row = score_base + row * {score_row}u + half * {}u;", self.strip / 2);
+        let (weights, weight_row) = (rows * weight_row, weight_row);
         line!(self, "let weight_base = subgroup * {weights}u;");
         line!(self, "let weight_row = weight_base + row * {weight_row}u + half * {part}u;");
     }
@@ -377,12 +359,16 @@ let half = lane % 2u;
             let chunks = width / CHUNK;
             line!(self, "for (var i = lane; i < {}u; i += 32u) {{", rows * chunks);
             line!(self, "let r = i / {chunks}u; let c = i % {chunks}u + {}u;", first / CHUNK);
-            line!(self, "let at = min(token + r, params.queries - 1u) * step + min(c, {}u);", in_head - 1);
+            line!(
+                self,
+                "let at = min(token + r, params.queries - 1u) * query_step + min(c, {}u);",
+                in_head - 1
+            );
             line!(
                 self,
                 "let x = chunk_if(token + r < params.queries && c < {in_head}u, q[query_place + at]);"
             );
-            let (row, column) = (self.at(stride), self.at(CHUNK));
+            let (row, column) = (stride, CHUNK);
             line!(self, "put_weights(weight_base + r * {row}u + i % {chunks}u * {column}u, x);\n}}");
             line!(self, "{}", self.meet());
             for r in 0..rows / t {
@@ -420,15 +406,20 @@ let half = lane % 2u;
                 line!(self, "let key{i} = {index} / {in_row}u; let column{i} = {index} % {in_row}u;");
             }
             line!(self, "var fetched_key{i} = Chunk(); var fetched_value{i} = Chunk();");
-            let row = format!("key_place + min(next + key{i}, params.keys - 1u) * step");
+            let at = |name: &str, column: &str| {
+                format!("{name}_place + min(next + key{i}, params.keys - 1u) * {name}_step + {column}")
+            };
             let load = if in_row > in_head {
                 let (column, inside) =
                     (format!("min(column{i}, {}u)", in_head - 1), format!("column{i} < {in_head}u"));
+                let (key, value) = (at("key", &column), at("value", &column));
                 format!(
-                    "let at = {row} + {column}; fetched_key{i} = chunk_if({inside}, k[at]); fetched_value{i} = chunk_if({inside}, v[at]);"
+                    "fetched_key{i} = chunk_if({inside}, k[{key}]); fetched_value{i} = chunk_if({inside}, v[{value}]);"
                 )
             } else {
-                format!("let at = {row} + column{i}; fetched_key{i} = k[at]; fetched_value{i} = v[at];")
+                let column = format!("column{i}");
+                let (key, value) = (at("key", &column), at("value", &column));
+                format!("fetched_key{i} = k[{key}]; fetched_value{i} = v[{value}];")
             };
             writeln!(text, "{{ {load} }}").expect("writing to a string");
         }
@@ -441,7 +432,7 @@ let half = lane % 2u;
         let [stride, _, _] = self.row_lengths();
         line!(self, "workgroupBarrier();");
         for i in 0..count {
-            let place = format!("key{i} * {}u + column{i} * {}u", self.at(stride), self.at(CHUNK));
+            let place = format!("key{i} * {}u + column{i} * {}u", stride, CHUNK);
             let put =
                 format!("put_key_tile({place}, fetched_key{i}); put_value_tile({place}, fetched_value{i});");
             if ragged && i + 1 == count {
@@ -491,7 +482,7 @@ let half = lane % 2u;
                 }
                 line!(self, "{}", self.meet());
                 for i in 0..staged / 8 {
-                    let at = self.at(8 * i);
+                    let at = 8 * i;
                     line!(self, "var x{chunk}_{r}_{i} = four_scores(score_row + {at}u) * params.factor;");
                 }
                 line!(self, "{}", self.meet());
@@ -540,7 +531,7 @@ let half = lane % 2u;
         for first in (0..self.padded).step_by(self.strip) {
             self.store_sums(r, first);
             for i in 0..self.strip / 8 {
-                let at = self.at(4 * i);
+                let at = 4 * i;
                 line!(self, "put_four_scores(sum_row + {at}u, four_scores(sum_row + {at}u) * shrink);");
             }
             line!(self, "{}", self.meet());
@@ -548,7 +539,7 @@ let half = lane % 2u;
         }
         line!(self, "break;\n}}\nvar all = vec4<f32>();");
         for (x, offset) in &scores {
-            let at = self.at(r * ROWS * weight_row + offset);
+            let at = r * ROWS * weight_row + offset;
             line!(
                 self,
                 "{{ let w = exp2({x} - largest{r}); all += w; put_four_weights(weight_row + {at}u, vec4<f16>(w)); }}"
@@ -611,12 +602,12 @@ let half = lane % 2u;
         let in_head = self.head_dim / CHUNK;
         line!(self, "{{\nlet factor = 1.0 / (total{r} + subgroupShuffleXor(total{r}, 1u));");
         line!(self, "let inside = token + {}u + row < params.queries;", r * ROWS);
-        line!(self, "let place = query_place + (token + {}u + row) * step;", r * ROWS);
+        line!(self, "let place = result_place + (token + {}u + row) * result_step;", r * ROWS);
         for first in (0..self.padded).step_by(self.strip) {
             line!(self, "{}", self.meet());
             self.store_sums(r, first);
             for i in (0..self.strip / 2).step_by(CHUNK) {
-                let part = |n: usize| format!("vec4<f16>(four_scores(sum_row + {}u) * factor)", self.at(n));
+                let part = |n: usize| format!("vec4<f16>(four_scores(sum_row + {}u) * factor)", n);
                 let chunk = format!("Chunk({}, {})", part(i), part(i + 4));
                 let column = format!("{}u + half * {}u", (first + i) / CHUNK, self.strip / 2 / CHUNK);
                 line!(self, "if (inside && {column} < {in_head}u) {{ out[place + {column}] = {chunk}; }}");

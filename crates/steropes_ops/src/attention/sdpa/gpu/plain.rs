@@ -9,7 +9,7 @@ const KEYS: usize = 32;
 const ROW: usize = 8;
 
 /// How the plain form is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct Plain {
     /// Queries of an invocation, 4 or 8.
     pub(in super::super) per_thread: usize,
