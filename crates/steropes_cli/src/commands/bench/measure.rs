@@ -22,6 +22,8 @@ const MIN_TIME: Duration = Duration::from_millis(400);
 const SAMPLE_SECONDS: f64 = 0.02;
 /// Launches of kernels that surely go to the device in one submit, so that it never waits for the host within a sample.
 const SAMPLE_LAUNCHES: f64 = 90.0;
+/// An idle GPU takes its time to reach its clock.
+const WARM_UP: Duration = Duration::from_millis(200);
 /// Samples on a GPU, and for how long they are taken.
 const MIN_SAMPLES: usize = 7;
 /// Enough samples of what takes longer than a second.
@@ -71,6 +73,10 @@ fn on_gpu(gpu: &Gpu, mut launch: Launch) -> Result<Vec<f64>, DeviceError> {
     let one = sample(1)?.max(1e-9);
     let runs = (SAMPLE_SECONDS / one).ceil().min((SAMPLE_LAUNCHES / kernels).floor()).max(1.0) as usize;
     let enough = if one > 1.0 { MIN_SLOW_SAMPLES } else { MIN_SAMPLES };
+    let start = Instant::now();
+    while start.elapsed() < WARM_UP {
+        sample(runs)?;
+    }
     let mut seconds = Vec::new();
     let start = Instant::now();
     while seconds.len() < enough || (start.elapsed() < SAMPLES_TIME && seconds.len() < MAX_SAMPLES) {

@@ -344,6 +344,8 @@ impl Recorder {
             return Err(DeviceError::Unsupported { device, what: "timestamps" });
         }
         self.wait()?;
+        // What is timed must not wait for the host within a submit.
+        self.enough_launches = SUBMIT_LAUNCHES;
         self.timing = Some(Timing::new(mode));
         Ok(())
     }
