@@ -13,7 +13,7 @@ pub(crate) use images::RowsOfImages;
 pub(crate) use pack::{Packs, Unit};
 pub use peak::{GpuPeak, gpu_peak, gpu_seconds};
 pub(crate) use reduce::Rows;
-pub(crate) use window::{element_window, largest_binding, row_ranges, unsupported, window};
+pub(crate) use window::{element_window, largest_binding, row_ranges, rows_of_entries, unsupported, window};
 
 use steropes_tensor::{Binding, Tensor};
 
