@@ -14,18 +14,17 @@ pub mod unproject;
 pub mod weighted_average;
 
 use crate::error::OpError;
+use crate::gpu::{largest_binding, unsupported};
 use steropes_tensor::{Device, Element, Gpu, Tensor, TensorError};
 use steropes_testkit::{Bench, Case};
 
 /// Fails if a tensor of a kernel that reads it at places far apart, so that no part of it could be bound alone, does not fit one binding.
 fn check_binding(op: &'static str, gpu: &Gpu, argument: &str, tensor: &Tensor) -> Result<(), OpError> {
-    let capabilities = gpu.capabilities();
-    let (bytes, most) = ((tensor.len() * tensor.dtype().size_bytes()) as u64, capabilities.max_binding_bytes);
+    let (bytes, most) = (tensor.len() * tensor.dtype().size_bytes(), largest_binding(gpu));
     if bytes <= most {
         return Ok(());
     }
-    let why = format!("`{argument}` has {bytes} bytes, a kernel can reach {most}");
-    Err(OpError::Unsupported { op, device: capabilities.name.clone(), why })
+    Err(unsupported(op, gpu, format!("`{argument}` has {bytes} bytes, a kernel can reach {most}")))
 }
 
 /// A list on a GPU.

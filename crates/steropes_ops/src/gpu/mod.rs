@@ -6,6 +6,7 @@ mod pack;
 mod peak;
 pub(crate) mod product;
 mod reduce;
+mod reduction;
 mod window;
 
 pub(crate) use flat::{destination, destination_header, flat_header, launch_flat};
@@ -13,6 +14,7 @@ pub(crate) use images::RowsOfImages;
 pub(crate) use pack::{Packs, Unit};
 pub use peak::{GpuPeak, gpu_peak, gpu_seconds};
 pub(crate) use reduce::Rows;
+pub(crate) use reduction::parts;
 pub(crate) use window::{element_window, largest_binding, row_ranges, rows_of_entries, unsupported, window};
 
 use steropes_tensor::{Binding, Tensor};
