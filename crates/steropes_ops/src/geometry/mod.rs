@@ -38,6 +38,7 @@ fn uploaded<T: Element>(gpu: &Gpu, list: Vec<T>) -> Result<Tensor, OpError> {
 
 pub(crate) fn cases() -> Vec<Case> {
     [
+        alignment_loop::tests::cases(),
         canonical_view::tests::cases(),
         clean_pointcloud::tests::cases(),
         pixel_grid::tests::cases(),
@@ -48,10 +49,6 @@ pub(crate) fn cases() -> Vec<Case> {
         tsdf::tests::cases(),
         unproject::tests::cases(),
         weighted_average::tests::cases(),
-        alignment_loop::tests::cases(),
-        canonical_view::tests::cases(),
-        clean_pointcloud::tests::cases(),
-        sparse_alignment::tests::cases(),
     ]
     .into_iter()
     .flatten()
@@ -60,6 +57,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 pub(crate) fn benches() -> Vec<Bench> {
     [
+        alignment_loop::bench::benches(),
         canonical_view::bench::benches(),
         clean_pointcloud::bench::benches(),
         pixel_grid::bench::benches(),
@@ -70,10 +68,6 @@ pub(crate) fn benches() -> Vec<Bench> {
         tsdf::bench::benches(),
         unproject::bench::benches(),
         weighted_average::bench::benches(),
-        alignment_loop::bench::benches(),
-        canonical_view::bench::benches(),
-        clean_pointcloud::bench::benches(),
-        sparse_alignment::bench::benches(),
     ]
     .into_iter()
     .flatten()
