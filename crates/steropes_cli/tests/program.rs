@@ -443,6 +443,21 @@ fn a_bench_is_compared_with_an_earlier_one() {
     desk.refuses(["bench", "layer_norm/tiny", "--compare", "missing.json"], "missing.json");
 }
 
+/// A row that only the CPU has is left out on a GPU and says why.
+#[test]
+fn a_bench_of_the_cpu_is_no_bench_of_a_gpu() {
+    let desk = Desk::new();
+    let one = "sparse_alignment/coarse_2_images_6k";
+    let on_cpu = desk.json("cpu", ["bench", one, "--json"]);
+    assert!(on_cpu["rows"][0]["median_ms"].as_f64().unwrap() > 0.0, "{on_cpu:#}");
+    let Some(gpu) = gpu(&desk) else { return };
+    let output = desk.run_on(&gpu, ["bench", one, "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let on_gpu: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(on_gpu["rows"], serde_json::json!([]));
+    assert_eq!(on_gpu["skipped"], serde_json::json!([{ "name": one, "why": "it runs on the CPU only" }]));
+}
+
 /// On a GPU every op of a reconstruction runs there, and the result is that of the CPU.
 #[test]
 fn a_reconstruction_on_a_gpu_runs_on_the_gpu() {

@@ -53,6 +53,8 @@ pub fn small_bindings_case(
 pub enum Needs {
     /// Nothing: it runs everywhere.
     Nothing,
+    /// To be the CPU: what runs has no kernels for others.
+    Cpu,
     /// A GPU.
     Gpu,
     /// f16 storage.
@@ -64,6 +66,7 @@ impl Needs {
     pub fn met_by(self, device: &Device) -> bool {
         match self {
             Self::Nothing => true,
+            Self::Cpu => device.gpu().is_none(),
             Self::Gpu => device.gpu().is_some(),
             Self::F16 => device.gpu().is_some_and(|gpu| gpu.capabilities().f16),
         }
