@@ -1,10 +1,10 @@
 // An invocation for each value of the result. The binding holds a part of the rows; a launch writes what it finds there, the
-// first one also the zeros of numbers that no row has.
+// first one zeros everywhere else.
 //
 // Header: Elem, THREADS.
 
 struct Params {
-    count: u32, width: u32, first_row: u32, rows: u32, all_rows: u32,
+    count: u32, width: u32, first_row: u32, rows: u32,
     rows_shift: u32, indices_shift: u32, gathered_shift: u32,
 }
 var<immediate> params: Params;
@@ -23,7 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (index >= params.first_row && index - params.first_row < params.rows) {
         let source = params.rows_shift + (index - params.first_row) * params.width + at % params.width;
         gathered[params.gathered_shift + at] = rows[source];
-    } else if (index >= params.all_rows && params.first_row == 0u) {
+    } else if (params.first_row == 0u) {
         gathered[params.gathered_shift + at] = Elem(0.0);
     }
 }

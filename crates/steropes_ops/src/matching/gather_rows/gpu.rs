@@ -24,7 +24,7 @@ pub(super) fn gather_rows(gpu: &Gpu, rows: &Tensor, indices: &Tensor) -> Result<
         let (asked, found) = (window(indices, size_of::<u32>(), &to), window(&gathered, row_bytes, &to));
         for from in &sources {
             let part = window(rows, row_bytes, from);
-            let counts = [to.len(), width, from.start, from.len(), count].map(|p| p as u32);
+            let counts = [to.len(), width, from.start, from.len()].map(|p| p as u32);
             let shifts = [part.shift(element), asked.shift(size_of::<u32>()), found.shift(element)];
             let bindings = [part.binding, asked.binding, found.binding];
             gpu.launch(&kernel, &bindings, &[counts.as_slice(), &shifts].concat(), groups)?;
