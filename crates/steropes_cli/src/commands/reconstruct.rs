@@ -53,8 +53,8 @@ pub(crate) struct Args {
     /// Least confidence of a point in the cloud
     #[arg(long, value_name = "C", default_value_t = 1.0)]
     min_confidence: f32,
-    /// Let the photos' depths agree before points are cleaned (TSDF): how far, in units of the scene, a point may lie behind a surface and
-    /// still be seen by it; 0 for no such step
+    /// Let the photos' depths agree before points are cleaned (TSDF): how far behind a surface a point may lie and still count as seen, in units
+    /// of the scene (with the built-in network scenes are about 1 away: try 0.02); 0 for no such step
     #[arg(long, value_name = "DISTANCE", default_value_t = 0.0, allow_negative_numbers = true)]
     tsdf_threshold: f64,
     /// Candidate depths per pixel of that step; its time grows with this number and with the square of the number of photos
@@ -123,9 +123,9 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
         log::warn!(
             "one photo: the result is the depth that the network sees in it, no second view confirms it"
         );
-        if tsdf.is_some() {
-            log::warn!("one photo: --tsdf-threshold has nothing to compare its depth with");
-        }
+    }
+    if photos.len() == 1 && tsdf.is_some() {
+        log::warn!("one photo: --tsdf-threshold has nothing to compare its depth with");
     }
     let options = Options {
         graph,
