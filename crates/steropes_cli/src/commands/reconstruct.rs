@@ -91,7 +91,7 @@ impl Args {
         // All bits of the seed count.
         let seed = (self.seed ^ (self.seed >> 32)) as u32;
         let samples = self.tsdf_samples as usize;
-        Ok((threshold > 0.0).then_some(TsdfOptions { threshold, samples, seed }))
+        Ok((self.tsdf_threshold > 0.0).then_some(TsdfOptions { threshold, samples, seed }))
     }
 }
 

@@ -33,6 +33,9 @@ pub fn refine_depths_on(
     if images.len() != cameras.len() {
         return Err(AlignmentError::value("cameras", format!("{} cameras", images.len()), cameras.len()));
     }
+    if images.is_empty() {
+        return Ok(());
+    }
     let view = |(image, camera): (&DenseImage, &Camera)| View {
         width: image.width,
         height: image.height,
@@ -73,7 +76,7 @@ mod tests {
     use crate::Intrinsics;
     use nalgebra::{Isometry3, Point3, Translation3, UnitQuaternion, Vector3};
 
-    /// Four cameras, turned towards each other, before the wall `z = 3`; depths with 3 % noise.
+    /// Four cameras, turned towards each other, before the wall `z = 3`; depths with about 3 % noise.
     fn wall() -> (Vec<Camera>, Vec<DenseImage>) {
         let camera = |i: usize| Camera {
             intrinsics: Intrinsics { focal_px: 30.0, center_px: [15.5 + i as f64, 11.5] },
@@ -138,6 +141,12 @@ mod tests {
             }
             assert_eq!(image.confidence, vec![2.0; image.depth.len()]);
         }
+    }
+
+    #[test]
+    fn without_images_nothing_happens() {
+        let options = TsdfOptions { threshold: 0.1, samples: 1, seed: 0 };
+        refine_depths_on(&mut [], &[], &options, &Device::Cpu).expect("nothing to refuse");
     }
 
     #[test]

@@ -26,13 +26,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             weighted = bitcast<f32>(mean[params.mean_shift + i]);
             sum = sums_before[params.sums_shift + element];
         }
+        var at = params.x_shift + i;
+        var beside = params.weights_shift + element;
         for (var view = 0u; view < params.views; view++) {
-            let w = weights[params.weights_shift + view * elements + element];
+            let w = weights[beside];
             // Positive and finite, by its bits: fast mathematics may take comparisons with NaN for true.
             if (bitcast<u32>(w) - 1u < 0x7f7fffffu) {
-                weighted += w * x[params.x_shift + view * params.count + i];
+                weighted += w * x[at];
                 sum += w;
             }
+            at += params.count;
+            beside += elements;
         }
         var bits = bitcast<u32>(weighted);
         if (params.is_last == 1u) {
