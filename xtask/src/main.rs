@@ -16,6 +16,9 @@ enum Verb {
         /// Only checks whose name contains this
         #[arg(long, default_value = "")]
         only: String,
+        /// Where ops and networks run: cpu, gpu, gpu:1 or part of a GPU's name. On a GPU, checks of what runs on the CPU only are left out
+        #[arg(long, env = "STEROPES_DEVICE", default_value = "cpu")]
+        device: String,
     },
     Scenes(xtask::scenes::Args),
     Metal(xtask::metal::Args),
@@ -37,7 +40,9 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     let out = &mut std::io::stdout().lock();
     match verb {
-        Verb::Golden { folders, only } => xtask::golden::run(&folders, &only, out),
+        Verb::Golden { folders, only, device } => {
+            xtask::golden::run(&folders, &only, &steropes_tensor::Device::select(&device)?, out)
+        }
         Verb::Metal(args) => xtask::metal::run(&args, out),
         Verb::Mutate(args) => xtask::mutate::run(&args, out),
         Verb::Scenes(args) => xtask::scenes::run(&args, out),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 /// Runs the golden cases of `folders`: the report, and whether it says that nothing failed.
 fn report_of(folders: &[PathBuf], only: &str) -> (String, bool) {
     let mut out = Vec::new();
-    let code = xtask::golden::run(folders, only, &mut out).expect("the folders can be read");
+    let code = xtask::golden::run(folders, only, &steropes_tensor::Device::Cpu, &mut out)
+        .expect("the folders can be read");
     (String::from_utf8(out).expect("the report is text"), code == std::process::ExitCode::SUCCESS)
 }
 

@@ -213,10 +213,12 @@ fn photos_that_have_nothing_in_common() {
 #[test]
 fn one_photo_gives_a_scene_of_its_own() {
     let desk = Desk::new();
-    let output = desk.run(["reconstruct", &text(castle("photo_02.jpg")), "-o", "scene", "--size", "128"]);
+    let photo = text(castle("photo_02.jpg"));
+    let output =
+        desk.run(["reconstruct", &photo, "-o", "scene", "--size", "128", "--tsdf-threshold", "0.02"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
-    assert!(stderr.contains("one photo"), "{stderr}");
+    assert!(stderr.contains("no second view") && stderr.contains("--tsdf-threshold"), "{stderr}");
     assert!(desk.path("scene/scene.ply").exists());
 }
 
@@ -279,6 +281,43 @@ fn options_that_make_no_sense() {
     desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--graph", "star"], "swin");
     desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--graph", "oneref-7"], "oneref");
     desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--size", "8"], "size");
+    for bad in ["-0.1", "nan", "inf"] {
+        let text = "--tsdf-threshold must be a distance";
+        desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--tsdf-threshold", bad], text);
+    }
+    desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--tsdf-samples", "0"], "--tsdf-samples must be");
+}
+
+/// Depths are refined in a stage of their own, from a seed, and only if that is asked for.
+#[test]
+fn depths_are_made_to_agree_if_asked() {
+    let desk = Desk::new();
+    let (a, b) = (text(castle("photo_02.jpg")), text(castle("photo_03.jpg")));
+    let run = |name: &str, more: &[&str]| {
+        let args = ["reconstruct", &a, &b, "-o", name, "--size", "128", "--json"];
+        let report = desk.json("cpu", args.iter().chain(more));
+        (report, std::fs::read(desk.path(name).join("scene.ply")).unwrap())
+    };
+    let stages = |report: &serde_json::Value| {
+        let stages = report["stages"].as_array().unwrap().clone();
+        stages
+            .into_iter()
+            .map(|s| (s["stage"].as_str().unwrap().to_owned(), s["ops"].clone()))
+            .collect::<Vec<_>>()
+    };
+    let (plain, cloud) = run("plain", &[]);
+    assert!(stages(&plain).iter().all(|(name, _)| name != "tsdf"), "{plain:#}");
+    let (off, same) = run("off", &["--tsdf-threshold", "0"]);
+    assert_eq!(off["options"], plain["options"]);
+    assert!(same == cloud, "a threshold of 0 changes nothing");
+    let (refined, moved) = run("refined", &["--tsdf-threshold", "0.02", "--tsdf-samples", "20"]);
+    let stages = stages(&refined);
+    let at = |wanted: &str| stages.iter().position(|(name, _)| name == wanted).unwrap();
+    assert!(at("refine") < at("tsdf") && at("tsdf") < at("clean"), "{stages:?}");
+    assert_eq!(stages[at("tsdf")].1["cpu"], serde_json::json!({ "geometry::tsdf::refine_depth": 1 }));
+    assert!(moved != cloud, "depths move");
+    let (_, again) = run("again", &["--tsdf-threshold", "0.02", "--tsdf-samples", "20"]);
+    assert!(again == moved, "the seed decides");
 }
 
 #[test]
@@ -404,6 +443,21 @@ fn a_bench_is_compared_with_an_earlier_one() {
     desk.refuses(["bench", "layer_norm/tiny", "--compare", "missing.json"], "missing.json");
 }
 
+/// A row that only the CPU has is left out on a GPU and says why.
+#[test]
+fn a_bench_of_the_cpu_is_no_bench_of_a_gpu() {
+    let desk = Desk::new();
+    let one = "sparse_alignment/coarse_2_images_6k";
+    let on_cpu = desk.json("cpu", ["bench", one, "--json"]);
+    assert!(on_cpu["rows"][0]["median_ms"].as_f64().unwrap() > 0.0, "{on_cpu:#}");
+    let Some(gpu) = gpu(&desk) else { return };
+    let output = desk.run_on(&gpu, ["bench", one, "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let on_gpu: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(on_gpu["rows"], serde_json::json!([]));
+    assert_eq!(on_gpu["skipped"], serde_json::json!([{ "name": one, "why": "it runs on the CPU only" }]));
+}
+
 /// On a GPU every op of a reconstruction runs there, and the result is that of the CPU.
 #[test]
 fn a_reconstruction_on_a_gpu_runs_on_the_gpu() {
@@ -413,7 +467,12 @@ fn a_reconstruction_on_a_gpu_runs_on_the_gpu() {
     let run = |device: &str, name: &str| {
         desk.json(
             device,
-            ["reconstruct", &a, &b, "-o", name, "--size", "128", "--precision", "f32", "--json"],
+            [
+                ["reconstruct", &a, &b, "-o", name].as_slice(),
+                &["--size", "128", "--precision", "f32", "--json"],
+                &["--tsdf-threshold", "0.02", "--tsdf-samples", "20"],
+            ]
+            .concat(),
         )
     };
     let (on_gpu, on_cpu) = (run(&gpu, "on_gpu"), run("cpu", "on_cpu"));

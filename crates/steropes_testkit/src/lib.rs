@@ -36,11 +36,25 @@ pub fn gpu_case(name: &'static str, run: impl Fn(&Device) -> Verdict + Send + Sy
     Case { needs: Needs::Gpu, ..case(name, run) }
 }
 
+/// A [`Case`] for a GPU whose kernels see at most `bytes` bytes of each array at once, so that small tensors are split as long ones are.
+pub fn small_bindings_case(
+    name: &'static str,
+    bytes: u64,
+    run: impl Fn(&Device) -> Verdict + Send + Sync + 'static,
+) -> Case {
+    gpu_case(name, move |device| {
+        let gpu = device.gpu().expect("a case for GPUs");
+        run(&Device::Gpu(gpu.with_bindings_of(bytes)))
+    })
+}
+
 /// What a device must have for a case or a bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
     /// Nothing: it runs everywhere.
     Nothing,
+    /// To be the CPU: what runs has no kernels for others.
+    Cpu,
     /// A GPU.
     Gpu,
     /// f16 storage.
@@ -52,6 +66,7 @@ impl Needs {
     pub fn met_by(self, device: &Device) -> bool {
         match self {
             Self::Nothing => true,
+            Self::Cpu => device.gpu().is_none(),
             Self::Gpu => device.gpu().is_some(),
             Self::F16 => device.gpu().is_some_and(|gpu| gpu.capabilities().f16),
         }

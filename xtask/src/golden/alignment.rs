@@ -98,12 +98,13 @@ fn canonical_view(
     [width, height]: [usize; 2],
     subsample: usize,
     mode: RelativeDepth,
+    device: &Device,
 ) -> anyhow::Result<CanonicalView> {
     let mut sums = CanonicalSums::new(width, height, subsample, mode)?;
     let pixels = width * height;
     for (p, c) in points.chunks(3 * pixels).zip(confidence.chunks(pixels)) {
-        let points = Tensor::new(&Device::cpu(), &[height, width, 3], p.to_vec())?;
-        let confidence = Tensor::new(&Device::cpu(), &[height, width], c.to_vec())?;
+        let points = Tensor::new(device, &[height, width, 3], p.to_vec())?;
+        let confidence = Tensor::new(device, &[height, width], c.to_vec())?;
         sums.add(&points, &confidence)?;
     }
     Ok(sums.finish()?)
@@ -117,8 +118,11 @@ fn canonical(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
         let size = [shape[2], shape[1]];
         let subsample = params["subsample"].as_u64().context("`subsample`")? as usize;
         let (points, confidence) = (file.f32(&tensor("pts"))?, file.f32(&tensor("conf"))?);
-        let view = canonical_view(&points, &confidence, size, subsample, RelativeDepth::AverageAngle)?;
-        let ratio = canonical_view(&points, &confidence, size, subsample, RelativeDepth::AverageRatio)?;
+        let device = report.device();
+        let view =
+            canonical_view(&points, &confidence, size, subsample, RelativeDepth::AverageAngle, &device)?;
+        let ratio =
+            canonical_view(&points, &confidence, size, subsample, RelativeDepth::AverageRatio, &device)?;
         let canon = Tolerance::Absolute(tolerance(file, "canon")?);
         report.close(&check("canon"), &view.points, &file.f64(&tensor("canon"))?, canon);
         report.close(&check("core_depth"), &view.anchor_depths(), &file.f64(&tensor("core_depth"))?, canon);
@@ -216,7 +220,7 @@ fn clean(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
     for (case, params) in cases(file)? {
         let tolerance = params["tol"].as_f64().context("`tol`")?;
         let bad = params["bad_conf"].as_f64().context("`bad_conf`")? as f32;
-        let got = clean_pointcloud(&views, tolerance, bad, &Device::cpu())?.concat();
+        let got = clean_pointcloud(&views, tolerance, bad, &report.device())?.concat();
         let want = file.f32(&format!("{case}.conf_out"))?;
         let fragile = file.u8(&format!("{case}.fragile"))?;
         let differing = |wanted: bool| {

@@ -4,6 +4,7 @@ use anyhow::{Context as _, bail};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use steropes_tensor::{Device, Tensor};
 
 /// The tensors of one golden file and its manifest entry.
 pub struct TensorFile {
@@ -76,6 +77,14 @@ impl TensorFile {
     /// As [`TensorFile::f64`].
     pub fn f32(&self, name: &str) -> anyhow::Result<Vec<f32>> {
         Ok(self.f64(name)?.into_iter().map(|v| v as f32).collect())
+    }
+
+    /// The values as an f32 tensor of the stored shape on `device`.
+    ///
+    /// # Errors
+    /// As [`TensorFile::f64`], or the device has no memory for it.
+    pub fn tensor(&self, name: &str, device: &Device) -> anyhow::Result<Tensor> {
+        Ok(Tensor::new(device, &self.shape(name)?, self.f32(name)?)?)
     }
 
     /// The values of an integer tensor.

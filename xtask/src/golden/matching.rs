@@ -12,7 +12,7 @@ use steropes_scene::matching::{
     Tracks, bruteforce_reciprocal_nns, extract_correspondences, extract_correspondences_nonsym,
     fast_reciprocal_nns,
 };
-use steropes_tensor::{Device, Tensor};
+use steropes_tensor::Tensor;
 use steropes_testkit::{Tolerance, check_equal};
 
 /// Exhaustive search in both directions: tensors `SET.{a,b}` and `SET.METRIC.{nn_a,nn_b,gap_a,gap_b,mutual}`.
@@ -24,7 +24,8 @@ pub(super) fn nearest(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Res
     for (case, params) in cases {
         let (metric, metric_name) = metric(&params["dist"])?;
         let (set, _) = case.rsplit_once('.').context("a case is named SET.METRIC")?;
-        let (a, b) = (tensor(file, &format!("{set}.a"))?, tensor(file, &format!("{set}.b"))?);
+        let [a, b] = ["a", "b"].map(|side| file.tensor(&format!("{set}.{side}"), &report.device()));
+        let (a, b) = (a?, b?);
         let both = bruteforce_reciprocal_nns(&a, &b, metric)?;
         let threshold = gap_threshold(file, metric_name);
         let mut all_clear = true;
@@ -93,8 +94,9 @@ fn fast_run(
     report: &mut Report<'_>,
 ) -> anyhow::Result<()> {
     let (metric, metric_name) = metric(&of_run["metric"])?;
+    let device = report.device();
     let map = |name: &str| -> anyhow::Result<DescriptorMap> {
-        Ok(DescriptorMap::new(&tensor(file, &format!("{case}.{name}"))?, metric)?)
+        Ok(DescriptorMap::new(&file.tensor(&format!("{case}.{name}"), &device)?, metric)?)
     };
     let (mut map_1, mut map_2) = (map("map1")?, map("map2")?);
     if of_run["direction"] == "2->1" {
@@ -272,9 +274,10 @@ impl Run<'_> {
 /// A tensor or parameter is missing.
 pub(super) fn correspondences(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
     let step = file.entry()["params"]["subsample"].as_u64().context("`subsample` is a number")? as usize;
+    let device = report.device();
     let maps = ["11", "21", "12", "22"]
         .into_iter()
-        .map(|m| Ok([tensor(file, &format!("d{m}"))?, tensor(file, &format!("q{m}"))?]))
+        .map(|m| Ok([file.tensor(&format!("d{m}"), &device)?, file.tensor(&format!("q{m}"), &device)?]))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let frame = |first: usize| FrameMaps {
         descriptors_1: &maps[first][0],
@@ -319,11 +322,6 @@ fn check_variant(
         report.verdict(&verdict_name, Err(lengths));
     }
     Ok(())
-}
-
-/// A stored f32 tensor in its stored shape.
-fn tensor(file: &TensorFile, name: &str) -> anyhow::Result<Tensor> {
-    Ok(Tensor::new(&Device::cpu(), &file.shape(name)?, file.f32(name)?)?)
 }
 
 /// The metric and the name that the manifest gives it.

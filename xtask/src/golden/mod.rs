@@ -25,15 +25,22 @@ use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use steropes_tensor::Device;
 
-/// Runs all cases below `folders` whose name contains `only` and prints one line per check to `out`.
+/// Runs all cases below `folders` whose name contains `only` on `device` and prints one line per check to `out`. On a GPU, checks of what runs
+/// on the CPU only are listed and left out.
 ///
 /// Exit code 0 if nothing failed, 1 otherwise.
 ///
 /// # Errors
 /// A folder without a manifest, or one that cannot be read.
-pub fn run(folders: &[PathBuf], only: &str, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let mut report = Report::new(only, out);
+pub fn run(
+    folders: &[PathBuf],
+    only: &str,
+    device: &Device,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
+    let mut report = Report::new(only, device, out);
     for folder in folders {
         let manifests = manifests_below(folder)?;
         if manifests.is_empty() {
@@ -53,7 +60,9 @@ fn run_manifest(path: &Path, report: &mut Report<'_>) -> anyhow::Result<()> {
     match manifest.get("files") {
         Some(Value::Array(files)) => run_pipeline(folder, &manifest, files, report),
         _ => {
-            run_preprocessing(folder, &manifest, report)?;
+            if report.is_on_cpu("preprocessing") {
+                run_preprocessing(folder, &manifest, report)?;
+            }
             networks::run(folder, &manifest, report)
         }
     }
@@ -68,6 +77,9 @@ fn run_pipeline(
     for entry in files {
         let name = entry["file"].as_str().context("an entry of `files` has a file name")?;
         let section = entry["checks_spec"].as_str().unwrap_or_default();
+        if CPU_ONLY.contains(&section) && !report.is_on_cpu(name) {
+            continue;
+        }
         if section == "1" {
             pairs::run(&folder.join(name), report)?;
             continue;
@@ -95,6 +107,19 @@ fn run_pipeline(
     }
     Ok(())
 }
+
+/// Sections of the pipeline specification whose code runs on the CPU wherever tensors are, or, of the alignment (4.2-4.8), in f64.
+const CPU_ONLY: [&str; 9] = [
+    "1",
+    "4.1, 5.4",
+    "4.2-4.8",
+    "4.3",
+    "4.4",
+    "5.2, 5.3, 5.4",
+    "5.4",
+    "5.5",
+    "5.5 (and 5.4 for the 4x4 form)",
+];
 
 /// The list `preprocess`, and every entry, also below `additions`, that describes a folder of pictures; the tensors
 /// of `NAME/` lie in `NAME.safetensors`.

@@ -24,7 +24,7 @@ const SHORT_DESCRIPTORS: Tolerance = Tolerance::OfLargest(2e-4);
 /// Runs everything that the manifest of a folder of network cases describes.
 pub(super) fn run(folder: &Path, manifest: &Value, report: &mut Report<'_>) -> anyhow::Result<()> {
     let salt = manifest["salt"].as_str().unwrap_or_default();
-    let golden = Golden { folder, salt, manifest };
+    let golden = Golden { folder, salt, manifest, device: &report.device() };
     let entries = golden.entries();
     for (key, entry) in &entries {
         golden.entry(key, entry, report).with_context(|| key.clone())?;
@@ -42,6 +42,7 @@ struct Golden<'a> {
     folder: &'a Path,
     salt: &'a str,
     manifest: &'a Value,
+    device: &'a Device,
 }
 
 /// One pair of images of a network case.
@@ -114,7 +115,7 @@ impl<'a> Golden<'a> {
         }
         let bytes = synthetic::weight_file(self.salt, &parameters, DType::F32);
         let text = parameters::model_config(config).to_string();
-        match Model::from_bytes(stem, &text, bytes, &Device::cpu(), Precision::F32) {
+        match Model::from_bytes(stem, &text, bytes, self.device, Precision::F32) {
             Ok(model) => self.pairs(stem, stem, &model, entry, report),
             Err(error) => {
                 report.verdict(&format!("{stem} loads"), Err(error.to_string()));
@@ -202,7 +203,7 @@ impl<'a> Golden<'a> {
             };
             let [height, width] = case.sizes[view];
             let shape = [samples.len(), height, width, 3];
-            Ok(Tensor::new(&Device::cpu(), &shape, samples.concat())?)
+            Ok(Tensor::new(self.device, &shape, samples.concat())?)
         };
         Ok([batch(0)?, batch(1)?])
     }
@@ -271,7 +272,7 @@ impl<'a> Golden<'a> {
         }
         let file = TensorFile::open(path, network)?;
         report.verdict(&format!("{label} weights"), self.check_weights(&file));
-        match Model::open(path, &Device::cpu(), Precision::F32) {
+        match Model::open(path, self.device, Precision::F32) {
             Ok(model) => self.pairs(label, stem, &model, network, report),
             Err(error) => {
                 report.verdict(&format!("{label} loads"), Err(error.to_string()));
@@ -308,10 +309,9 @@ impl<'a> Golden<'a> {
         let generated = inputs::uniform(&name, stored.len());
         let verdict = if stored == generated { Ok(String::new()) } else { Err(format!("not `{name}`")) };
         report.verdict(&format!("{stem} tokens"), verdict);
-        let x =
-            Tensor::new(&Device::cpu(), &[batch, tokens, heads, head_dim], swap(stored, [heads, tokens]))?;
+        let x = Tensor::new(self.device, &[batch, tokens, heads, head_dim], swap(stored, [heads, tokens]))?;
         let places = file.i64("pos")?.into_iter().map(u32::try_from).collect::<Result<Vec<_>, _>>()?;
-        let places = Tensor::new(&Device::cpu(), &[batch, tokens, 2], places)?;
+        let places = Tensor::new(self.device, &[batch, tokens, 2], places)?;
         let base = entry["base"].as_f64().context("`base` is a number")? as f32;
         let turned = rope2d(x, &places, base)?.into_vec::<f32>()?;
         report.close(&format!("{stem} out"), &swap(turned, [tokens, heads]), &file.f64("out")?, DESCRIPTORS);

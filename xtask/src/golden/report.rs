@@ -1,6 +1,7 @@
 //! One line per check.
 
 use std::io::Write;
+use steropes_tensor::Device;
 use steropes_testkit::{Tolerance, check_close};
 
 /// What came out of one check.
@@ -12,19 +13,36 @@ pub enum Outcome {
     Fail,
     /// The program does not do this yet.
     NotBuilt,
+    /// The program does this on the CPU only, and the run is on a GPU.
+    CpuOnly,
 }
 
-/// Collects and prints the checks.
+/// Collects and prints the checks of a run on one device.
 pub struct Report<'a> {
     only: String,
+    device: Device,
     out: &'a mut dyn Write,
-    counts: [usize; 3],
+    counts: [usize; 4],
 }
 
 impl<'a> Report<'a> {
-    /// A report that prints checks whose name contains `only` to `out`.
-    pub fn new(only: &str, out: &'a mut dyn Write) -> Self {
-        Self { only: only.to_owned(), out, counts: [0; 3] }
+    /// A report that prints checks on `device` whose name contains `only` to `out`.
+    pub fn new(only: &str, device: &Device, out: &'a mut dyn Write) -> Self {
+        Self { only: only.to_owned(), device: device.clone(), out, counts: [0; 4] }
+    }
+
+    /// Where ops run.
+    pub fn device(&self) -> Device {
+        self.device.clone()
+    }
+
+    /// Whether checks of what runs on the CPU only belong to this run; if not, a line says that those of `name` are left out.
+    pub fn is_on_cpu(&mut self, name: &str) -> bool {
+        let on_cpu = self.device.gpu().is_none();
+        if !on_cpu {
+            self.line(name, Outcome::CpuOnly, "");
+        }
+        on_cpu
     }
 
     /// Whether any check whose name starts with `prefix` may be wanted; lets a long case be skipped.
@@ -67,7 +85,7 @@ impl<'a> Report<'a> {
             return;
         }
         self.counts[outcome as usize] += 1;
-        let word = ["ok", "FAIL", "not-built"][outcome as usize];
+        let word = ["ok", "FAIL", "not-built", "cpu-only"][outcome as usize];
         writeln!(self.out, "{name}\t{word}\t{text}").expect("the report can be written");
     }
 
@@ -76,8 +94,9 @@ impl<'a> Report<'a> {
     /// # Errors
     /// The output cannot be written.
     pub fn finish(self) -> std::io::Result<bool> {
-        let [ok, failed, not_built] = self.counts;
-        writeln!(self.out, "{ok} ok, {failed} FAIL, {not_built} not-built")?;
+        let [ok, failed, not_built, cpu_only] = self.counts;
+        let left_out = if cpu_only > 0 { format!(", {cpu_only} cpu-only") } else { String::new() };
+        writeln!(self.out, "{ok} ok, {failed} FAIL, {not_built} not-built{left_out}")?;
         Ok(failed == 0 && ok + not_built > 0)
     }
 }

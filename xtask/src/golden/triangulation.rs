@@ -4,7 +4,7 @@ use super::registration::number_after;
 use super::{Report, TensorFile};
 use anyhow::{Context as _, ensure};
 use steropes_ops::geometry::triangulation::{points_from_matches, triangulate};
-use steropes_tensor::{Device, Tensor};
+use steropes_tensor::Tensor;
 
 /// Runs one file. Its cases are told apart by their tensors: pixels with projections, or cameras with matches.
 ///
@@ -23,8 +23,9 @@ pub(super) fn run(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<
 
 fn points(file: &TensorFile, case: &str, report: &mut Report<'_>) -> anyhow::Result<()> {
     let name = format!("{}/{case}", file.stem());
-    let pixels = tensor(file, &format!("{case}.pts2d"))?;
-    let projections = tensor(file, &format!("{case}.P"))?;
+    let device = report.device();
+    let pixels = file.tensor(&format!("{case}.pts2d"), &device)?;
+    let projections = file.tensor(&format!("{case}.P"), &device)?;
     let got = triangulate(&pixels, &projections)?.read::<f32>()?;
     if !file.has(&format!("{case}.X")) {
         // A degenerate case: no answer, or one that solves the equations.
@@ -79,16 +80,18 @@ fn residual(point: &[f32], pixels: &[f32], projections: &[f32]) -> f64 {
 }
 
 fn matches(file: &TensorFile, case: &str, report: &mut Report<'_>) -> anyhow::Result<()> {
-    let intrinsics = tensor(file, &format!("{case}.K"))?;
+    let device = report.device();
+    let intrinsics = file.tensor(&format!("{case}.K"), &device)?;
     // Given as 3x4 or 4x4.
     let shape = file.shape(&format!("{case}.w2c"))?;
     let rows = file.f32(&format!("{case}.w2c"))?;
     let poses = rows.chunks_exact(4 * shape[2]).flat_map(|m| m[..12].to_vec()).collect();
-    let poses = Tensor::new(&Device::cpu(), &[shape[0], shape[1], 3, 4], poses)?;
+    let poses = Tensor::new(&device, &[shape[0], shape[1], 3, 4], poses)?;
     let share = file.entry()["params"]["cases"][case]["min_num_valids_ratio"]
         .as_f64()
         .with_context(|| format!("`min_num_valids_ratio` of `{case}`"))?;
-    let found = points_from_matches(&intrinsics, &poses, &tensor(file, &format!("{case}.matches"))?, share)?;
+    let matches = file.tensor(&format!("{case}.matches"), &device)?;
+    let found = points_from_matches(&intrinsics, &poses, &matches, share)?;
     let text = text(file, "m2d")?;
     let (median, max) = (number_after(text, "")?, number_after(text, "median")?);
     for (quantity, got) in [("points", found.points), ("depth", found.depth), ("conf", found.confidence)] {
@@ -115,8 +118,4 @@ fn matches(file: &TensorFile, case: &str, report: &mut Report<'_>) -> anyhow::Re
 
 fn text<'a>(file: &'a TensorFile, quantity: &str) -> anyhow::Result<&'a str> {
     file.entry()["tolerance"][quantity].as_str().with_context(|| format!("a tolerance for `{quantity}`"))
-}
-
-fn tensor(file: &TensorFile, name: &str) -> anyhow::Result<Tensor> {
-    Ok(Tensor::new(&Device::cpu(), &file.shape(name)?, file.f32(name)?)?)
 }

@@ -4,7 +4,7 @@ use super::registration::number_after;
 use super::{Report, TensorFile};
 use anyhow::Context as _;
 use steropes_ops::geometry::tsdf::{DepthMaps, Samples, View, refine_depth, tsdf};
-use steropes_tensor::{Device, Tensor};
+use steropes_tensor::Tensor;
 
 /// Runs one file: a set of maps, points at which the function is known, and the maps refined with given numbers.
 ///
@@ -13,8 +13,9 @@ use steropes_tensor::{Device, Tensor};
 pub(super) fn run(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
     let views = views(file)?;
     let pixels = views.iter().map(View::pixels).sum();
-    let depth = tensor(&[pixels], file.f32("depth")?)?;
-    let confidence = tensor(&[pixels], file.f32("conf")?)?;
+    let device = report.device();
+    let depth = Tensor::new(&device, &[pixels], file.f32("depth")?)?;
+    let confidence = Tensor::new(&device, &[pixels], file.f32("conf")?)?;
     let maps = DepthMaps { views: &views, depth: &depth, confidence: &confidence };
     let threshold = file.entry()["params"]["threshold"].as_f64().context("`threshold` is a number")? as f32;
     values(file, &maps, threshold, report)?;
@@ -28,7 +29,8 @@ fn values(
     report: &mut Report<'_>,
 ) -> anyhow::Result<()> {
     let points = file.f32("query_points")?;
-    let (values, seen) = tsdf(maps, &tensor(&[points.len() / 3, 3], points)?, threshold)?;
+    let points = Tensor::new(&report.device(), &[points.len() / 3, 3], points)?;
+    let (values, seen) = tsdf(maps, &points, threshold)?;
     let (values, seen) = (values.read::<f32>()?, seen.read::<u32>()?);
     let (want, valid, fragile) =
         (file.f64("query_value")?, file.u8("query_valid")?, file.u8("query_fragile")?);
@@ -56,7 +58,7 @@ fn refined(
 ) -> anyhow::Result<()> {
     let numbers = file.f32("gauss")?;
     let pixels = maps.depth.len();
-    let numbers = tensor(&[pixels, numbers.len() / pixels], numbers)?;
+    let numbers = Tensor::new(&report.device(), &[pixels, numbers.len() / pixels], numbers)?;
     let got = refine_depth(maps, Samples::Given(&numbers), threshold)?.read::<f32>()?;
     let fragile = file.u8("fragile")?;
     let text = text(file, "refined_depth")?;
@@ -99,8 +101,4 @@ fn views(file: &TensorFile) -> anyhow::Result<Vec<View>> {
 
 fn text<'a>(file: &'a TensorFile, quantity: &str) -> anyhow::Result<&'a str> {
     file.entry()["tolerance"][quantity].as_str().with_context(|| format!("a tolerance for `{quantity}`"))
-}
-
-fn tensor(shape: &[usize], values: Vec<f32>) -> anyhow::Result<Tensor> {
-    Ok(Tensor::new(&Device::cpu(), shape, values)?)
 }

@@ -11,6 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use steropes_models::Model;
+use steropes_scene::alignment::TsdfOptions;
 use steropes_scene::pair_graph::PairGraph;
 use steropes_scene::photo::Photo;
 use steropes_scene::reconstruct::{Monitor as _, Options, Reconstruction, Scene, reconstruct};
@@ -52,6 +53,13 @@ pub(crate) struct Args {
     /// Least confidence of a point in the cloud
     #[arg(long, value_name = "C", default_value_t = 1.0)]
     min_confidence: f32,
+    /// Let the photos' depths agree before points are cleaned (TSDF): how far behind a surface a point may lie and still count as seen, in units
+    /// of the scene (with the built-in network scenes are about 1 away: try 0.02); 0 for no such step
+    #[arg(long, value_name = "DISTANCE", default_value_t = 0.0, allow_negative_numbers = true)]
+    tsdf_threshold: f64,
+    /// Candidate depths per pixel of that step; its time grows with this number and with the square of the number of photos
+    #[arg(long, value_name = "N", default_value_t = 1000, allow_negative_numbers = true)]
+    tsdf_samples: u32,
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -64,8 +72,32 @@ pub(crate) struct Args {
     force: bool,
 }
 
+impl Args {
+    /// How depths are made to agree, if they are.
+    ///
+    /// # Errors
+    /// A number is out of its range.
+    fn tsdf(&self) -> anyhow::Result<Option<TsdfOptions>> {
+        let threshold = self.tsdf_threshold as f32;
+        if !(threshold.is_finite() && threshold >= 0.0) {
+            bail!(
+                "--tsdf-threshold must be a distance in units of the scene, or 0 for no such step, got {}",
+                self.tsdf_threshold
+            );
+        }
+        if self.tsdf_samples == 0 {
+            bail!("--tsdf-samples must be at least 1, got 0");
+        }
+        // All bits of the seed count.
+        let seed = (self.seed ^ (self.seed >> 32)) as u32;
+        let samples = self.tsdf_samples as usize;
+        Ok((self.tsdf_threshold > 0.0).then_some(TsdfOptions { threshold, samples, seed }))
+    }
+}
+
 pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let graph: PairGraph = args.graph.parse()?;
+    let tsdf = args.tsdf()?;
     let progress = Progress::new(!common.quiet);
     if let Some(profile) = &args.profile
         && common.json
@@ -92,11 +124,15 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
             "one photo: the result is the depth that the network sees in it, no second view confirms it"
         );
     }
+    if photos.len() == 1 && tsdf.is_some() {
+        log::warn!("one photo: --tsdf-threshold has nothing to compare its depth with");
+    }
     let options = Options {
         graph,
         shared_intrinsics: args.shared_intrinsics,
         refine: !args.no_refine,
         all_groups: args.all_groups,
+        tsdf,
         seed: args.seed,
     };
     let work = || reconstruct(&photos, &model, &options, &progress);
@@ -170,7 +206,8 @@ fn report(args: &Args, model: &Model, result: &Reconstruction, progress: &Progre
         "options": {
             "device": model.device().name(), "precision": model.precision().to_string(), "size": args.network.size, "graph": args.graph,
             "shared_intrinsics": args.shared_intrinsics, "refine": !args.no_refine, "all_groups": args.all_groups,
-            "min_confidence": args.min_confidence, "seed": args.seed, "threads": rayon::current_num_threads(),
+            "min_confidence": args.min_confidence, "tsdf_threshold": args.tsdf_threshold, "tsdf_samples": args.tsdf_samples,
+            "seed": args.seed, "threads": rayon::current_num_threads(),
         },
         "images": result.photos,
         "pairs": result.pairs,

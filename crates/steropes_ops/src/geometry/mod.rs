@@ -14,18 +14,17 @@ pub mod unproject;
 pub mod weighted_average;
 
 use crate::error::OpError;
+use crate::gpu::{largest_binding, unsupported};
 use steropes_tensor::{Device, Element, Gpu, Tensor, TensorError};
 use steropes_testkit::{Bench, Case};
 
 /// Fails if a tensor of a kernel that reads it at places far apart, so that no part of it could be bound alone, does not fit one binding.
 fn check_binding(op: &'static str, gpu: &Gpu, argument: &str, tensor: &Tensor) -> Result<(), OpError> {
-    let capabilities = gpu.capabilities();
-    let (bytes, most) = ((tensor.len() * tensor.dtype().size_bytes()) as u64, capabilities.max_binding_bytes);
+    let (bytes, most) = (tensor.len() * tensor.dtype().size_bytes(), largest_binding(gpu));
     if bytes <= most {
         return Ok(());
     }
-    let why = format!("`{argument}` has {bytes} bytes, a kernel can reach {most}");
-    Err(OpError::Unsupported { op, device: capabilities.name.clone(), why })
+    Err(unsupported(op, gpu, format!("`{argument}` has {bytes} bytes, a kernel can reach {most}")))
 }
 
 /// A list on a GPU.
@@ -39,6 +38,7 @@ fn uploaded<T: Element>(gpu: &Gpu, list: Vec<T>) -> Result<Tensor, OpError> {
 
 pub(crate) fn cases() -> Vec<Case> {
     [
+        alignment_loop::tests::cases(),
         canonical_view::tests::cases(),
         clean_pointcloud::tests::cases(),
         pixel_grid::tests::cases(),
@@ -49,10 +49,6 @@ pub(crate) fn cases() -> Vec<Case> {
         tsdf::tests::cases(),
         unproject::tests::cases(),
         weighted_average::tests::cases(),
-        alignment_loop::tests::cases(),
-        canonical_view::tests::cases(),
-        clean_pointcloud::tests::cases(),
-        sparse_alignment::tests::cases(),
     ]
     .into_iter()
     .flatten()
@@ -61,6 +57,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 pub(crate) fn benches() -> Vec<Bench> {
     [
+        alignment_loop::bench::benches(),
         canonical_view::bench::benches(),
         clean_pointcloud::bench::benches(),
         pixel_grid::bench::benches(),
@@ -71,10 +68,6 @@ pub(crate) fn benches() -> Vec<Bench> {
         tsdf::bench::benches(),
         unproject::bench::benches(),
         weighted_average::bench::benches(),
-        alignment_loop::bench::benches(),
-        canonical_view::bench::benches(),
-        clean_pointcloud::bench::benches(),
-        sparse_alignment::bench::benches(),
     ]
     .into_iter()
     .flatten()

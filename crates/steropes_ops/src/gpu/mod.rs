@@ -6,6 +6,7 @@ mod pack;
 mod peak;
 pub(crate) mod product;
 mod reduce;
+mod reduction;
 mod window;
 
 pub(crate) use flat::{destination, destination_header, flat_groups, flat_header, flat_ranges, launch_flat};
@@ -13,7 +14,8 @@ pub(crate) use images::RowsOfImages;
 pub(crate) use pack::{Packs, Unit};
 pub use peak::{GpuPeak, gpu_peak, gpu_seconds};
 pub(crate) use reduce::Rows;
-pub(crate) use window::{element_window, largest_binding, row_ranges, unsupported, window};
+pub(crate) use reduction::parts;
+pub(crate) use window::{element_window, largest_binding, row_ranges, rows_of_entries, unsupported, window};
 
 use steropes_tensor::{Binding, Tensor};
 

@@ -44,9 +44,9 @@ pub(crate) fn element_window(tensor: &Tensor, first: usize, count: usize) -> (Bi
     (window.binding, window.bytes_before / size)
 }
 
-/// The most bytes of a binding. Kernels count in 32 bits, whatever a device allows.
+/// The most bytes of a binding, a multiple of 16 as their lengths are. Kernels count in 32 bits, whatever a device allows.
 pub(crate) fn largest_binding(gpu: &Gpu) -> usize {
-    gpu.capabilities().max_binding_bytes.min(1 << 31) as usize
+    (gpu.capabilities().max_binding_bytes.min(1 << 31) / 16 * 16) as usize
 }
 
 /// Ranges of rows that cover `0..rows`, each short enough that its [`window`] fits a binding in every tensor whose rows have
@@ -65,11 +65,44 @@ pub(crate) fn row_ranges(
         return Ok((rows > 0).then_some(0..rows).into_iter().collect());
     }
     // A window begins up to one alignment before its first row.
-    let most = (largest_binding(gpu) - Capabilities::BINDING_ALIGNMENT as usize) / largest;
+    let most = largest_binding(gpu).saturating_sub(Capabilities::BINDING_ALIGNMENT as usize) / largest;
     if most == 0 {
         return Err(unsupported(op, gpu, format!("a row of {largest} bytes does not fit one binding")));
     }
     Ok((0..rows).step_by(most).map(|first| first..(first + most).min(rows)).collect())
+}
+
+/// Rows of tensors of which `each`, one after another, belong to one entry of a table: points to their camera.
+pub(crate) struct RowsOfEntries<'a> {
+    /// The rows.
+    pub(crate) rows: Range<usize>,
+    /// Number of the first of them among the rows of its entry.
+    pub(crate) first: usize,
+    /// The entries that the rows belong to.
+    pub(crate) table: Window<'a>,
+}
+
+/// [`row_ranges`], with the window onto the entries of `entry_bytes` bytes each that a range needs.
+///
+/// # Errors
+/// As [`row_ranges`].
+pub(crate) fn rows_of_entries<'a>(
+    op: &'static str,
+    gpu: &Gpu,
+    (rows, row_bytes): (usize, &[usize]),
+    each: usize,
+    (table, entry_bytes): (&'a Tensor, usize),
+) -> Result<Vec<RowsOfEntries<'a>>, OpError> {
+    let mut bytes = row_bytes.to_vec();
+    if bind(table).bytes > largest_binding(gpu) as u64 {
+        // Rows belong to at most as many entries as they are.
+        bytes.push(entry_bytes);
+    }
+    let part = |rows: Range<usize>| {
+        let entries = rows.start / each..rows.end.div_ceil(each);
+        RowsOfEntries { first: rows.start % each, table: window(table, entry_bytes, &entries), rows }
+    };
+    Ok(row_ranges(op, gpu, rows, &bytes)?.into_iter().map(part).collect())
 }
 
 /// An [`OpError::Unsupported`].

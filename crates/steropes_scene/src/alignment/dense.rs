@@ -122,13 +122,8 @@ pub fn clean_on(
         return Err(AlignmentError::value("cameras", format!("{} cameras", images.len()), cameras.len()));
     }
     let view = |(image, camera): (&DenseImage, &Camera)| {
-        let m = camera.world_from_camera.inverse().to_homogeneous();
         let [cx, cy] = camera.intrinsics.center_px;
-        (
-            image.clone(),
-            [camera.intrinsics.focal_px, cx, cy],
-            std::array::from_fn(|r| std::array::from_fn(|c| m[(r, c)])),
-        )
+        (image.clone(), [camera.intrinsics.focal_px, cx, cy], camera_from_world(camera))
     };
     let kept: Vec<(DenseImage, [f64; 3], [[f64; 4]; 3])> = images.iter().zip(cameras).map(view).collect();
     let views: Vec<_> = kept
@@ -147,4 +142,10 @@ pub fn clean_on(
         image.confidence = confidence;
     }
     Ok(())
+}
+
+/// Rows of the 3x4 matrix that maps world points into the camera.
+pub(super) fn camera_from_world(camera: &Camera) -> [[f64; 4]; 3] {
+    let m = camera.world_from_camera.inverse().to_homogeneous();
+    std::array::from_fn(|r| std::array::from_fn(|c| m[(r, c)]))
 }

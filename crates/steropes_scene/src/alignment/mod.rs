@@ -32,6 +32,7 @@ mod spectral;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod tsdf;
 
 pub use condense::{TargetSampling, condense_image, condense_pair, sample_targets};
 pub use dense::{DenseImage, clean, clean_on, dense_depth, dense_images};
@@ -42,6 +43,7 @@ pub use rescale::{Correction, Rescaling, TrackDepth, dense_for_cameras, rescale_
 pub use spectral::{AnchorDepths, Laplacian, SpectralBasis, spectral_basis};
 pub use steropes_ops::geometry::sparse_alignment::{FrameTargets, Precision};
 pub use tree::{KinematicTree, TreeChoice, WardTree, maximum_spanning, ward};
+pub use tsdf::{TsdfOptions, refine_depths_on};
 
 use crate::camera::Camera;
 use nalgebra::{DMatrix, Point3};

@@ -4,7 +4,8 @@
 //! 2. The photos that verified pairs hold together are a group; rotations are averaged over it, and the sparse alignment
 //!    places its pointmaps.
 //! 3. Bundle adjustment refines the cameras on tracks of matches.
-//! 4. Dense depths follow the refined cameras, and points that another photo sees through are removed.
+//! 4. Dense depths follow the refined cameras, agree with one another if that is asked for, and points that another photo sees through
+//!    are removed.
 //!
 //! Every step is deterministic for a seed and independent of the number of threads.
 
@@ -19,11 +20,12 @@ mod surface;
 pub use pairs::{match_pair, network_image};
 pub use report::{PairReport, PhotoReport};
 
+use crate::alignment::{AlignmentError, TsdfOptions};
 use crate::averaging::RotationAverage;
 use crate::pair_graph::{PairGraph, PairGraphError};
 use crate::photo::Photo;
 use crate::write::Track;
-use crate::{Camera, alignment::AlignmentError, bundle::BundleError, geometry::GeometryError};
+use crate::{Camera, bundle::BundleError, geometry::GeometryError};
 use steropes_models::{Model, ModelError};
 use steropes_ops::OpError;
 use steropes_tensor::DeviceError;
@@ -49,13 +51,23 @@ pub struct Options {
     pub refine: bool,
     /// Whether groups of photos that nothing connects become scenes of their own; otherwise the largest is kept.
     pub all_groups: bool,
-    /// Seed of everything random.
+    /// How the depths of photos with cameras are made to agree before they are cleaned; `None` leaves them as they are. A single
+    /// photo has nothing to agree with.
+    pub tsdf: Option<TsdfOptions>,
+    /// Seed of everything random; [`Options::tsdf`] has its own.
     pub seed: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { graph: PairGraph::Auto, shared_intrinsics: false, refine: true, all_groups: false, seed: 0 }
+        Self {
+            graph: PairGraph::Auto,
+            shared_intrinsics: false,
+            refine: true,
+            all_groups: false,
+            tsdf: None,
+            seed: 0,
+        }
     }
 }
 
@@ -176,10 +188,7 @@ pub fn reconstruct(
     for members in groups {
         let group =
             cameras::place(photos, &members, &comparison, &average, (options, model.device()), monitor)?;
-        monitor.begin("surface", 1);
-        let surfaces = surface::dense(&group, photos, model.device())?;
-        monitor.step();
-        monitor.end();
+        let surfaces = surface::dense(&group, photos, (options, model.device()), monitor)?;
         let scene = assemble::scene(&group, photos, surfaces);
         report::note_group(
             &mut reconstruction.photos,

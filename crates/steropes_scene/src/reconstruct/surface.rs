@@ -1,10 +1,11 @@
 //! From cameras to the dense surface.
 
-use super::ReconstructError;
 use super::cameras::{PlacedGroup, SquareFrame};
+use super::{Monitor, Options, ReconstructError};
 use crate::Camera;
 use crate::alignment::{
-    Correction, DenseImage, TrackDepth, clean_on, dense_depth, dense_for_cameras, dense_images,
+    Correction, DenseImage, TrackDepth, TsdfOptions, clean_on, dense_depth, dense_for_cameras, dense_images,
+    refine_depths_on,
 };
 use crate::bundle::LensCamera;
 use crate::photo::Photo;
@@ -18,19 +19,46 @@ const SEEN_THROUGH: f64 = 0.03;
 /// Trust in the network's depth between tracks.
 const CORRECTION: Correction = Correction::Smooth(4.0);
 
-/// Depth, points and confidence of every photo that kept its camera, in the order of the group; what other photos see
-/// through is looked for on `device`.
+/// Depth, points and confidence of every photo, in the order of the group. Depths are made to agree if `options` ask for it, and what
+/// other photos see through is looked for, both on `device`. A photo that lost its camera has no say in either.
 pub(super) fn dense(
     group: &PlacedGroup,
     photos: &[Photo],
-    device: &Device,
+    (options, device): (&Options, &Device),
+    monitor: &dyn Monitor,
 ) -> Result<Vec<DenseImage>, ReconstructError> {
+    monitor.begin("surface", 1);
+    let mut images = uncleaned(group, photos)?;
+    if let Some(tsdf) = &options.tsdf {
+        monitor.step();
+        monitor.end();
+        monitor.begin("tsdf", 1);
+        refine_depths(group, &mut images, tsdf, device)?;
+        monitor.step();
+        monitor.end();
+        monitor.begin("clean", 1);
+    }
+    if let Some(bundle) = &group.bundle {
+        for (i, image) in images.iter_mut().enumerate() {
+            let lens = LensCamera { radial: bundle.radial[i], ..LensCamera::new(&group.cameras[i]) };
+            follow_lens(image, &lens, &group.cameras[i]);
+        }
+    }
+    for (image, lost) in images.iter_mut().zip(&group.lost) {
+        if lost.is_some() {
+            image.confidence.fill(0.0);
+        }
+    }
+    clean_on(&mut images, &group.cameras, SEEN_THROUGH, device)?;
+    monitor.step();
+    monitor.end();
+    Ok(images)
+}
+
+/// The surfaces as the network's depth and the tracks give them, for lenses that bend no lines.
+fn uncleaned(group: &PlacedGroup, photos: &[Photo]) -> Result<Vec<DenseImage>, ReconstructError> {
     let views: Vec<&CanonicalView> = group.views.iter().collect();
-    let Some(tracks) = track_depths(group, photos) else {
-        let mut images = dense_images(&group.aligned, &views)?;
-        clean_on(&mut images, &group.aligned.cameras, SEEN_THROUGH, device)?;
-        return Ok(images);
-    };
+    let Some(tracks) = track_depths(group, photos) else { return Ok(dense_images(&group.aligned, &views)?) };
     let depths = views
         .iter()
         .enumerate()
@@ -40,24 +68,25 @@ pub(super) fn dense(
             dense_depth(view, anchors, group.aligned.base_focals_px[i], focal)
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let mut images: Vec<DenseImage> = dense_for_cameras(&group.cameras, &views, depths, &tracks, CORRECTION)?
-        .into_iter()
-        .map(|(image, _)| image)
-        .collect();
-    if let Some(bundle) = &group.bundle {
-        for (i, image) in images.iter_mut().enumerate() {
-            let lens = LensCamera { radial: bundle.radial[i], ..LensCamera::new(&group.cameras[i]) };
-            follow_lens(image, &lens, &group.cameras[i]);
-        }
+    let images = dense_for_cameras(&group.cameras, &views, depths, &tracks, CORRECTION)?;
+    Ok(images.into_iter().map(|(image, _)| image).collect())
+}
+
+/// Refines the depths of the photos that have a camera.
+fn refine_depths(
+    group: &PlacedGroup,
+    images: &mut [DenseImage],
+    options: &TsdfOptions,
+    device: &Device,
+) -> Result<(), ReconstructError> {
+    let kept: Vec<usize> = (0..images.len()).filter(|&i| group.lost[i].is_none()).collect();
+    let cameras: Vec<Camera> = kept.iter().map(|&i| group.cameras[i]).collect();
+    let mut refined: Vec<DenseImage> = kept.iter().map(|&i| images[i].clone()).collect();
+    refine_depths_on(&mut refined, &cameras, options, device)?;
+    for (i, image) in kept.into_iter().zip(refined) {
+        images[i] = image;
     }
-    // A photo without a camera has no say in what is seen through.
-    for (image, lost) in images.iter_mut().zip(&group.lost) {
-        if lost.is_some() {
-            image.confidence.fill(0.0);
-        }
-    }
-    clean_on(&mut images, &group.cameras, SEEN_THROUGH, device)?;
-    Ok(images)
+    Ok(())
 }
 
 /// Moves the points of a photo to the viewing rays of its distorted lens, at the same depths.

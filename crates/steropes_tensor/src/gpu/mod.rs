@@ -32,8 +32,9 @@ pub struct Gpu {
 }
 
 struct Shared {
-    backend: Box<dyn Backend>,
-    settings: RwLock<Settings>,
+    backend: Arc<dyn Backend>,
+    capabilities: Capabilities,
+    settings: Arc<RwLock<Settings>>,
 }
 
 #[derive(Clone, Default)]
@@ -46,15 +47,27 @@ struct Settings {
 impl Gpu {
     /// A device on a backend.
     pub fn new(backend: Box<dyn Backend>) -> Self {
-        Self { shared: Arc::new(Shared { backend, settings: RwLock::default() }) }
+        let capabilities = backend.capabilities().clone();
+        Self { shared: Arc::new(Shared { backend: backend.into(), capabilities, settings: Arc::default() }) }
+    }
+
+    /// The same device under another handle, whose kernels see at most `bytes` bytes of each array at once, to see whether tests
+    /// notice a tensor that is split wrongly without memory for a large one. Its tensors are its own: to the other handle they are on
+    /// another device.
+    pub fn with_bindings_of(&self, bytes: u64) -> Self {
+        let mut capabilities = self.capabilities().clone();
+        capabilities.max_binding_bytes = capabilities.max_binding_bytes.min(bytes);
+        let (backend, settings) = (Arc::clone(&self.shared.backend), Arc::clone(&self.shared.settings));
+        Self { shared: Arc::new(Shared { backend, capabilities, settings }) }
     }
 
     /// What the adapter said it can do.
     pub fn capabilities(&self) -> &Capabilities {
-        self.shared.backend.capabilities()
+        &self.shared.capabilities
     }
 
-    /// Whether launches are checked: new memory is filled with NaN, and kernels are compiled with bounds checks.
+    /// Whether launches are checked: new memory is filled with NaN, kernels are compiled with bounds checks, and a launch with a binding
+    /// that is too long for the device panics.
     pub fn set_checked(&self, checked: bool) {
         self.change(|settings| settings.checked = checked);
     }
@@ -153,6 +166,11 @@ impl Gpu {
         };
         if groups.contains(&0) {
             return Ok(());
+        }
+        if settings.checked {
+            let (name, most) = (kernel.name(), self.capabilities().max_binding_bytes);
+            let longest = bindings.iter().map(|b| b.bytes).max().unwrap_or(0);
+            assert!(longest <= most, "`{name}` has a binding of {longest} bytes, the device binds {most}");
         }
         let text = match &settings.filter {
             Some(filter) => KernelText::new(filter(kernel.name(), kernel.text().to_owned())),

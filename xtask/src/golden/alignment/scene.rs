@@ -8,26 +8,35 @@ use nalgebra::Isometry3;
 use steropes_ops::geometry::canonical_view::{CanonicalView, RelativeDepth};
 use steropes_scene::alignment::{
     AlignedImages, AlignmentOptions, AlignmentProblem, KinematicTree, TargetSampling, TreeChoice, align,
-    clean, condense_image, condense_pair, dense_images, sample_targets, ward,
+    clean_on, condense_image, condense_pair, dense_images, sample_targets, ward,
 };
 use steropes_scene::{Camera, Intrinsics};
+use steropes_tensor::Device;
 use steropes_testkit::{Tolerance, check_equal};
 
 pub(super) fn run(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<()> {
     let images = file.shape("imsizes")?[0];
     let subsample = file.entry()["params"]["subsample"].as_u64().context("`subsample`")? as usize;
     let views: Vec<CanonicalView> =
-        (0..images).map(|i| view(file, i, images, subsample)).collect::<Result<_, _>>()?;
+        (0..images).map(|i| view(file, i, images, subsample, &report.device())).collect::<Result<_, _>>()?;
     let problem = problem(file, &views)?;
     canonical(file, &views, report)?;
     condensed(file, &views, &problem, report)?;
     fallback(file, &views, report)?;
-    optimisation(file, &problem, report)?;
+    if report.is_on_cpu(&format!("{}/optimisation", file.stem())) {
+        optimisation(file, &problem, report)?;
+    }
     dense(file, &views, &problem, report)
 }
 
 /// The canonical view of an image over all pairs that have it as reference.
-fn view(file: &TensorFile, image: usize, images: usize, subsample: usize) -> anyhow::Result<CanonicalView> {
+fn view(
+    file: &TensorFile,
+    image: usize,
+    images: usize,
+    subsample: usize,
+    device: &Device,
+) -> anyhow::Result<CanonicalView> {
     let (mut points, mut confidence, mut shape) = (Vec::new(), Vec::new(), Vec::new());
     for other in 0..images {
         let prefix = format!("pred.{image}_{other}");
@@ -40,7 +49,8 @@ fn view(file: &TensorFile, image: usize, images: usize, subsample: usize) -> any
     if shape.len() != 3 {
         bail!("no prediction with image {image} as reference");
     }
-    canonical_view(&points, &confidence, [shape[1], shape[0]], subsample, RelativeDepth::AverageAngle)
+    let size = [shape[1], shape[0]];
+    canonical_view(&points, &confidence, size, subsample, RelativeDepth::AverageAngle, device)
 }
 
 fn problem(file: &TensorFile, views: &[CanonicalView]) -> anyhow::Result<AlignmentProblem> {
@@ -206,7 +216,7 @@ fn dense(
         let want = file.f64(&format!("dense_depth.{i}"))?;
         report.close(&format!("{}/dense_depth.{i}", file.stem()), &image.depth, &want, bound);
     }
-    clean(&mut images, &state.cameras, 0.001)?;
+    clean_on(&mut images, &state.cameras, 0.001, &report.device())?;
     for (i, image) in images.iter().enumerate() {
         let want = file.f64(&format!("dense_conf.{i}"))?;
         // The stored confidences carry the rounding of their own averages.

@@ -130,6 +130,7 @@ pub(crate) fn lacks(needs: Needs, device: &Device) -> Option<String> {
         return None;
     }
     let what = match needs {
+        Needs::Cpu => return Some("it runs on the CPU only".to_owned()),
         Needs::F16 if device.gpu().is_some() => "f16",
         _ => "GPU",
     };

@@ -3,18 +3,9 @@
 // Sums: loss, derivatives by the relative centre (3) and rotation (9), three zeros, relief of the owner.
 // Header: SUMS, PITCH, PARTS, THREADS, PER_THREAD; view.wgsl, unit.wgsl, segments.wgsl.
 
-struct Params { units: u32, share: f32 }
-var<immediate> params: Params;
-@group(0) @binding(0) var<storage, read> units: array<vec4<u32>>;
-// x, y, depth relative to the anchor, anchor.
-@group(0) @binding(1) var<storage, read> own: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> starts: array<u32>;
+@group(0) @binding(6) var<storage, read> starts: array<u32>;
 // Point and weight, at the anchor plus the unit's `extra`, which wraps around.
-@group(0) @binding(3) var<storage, read> drawn_to: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> views: array<f32>;
-@group(0) @binding(5) var<storage, read> depths: array<f32>;
-@group(0) @binding(6) var<storage, read_write> segments: array<f32>;
-@group(0) @binding(7) var<storage, read_write> sums: array<f32>;
+@group(0) @binding(7) var<storage, read> drawn_to: array<vec4<f32>>;
 
 fn segment_start(index: u32) -> u32 {
     return starts[index];
@@ -22,16 +13,11 @@ fn segment_start(index: u32) -> u32 {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let index = group.x + group.y * 32768u;
+    let index = unit_index(group);
     let inside = index < params.units;
-    let unit = unit_at(min(index, params.units - 1u));
+    let unit = unit_at(index);
     let pose = relative(unit);
-    let principal = vec2<f32>(of_view(unit.owner, PRINCIPAL), of_view(unit.owner, PRINCIPAL + 1u));
-    let inverse_focal = 1.0 / of_view(unit.owner, FOCAL);
-    let relief = of_view(unit.owner, RELIEF);
-    let scale = of_view(unit.owner, SCALE);
-    let zero = scale * of_view(unit.owner, ZERO);
-    let median = scale * of_view(unit.owner, MEDIAN);
+    let lens = lens_of(unit.owner, of_view(unit.owner, SCALE));
     var loss = 0.0;
     var by_center = vec3<f32>();
     var by_x = vec3<f32>();
@@ -43,12 +29,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (i < unit.count) {
             let o = own[unit.first + i];
             let goal = drawn_to[o.w + unit.extra];
-            let depth = zero + median * depths[o.w];
+            let depth = lens.zero + lens.median * depths[o.w];
             let rise = bitcast<f32>(o.z) - 1.0;
-            let factor = 1.0 + rise * relief;
-            let ray = vec3<f32>((bitcast<vec2<f32>>(o.xy) - principal) * inverse_focal, 1.0);
-            let turned = pose.rotation * ray;
-            let point = (depth * factor) * ray;
+            let factor = 1.0 + rise * lens.relief;
+            let along_ray = ray(lens, bitcast<vec2<f32>>(o.xy));
+            let turned = pose.rotation * along_ray;
+            let point = (depth * factor) * along_ray;
             let v = pose.rotation * point + (pose.center - goal.xyz);
             let length = sqrt(dot(v, v));
             // rho = (length + SHIFT)^1.1 - SHIFT^1.1
@@ -65,11 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     write_segments(thread, unit, inside);
-    put(0u, thread, loss);
-    put3(1u, thread, by_center);
-    put3(4u, thread, by_x);
-    put3(7u, thread, by_y);
-    put3(10u, thread, by_z);
+    put_pose(thread, loss, by_center, by_x, by_y, by_z);
     put3(13u, thread, vec3<f32>());
     put(16u, thread, by_relief);
     write_sums(thread, unit.row, inside);

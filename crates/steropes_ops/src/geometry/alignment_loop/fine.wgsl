@@ -4,17 +4,8 @@
 // frame, relief of the owner.
 // Header: SUMS, PITCH, PARTS, THREADS, PER_THREAD; view.wgsl, unit.wgsl, segments.wgsl.
 
-struct Params { units: u32, share: f32 }
-var<immediate> params: Params;
-@group(0) @binding(0) var<storage, read> units: array<vec4<u32>>;
-// x, y, depth relative to the anchor, anchor.
-@group(0) @binding(1) var<storage, read> own: array<vec4<u32>>;
 // x, y, weight; and the start of the segment of this number.
-@group(0) @binding(2) var<storage, read> seen: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> views: array<f32>;
-@group(0) @binding(4) var<storage, read> depths: array<f32>;
-@group(0) @binding(5) var<storage, read_write> segments: array<f32>;
-@group(0) @binding(6) var<storage, read_write> sums: array<f32>;
+@group(0) @binding(6) var<storage, read> seen: array<vec4<u32>>;
 
 fn segment_start(index: u32) -> u32 {
     return seen[index].w;
@@ -22,16 +13,11 @@ fn segment_start(index: u32) -> u32 {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let index = group.x + group.y * 32768u;
+    let index = unit_index(group);
     let inside = index < params.units;
-    let unit = unit_at(min(index, params.units - 1u));
+    let unit = unit_at(index);
     let pose = relative(unit);
-    let own_principal = vec2<f32>(of_view(unit.owner, PRINCIPAL), of_view(unit.owner, PRINCIPAL + 1u));
-    let inverse_focal = 1.0 / of_view(unit.owner, FOCAL);
-    let relief = of_view(unit.owner, RELIEF);
-    let scale = of_view(unit.owner, SCALE);
-    let zero = scale * of_view(unit.owner, ZERO);
-    let median = scale * of_view(unit.owner, MEDIAN);
+    let lens = lens_of(unit.owner, of_view(unit.owner, SCALE));
     let focal = of_view(unit.frame, FOCAL);
     let principal = vec2<f32>(of_view(unit.frame, PRINCIPAL), of_view(unit.frame, PRINCIPAL + 1u));
     var loss = 0.0;
@@ -48,12 +34,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let o = own[unit.first + i];
             let s = seen[unit.first + i];
             let pixel = bitcast<vec2<f32>>(s.xy);
-            let depth = zero + median * depths[o.w];
+            let depth = lens.zero + lens.median * depths[o.w];
             let rise = bitcast<f32>(o.z) - 1.0;
-            let factor = 1.0 + rise * relief;
+            let factor = 1.0 + rise * lens.relief;
             let z = depth * factor;
-            let ray = vec3<f32>((bitcast<vec2<f32>>(o.xy) - own_principal) * inverse_focal, 1.0);
-            let turned = pose.rotation * ray;
+            let along_ray = ray(lens, bitcast<vec2<f32>>(o.xy));
+            let turned = pose.rotation * along_ray;
             let y = z * turned + pose.center;
             let inverse = 1.0 / max(y.z, 1e-3);
             let before = y.z >= 1e-3;
@@ -76,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let g = vec3<f32>(by_pixel * scaled, inverse * select(dot(by_pixel, principal), -along, before));
             let by_depth = dot(g, turned);
             by_center += g;
-            let point = z * ray;
+            let point = z * along_ray;
             by_x += g.x * point;
             by_y += g.y * point;
             by_z += g.z * point;
@@ -87,11 +73,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     write_segments(thread, unit, inside);
-    put(0u, thread, loss);
-    put3(1u, thread, by_center);
-    put3(4u, thread, by_x);
-    put3(7u, thread, by_y);
-    put3(10u, thread, by_z);
+    put_pose(thread, loss, by_center, by_x, by_y, by_z);
     put3(13u, thread, vec3<f32>(by_focal, by_principal));
     put(16u, thread, by_relief);
     write_sums(thread, unit.row, inside);

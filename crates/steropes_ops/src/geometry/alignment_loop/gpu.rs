@@ -277,27 +277,37 @@ impl Loop {
 
     /// Records the losses of the matches and targets.
     fn units(&self, stage: LoopStage) -> Result<(), OpError> {
+        let kernels = &self.kernels;
         for part in &self.parts {
+            let lists = [&part.units, &part.own];
             match stage {
                 LoopStage::Coarse => {
-                    let (own, seen, other) = (&part.own, &part.seen, &part.other);
-                    let bindings = [&part.units, own, seen, other, &self.views, &self.depths, &self.sums];
-                    let params = [part.counts[0] as u32, (self.share as f32).to_bits()];
-                    self.launch(&self.kernels.coarse, &bindings, &params, part.counts[0])?;
+                    let more = [&part.seen, &part.other];
+                    self.launch_units(&kernels.coarse, part.counts[0], self.share as f32, lists, &more)?;
                 }
                 LoopStage::Fine => {
-                    let (own, seen, out) = (&part.own, &part.seen, &self.segments);
-                    let bindings = [&part.units, own, seen, &self.views, &self.depths, out, &self.sums];
                     // Both ways count.
-                    let params = [part.counts[1] as u32, (0.5 * self.share as f32).to_bits()];
-                    self.launch(&self.kernels.fine, &bindings, &params, part.counts[1])?;
+                    let (share, more) = (0.5 * self.share as f32, [&self.segments, &part.seen]);
+                    self.launch_units(&kernels.fine, part.counts[1], share, lists, &more)?;
                 }
             }
         }
         let d = &self.drawn;
-        let (lists, out) = ([&d.units, &d.own, &d.starts, &d.points], [&self.segments, &self.sums]);
-        let bindings = [lists[0], lists[1], lists[2], lists[3], &self.views, &self.depths, out[0], out[1]];
-        self.launch(&self.kernels.fallback, &bindings, &[d.count as u32, (d.share as f32).to_bits()], d.count)
+        let (lists, more) = ([&d.units, &d.own], [&self.segments, &d.starts, &d.points]);
+        self.launch_units(&kernels.fallback, d.count, d.share as f32, lists, &more)
+    }
+
+    /// Launches a kernel over units: their `lists` and the arrays that `unit.wgsl` names, then those of the kernel itself.
+    fn launch_units(
+        &self,
+        kernel: &Kernel,
+        units: usize,
+        share: f32,
+        lists: [&Memory; 2],
+        more: &[&Memory],
+    ) -> Result<(), OpError> {
+        let bindings = [&lists[..], &[&self.views, &self.depths, &self.sums], more].concat();
+        self.launch(kernel, &bindings, &[units as u32, share.to_bits()], units)
     }
 
     fn step_depths(&self, stage: &StageMemory, step: Option<Step>) -> Result<(), OpError> {

@@ -1,5 +1,7 @@
 // Matches of a unit lie in the order of their owner's anchors: derivatives by one depth are a run of neighbours, a segment.
 
+@group(0) @binding(5) var<storage, read_write> segments: array<f32>;
+
 // Adds up `scratch[match]` over every segment of the unit. The kernel defines `segment_start(match)`: where the segment of
 // that number starts within the unit.
 fn write_segments(thread: u32, unit: Unit, inside: bool) {

@@ -1,6 +1,8 @@
 use super::{pixel_grid, reference};
 use steropes_tensor::Device;
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, small_bindings_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -9,6 +11,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case("pixel_grid/oracle/model_size", |d| against_oracle(d, [512, 384], [0, 0])),
         case("pixel_grid/oracle/largest_numbers", |d| {
             against_oracle(d, [5, 3], [(1 << 24) - 5, -((1 << 24) - 3)])
+        }),
+        small_bindings_case("pixel_grid/oracle/small_bindings", 1024, |d| {
+            against_oracle(d, [23, 17], [-7, 3])
         }),
         case("pixel_grid/property/no_pixels", |d| {
             against_oracle(d, [0, 4], [1, 1])?;

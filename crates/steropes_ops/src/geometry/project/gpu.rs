@@ -2,8 +2,8 @@
 
 use super::OP;
 use crate::error::OpError;
-use crate::gpu::{bind, bind_rows};
-use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, row_slices, spread};
+use crate::gpu::{rows_of_entries, window};
+use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 
 const THREADS: u32 = 64;
 
@@ -18,11 +18,14 @@ pub(super) fn project(
     let pixels = Tensor::on_gpu(gpu, OP, DType::F32, shape)?;
     let count = points.len() / 3;
     let each = count / shape[0].max(1);
-    for slice in row_slices(gpu.capabilities(), count, &[12, 8]) {
-        let bindings = [bind_rows(points, 3, &slice), bind(intrinsics), bind_rows(&pixels, 2, &slice)];
+    for part in rows_of_entries(OP, gpu, (count, &[12, 8]), each, (intrinsics, 16))? {
+        let (from, to) = (window(points, 12, &part.rows), window(&pixels, 8, &part.rows));
+        let counts = [part.first, part.rows.len(), each].map(|n| n as u32);
         // NaN comes from here, because a kernel text must not spell it.
-        let params = [slice.start as u32, slice.len() as u32, each as u32, f32::NAN.to_bits()];
-        gpu.launch(&kernel, &bindings, &params, spread(slice.len().div_ceil(THREADS as usize) as u64))?;
+        let nan = f32::NAN.to_bits();
+        let params = [counts.as_slice(), &[nan, from.shift(4), part.table.shift(16), to.shift(8)]].concat();
+        let groups = spread(part.rows.len().div_ceil(THREADS as usize) as u64);
+        gpu.launch(&kernel, &[from.binding, part.table.binding, to.binding], &params, groups)?;
     }
     Ok(pixels)
 }

@@ -2,7 +2,9 @@
 //
 // Header: THREADS.
 
-struct Params { first: u32, count: u32, each: u32, nan: u32 }
+struct Params {
+    first: u32, count: u32, each: u32, nan: u32, points_shift: u32, intrinsics_shift: u32, pixels_shift: u32,
+}
 var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read> points: array<f32>;
 // fx, fy, cx, cy.
@@ -13,14 +15,15 @@ var<immediate> params: Params;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let i = (group.x + group.y * 32768u) * THREADS + thread;
     if (i < params.count) {
-        let xy = vec2<f32>(points[3u * i], points[3u * i + 1u]);
-        let z = points[3u * i + 2u];
-        let k = intrinsics[(params.first + i) / params.each];
+        let at = params.points_shift + 3u * i;
+        let xy = vec2<f32>(points[at], points[at + 1u]);
+        let z = points[at + 2u];
+        let k = intrinsics[params.intrinsics_shift + (params.first + i) / params.each];
         var pixel = bitcast<vec2<u32>>(k.xy * (xy / z) + k.zw);
         // Positive and finite, by its bits: fast mathematics may take comparisons with NaN for true.
         if (bitcast<u32>(z) - 1u >= 0x7f7fffffu) {
             pixel = vec2<u32>(params.nan);
         }
-        pixels[i] = pixel;
+        pixels[params.pixels_shift + i] = pixel;
     }
 }

@@ -1,13 +1,20 @@
 use super::{project, reference};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::{normal, uniform};
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, small_bindings_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case("project/oracle/one_point", |d| against_oracle(d, &[1, 3])),
         case("project/oracle/odd_sizes", |d| against_oracle(d, &[3, 7, 13, 3])),
         case("project/oracle/model_size", |d| against_oracle(d, &[2, 384, 512, 3])),
+        small_bindings_case("project/oracle/small_bindings", 1024, |d| {
+            against_oracle(d, &[3, 7, 13, 3])?;
+            // More cameras than fit.
+            against_oracle(d, &[100, 2, 3])
+        }),
         case("project/property/points_that_are_not_seen", points_that_are_not_seen),
         case("project/property/no_points", no_points),
         case("project/error/arguments", errors),

@@ -2,7 +2,7 @@ use super::{
     PairMatches, PinholeGradient, PinholeView, Precision, RigidGradient, RigidView, SparseAlignment,
     ViewShape,
 };
-use steropes_testkit::{Bench, bench, inputs};
+use steropes_testkit::{Bench, Launch, Needs, bench, inputs};
 
 const ANCHORS: usize = 64 * 48;
 /// Matches of a pair of 512x384 images.
@@ -46,8 +46,13 @@ fn pairs(count: usize) -> f64 {
     (count * (count - 1) / 2 * MATCHES) as f64
 }
 
+/// A GPU runs the loop around these losses as a whole, see the benches `alignment`.
+fn on_cpu(name: &'static str, flops: f64, bytes: f64, prepare: impl Fn() -> Launch + 'static) -> Bench {
+    Bench { needs: Needs::Cpu, ..bench(name, flops, bytes, move |_| prepare()) }
+}
+
 fn coarse(name: &'static str, count: usize) -> Bench {
-    bench(name, 80.0 * pairs(count), 28.0 * pairs(count), move |_| {
+    on_cpu(name, 80.0 * pairs(count), 28.0 * pairs(count), move || {
         let (mut op, views, depths) = scene(count);
         op.freeze(&views, &depths).expect("the lists fit");
         let rigid = |v: &PinholeView| RigidView { rotation: v.rotation, center: v.center, scale: 1.0 };
@@ -60,7 +65,7 @@ fn coarse(name: &'static str, count: usize) -> Bench {
 }
 
 fn fine(name: &'static str, count: usize) -> Bench {
-    bench(name, 240.0 * pairs(count), 56.0 * pairs(count), move |_| {
+    on_cpu(name, 240.0 * pairs(count), 56.0 * pairs(count), move || {
         let (mut op, views, depths) = scene(count);
         let mut gradient = vec![PinholeGradient::default(); count];
         let mut by_depth = vec![0.0; depths.len()];

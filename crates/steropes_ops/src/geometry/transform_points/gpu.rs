@@ -2,8 +2,8 @@
 
 use super::OP;
 use crate::error::OpError;
-use crate::gpu::{bind, bind_rows};
-use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, row_slices, spread};
+use crate::gpu::{rows_of_entries, window};
+use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 
 const THREADS: u32 = 64;
 
@@ -13,10 +13,12 @@ pub(super) fn transform_points(gpu: &Gpu, points: &Tensor, transforms: &Tensor) 
     let moved = Tensor::on_gpu(gpu, OP, DType::F32, points.shape())?;
     let count = points.len() / 3;
     let each = count / points.shape()[0].max(1);
-    for slice in row_slices(gpu.capabilities(), count, &[12]) {
-        let bindings = [bind_rows(points, 3, &slice), bind(transforms), bind_rows(&moved, 3, &slice)];
-        let params = [slice.start as u32, slice.len() as u32, each as u32];
-        gpu.launch(&kernel, &bindings, &params, spread(slice.len().div_ceil(THREADS as usize) as u64))?;
+    for part in rows_of_entries(OP, gpu, (count, &[12]), each, (transforms, 48))? {
+        let [from, to] = [points, &moved].map(|tensor| window(tensor, 12, &part.rows));
+        let counts = [part.first, part.rows.len(), each].map(|n| n as u32);
+        let params = [counts.as_slice(), &[from.shift(4), part.table.shift(16)]].concat();
+        let groups = spread(part.rows.len().div_ceil(THREADS as usize) as u64);
+        gpu.launch(&kernel, &[from.binding, part.table.binding, to.binding], &params, groups)?;
     }
     Ok(moved)
 }

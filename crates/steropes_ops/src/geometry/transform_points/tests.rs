@@ -1,13 +1,20 @@
 use super::{reference, transform_points};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::{normal, uniform};
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, small_bindings_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case("transform_points/oracle/one_point", |d| against_oracle(d, &[1, 3])),
         case("transform_points/oracle/odd_sizes", |d| against_oracle(d, &[3, 7, 13, 3])),
         case("transform_points/oracle/model_size", |d| against_oracle(d, &[2, 384, 512, 3])),
+        small_bindings_case("transform_points/oracle/small_bindings", 1024, |d| {
+            against_oracle(d, &[3, 7, 13, 3])?;
+            // More transforms than fit.
+            against_oracle(d, &[50, 3])
+        }),
         case("transform_points/property/there_and_back", there_and_back),
         case("transform_points/property/nan_stays_in_its_point", nan_stays),
         case("transform_points/property/no_points", no_points),

@@ -2,7 +2,7 @@
 //
 // Header: THREADS.
 
-struct Params { first: u32, count: u32, each: u32 }
+struct Params { first: u32, count: u32, each: u32, shift: u32, transforms_shift: u32 }
 var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read> points: array<f32>;
 @group(0) @binding(1) var<storage, read> transforms: array<vec4<f32>>;
@@ -12,10 +12,11 @@ var<immediate> params: Params;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let i = (group.x + group.y * 32768u) * THREADS + thread;
     if (i < params.count) {
-        let p = vec4<f32>(points[3u * i], points[3u * i + 1u], points[3u * i + 2u], 1.0);
-        let row = 3u * ((params.first + i) / params.each);
+        let at = params.shift + 3u * i;
+        let p = vec4<f32>(points[at], points[at + 1u], points[at + 2u], 1.0);
+        let row = params.transforms_shift + 3u * ((params.first + i) / params.each);
         for (var c = 0u; c < 3u; c++) {
-            moved[3u * i + c] = dot(transforms[row + c], p);
+            moved[at + c] = dot(transforms[row + c], p);
         }
     }
 }

@@ -37,8 +37,8 @@ const MIN_DIAGONAL_RATIO: f32 = 1.0 / (1 << 18) as f32;
 /// factor is below 2^-18 of the largest.
 ///
 /// # Errors
-/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument is not as above, [`OpError::Unsupported`] if `pixels` is
-/// larger than what a GPU can bind at once. Nothing is computed then.
+/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument is not as above, [`OpError::Unsupported`] if a GPU
+/// cannot bind the equations of a single point. Nothing is computed then.
 ///
 /// # Source
 /// Hartley and Sturm, Triangulation, 1997, section 5.1 (linear least squares, inhomogeneous); Golub and Van Loan, Matrix
@@ -93,7 +93,7 @@ pub struct MatchedPoints {
 ///
 /// # Errors
 /// [`OpError::Shape`], [`OpError::DType`], [`OpError::Device`] or [`OpError::Value`] if an argument is not as above, or
-/// `min_valid_share` is not in [0, 1); [`OpError::Unsupported`] if `matches` is larger than what a GPU can bind at once. Nothing is
+/// `min_valid_share` is not in [0, 1); [`OpError::Unsupported`] if a GPU cannot bind the cameras of one item at once. Nothing is
 /// computed then.
 ///
 /// # Source

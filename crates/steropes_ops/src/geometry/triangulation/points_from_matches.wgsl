@@ -1,8 +1,12 @@
-// One invocation for each pixel of the reference image: view after view, a triangle of four equations in registers.
+// One invocation for each pixel of the reference image: view after view, a triangle of four equations in registers. Where not all views
+// fit a launch, `points`, `depth` and `confidence` hold the sum, the number of views and the confidence so far.
 //
 // Header: THREADS, MIN_DIAGONAL_RATIO, triangle.wgsl.
 
-struct Params { count: u32, views: u32, pixels: u32, too_few: u32, nan: u32 }
+struct Params {
+    count: u32, all_views: u32, first_view: u32, views: u32, pixels: u32, too_few: u32, is_last: u32,
+    intrinsics_shift: u32, poses_shift: u32, matches_shift: u32, points_shift: u32, depth_shift: u32, nan: u32,
+}
 var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read> intrinsics: array<f32>;
 @group(0) @binding(1) var<storage, read> poses: array<vec4<f32>>;
@@ -13,8 +17,8 @@ var<immediate> params: Params;
 
 // Row `row` of the intrinsics of a camera times its pose.
 fn projection(camera: u32, row: u32) -> vec4<f32> {
-    let k = 9u * camera + 3u * row;
-    let pose = 3u * camera;
+    let k = params.intrinsics_shift + 9u * camera + 3u * row;
+    let pose = params.poses_shift + 3u * camera;
     return intrinsics[k] * poses[pose] + intrinsics[k + 1u] * poses[pose + 1u]
         + intrinsics[k + 2u] * poses[pose + 2u];
 }
@@ -25,16 +29,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (i < params.count) {
         let item = i / params.pixels;
         let pixel = i % params.pixels;
-        let reference = item * (params.views + 1u);
+        let reference = item * (params.all_views + 1u);
         let r1 = projection(reference, 0u);
         let r2 = projection(reference, 1u);
         let r3 = projection(reference, 2u);
         var sum = vec3<f32>();
         var total = 0.0;
         var valid = 0u;
+        let at = params.points_shift + 3u * i;
+        let place = params.depth_shift + i;
+        if (params.first_view > 0u) {
+            sum = bitcast<vec3<f32>>(vec3<u32>(points[at], points[at + 1u], points[at + 2u]));
+            total = confidence[place];
+            valid = depth[place];
+        }
         for (var view = 0u; view < params.views; view++) {
-            let m = 5u * ((item * params.views + view) * params.pixels + pixel);
-            let camera = reference + 1u + view;
+            let m = params.matches_shift + 5u * ((item * params.views + view) * params.pixels + pixel);
+            let camera = reference + 1u + params.first_view + view;
             var t = Triangle();
             add_view(&t, r1, r2, r3, vec2<f32>(matches[m], matches[m + 1u]));
             let other = vec2<f32>(matches[m + 2u], matches[m + 3u]);
@@ -47,13 +58,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 valid += 1u;
             }
         }
+        confidence[place] = total;
+        if (params.is_last == 0u) {
+            points[at] = bitcast<u32>(sum.x);
+            points[at + 1u] = bitcast<u32>(sum.y);
+            points[at + 2u] = bitcast<u32>(sum.z);
+            depth[place] = valid;
+            return;
+        }
         let mean = sum / select(total, 1.0, total <= 1e-5);
-        let z = dot(poses[3u * reference + 2u], vec4<f32>(mean, 1.0));
+        let z = dot(poses[params.poses_shift + 3u * reference + 2u], vec4<f32>(mean, 1.0));
         let bits = select(vec4<u32>(params.nan), bitcast<vec4<u32>>(vec4<f32>(mean, z)), valid > params.too_few);
-        points[3u * i] = bits.x;
-        points[3u * i + 1u] = bits.y;
-        points[3u * i + 2u] = bits.z;
-        depth[i] = bits.w;
-        confidence[i] = total;
+        points[at] = bits.x;
+        points[at + 1u] = bits.y;
+        points[at + 2u] = bits.z;
+        depth[place] = bits.w;
     }
 }

@@ -1,7 +1,9 @@
 use super::{MatchedPoints, points_from_matches, reference, triangulate};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::{normal, uniform};
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, small_bindings_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -12,6 +14,24 @@ pub(crate) fn cases() -> Vec<Case> {
         case("triangulation/oracle/matches_odd_sizes", |d| matches_against_oracle(d, [2, 4, 7, 13])),
         case("triangulation/oracle/matches_one", |d| matches_against_oracle(d, [1, 1, 1, 1])),
         case("triangulation/oracle/matches_model_size", |d| matches_against_oracle(d, [1, 3, 96, 128])),
+        // Some rows of one view at a time, and some items at a time.
+        small_bindings_case("triangulation/oracle/small_bindings", 1024, |d| {
+            against_oracle(d, [3, 5, 37], 0.0)
+        }),
+        small_bindings_case("triangulation/oracle/bindings_of_items", 4096, |d| {
+            against_oracle(d, [3, 5, 37], 0.0)
+        }),
+        small_bindings_case("triangulation/oracle/matches_small_bindings", 2048, |d| {
+            matches_against_oracle(d, [2, 4, 7, 13])
+        }),
+        small_bindings_case("triangulation/oracle/matches_bindings_of_items", 8192, |d| {
+            matches_against_oracle(d, [2, 4, 7, 13])
+        }),
+        small_bindings_case("triangulation/property/small_bindings_without_cameras", 1024, |d| {
+            let none =
+                Scene { shape: [2, 0, 150], pixels: Vec::new(), projections: Vec::new(), truth: Vec::new() };
+            check_close(&none.run(d)?, &[f64::NAN; 900], Tolerance::Exact)
+        }),
         case("triangulation/property/exact_pixels_give_the_point", exact_pixels),
         case("triangulation/property/rays_that_do_not_meet", rays_that_do_not_meet),
         case("triangulation/property/a_pixel_that_is_not_finite", not_finite),
@@ -340,6 +360,12 @@ fn errors_of_matches(device: &Device) -> Verdict {
     for bad in [1.0, -0.1, f64::NAN] {
         let part = "`min_valid_share` must be at least 0 and below 1, got";
         expect_error(points_from_matches(&k, &poses, &m, bad), part)?;
+    }
+    if let Some(gpu) = device.gpu() {
+        let small = Device::Gpu(gpu.with_bindings_of(512));
+        let zeros = |shape: &[usize]| Tensor::zeros::<f32>(&small, shape);
+        let (k, poses, m) = (zeros(&[1, 21, 3, 3]), zeros(&[1, 21, 3, 4]), zeros(&[1, 20, 1, 1, 5]));
+        expect_error(run(&k, &poses, &m), "a row of 1008 bytes does not fit one binding")?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-// One map: the rows of the matrix that takes a point to its homogeneous pixel; width, height and first pixel.
+// One map, or some rows of it: the rows of the matrix that takes a point to its homogeneous pixel; width, height, first pixel in the
+// arrays and first row in the map.
 struct View { u: vec4<f32>, v: vec4<f32>, z: vec4<f32>, size: vec4<u32> }
 
 @group(0) @binding(0) var<storage, read> views: array<View>;
@@ -23,7 +24,7 @@ fn add_distance(average: ptr<function, Average>, size: vec4<u32>, point: vec3<f3
     if ((bitcast<u32>(z) << 1u) == 0u || !is_finite(z)) {
         return;
     }
-    let pixel = round(point.xy / z);
+    let pixel = round(point.xy / z) - vec2<f32>(0.0, f32(size.w));
     let last = vec2<f32>(size.xy - 1u);
     if (!(pixel.x >= 0.0 && pixel.y >= 0.0 && pixel.x <= last.x && pixel.y <= last.y)) {
         return;

@@ -101,7 +101,7 @@ impl Samples<'_> {
 /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Value`] if an argument is not as above: a map without pixels, a
 /// focal length that is not positive and finite, a principal point or matrix that is not finite, a matrix whose first three columns are
 /// no rotation within 1e-3, a threshold that is not positive and finite. [`OpError::Device`] if the tensors are on different devices,
-/// [`OpError::Unsupported`] if all maps together are larger than what a GPU can bind at once. Nothing is computed then.
+/// [`OpError::Unsupported`] if a single row of a map is larger than what a GPU can bind at once. Nothing is computed then.
 ///
 /// # Source
 /// Curless and Levoy, A volumetric method for building complex models from range images, 1996; weights and truncation as
@@ -146,7 +146,7 @@ pub fn tsdf(maps: &DepthMaps<'_>, points: &Tensor, threshold: f32) -> Result<(Te
 /// nearly equal candidates.
 ///
 /// # Errors
-/// As [`tsdf`]; also if there are no candidates, or if given numbers are larger than what a GPU can bind at once.
+/// As [`tsdf`]; also if there are no candidates, or if the numbers given for one pixel are larger than what a GPU can bind at once.
 ///
 /// # Source
 /// As [`tsdf`]; the random numbers are sums of twelve uniform ones from the hash `pcg3d` (Jarzynski and Olano, Hash functions for GPU

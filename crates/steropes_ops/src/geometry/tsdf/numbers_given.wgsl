@@ -1,6 +1,7 @@
-@group(0) @binding(4) var<storage, read> numbers: array<f32>;
+@group(0) @binding(7) var<storage, read> numbers: array<f32>;
 
-fn number(pixel: u32, sample: u32, samples: u32, seed: u32) -> f32 {
-    return numbers[pixel * samples + sample];
+// Of pixel `i` of the launch.
+fn number(i: u32, sample: u32) -> f32 {
+    return numbers[params.numbers_shift + i * params.samples + sample];
 }
 

@@ -12,8 +12,9 @@ fn pcg3d(word: vec3<u32>) -> vec3<u32> {
 }
 
 // Roughly standard normal: a sum of twelve uniform numbers of 16 bits, exact in f32 and so the same on every device.
-fn number(pixel: u32, sample: u32, samples: u32, seed: u32) -> f32 {
-    let first = pcg3d(vec3<u32>(pixel, sample, seed));
+// `i` counts the pixels of the launch, the hash those of all maps.
+fn number(i: u32, sample: u32) -> f32 {
+    let first = pcg3d(vec3<u32>(params.start + params.first + i, sample, params.seed));
     let second = pcg3d(first);
     let halves = (first & vec3<u32>(0xffffu)) + (first >> vec3<u32>(16u)) + (second & vec3<u32>(0xffffu))
         + (second >> vec3<u32>(16u));

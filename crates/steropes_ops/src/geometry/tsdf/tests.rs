@@ -1,7 +1,9 @@
 use super::{DepthMaps, Samples, View, reference, refine_depth, tsdf};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::{normal, uniform};
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, gpu_case, small_bindings_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -18,6 +20,18 @@ pub(crate) fn cases() -> Vec<Case> {
         case("tsdf/oracle/refine_model_size", |d| {
             refine_against_oracle(d, &[[512, 384], [96, 64]], 3, Some(5))
         }),
+        small_bindings_case("tsdf/oracle/small_bindings", 1024, |d| {
+            values_against_oracle(d, &[[23, 17], [16, 9], [31, 20]], 333)
+        }),
+        small_bindings_case("tsdf/oracle/refine_small_bindings", 1024, |d| {
+            refine_against_oracle(d, &[[23, 17], [16, 9], [31, 20]], 37, None)
+        }),
+        // Not even the candidates of one pixel can wait together.
+        small_bindings_case("tsdf/oracle/refine_tiny_bindings", 512, |d| {
+            refine_against_oracle(d, &[[11, 7], [9, 6]], 37, None)?;
+            refine_against_oracle(d, &[[11, 7], [9, 6]], 70, Some(11))
+        }),
+        gpu_case("tsdf/property/small_bindings_change_no_bit", small_bindings_change_no_bit),
         case("tsdf/property/single_values", single_values),
         case("tsdf/property/sure_and_unsure_pixels_stay_finite", sure_pixels_stay_finite),
         case("tsdf/property/unusable_pixels_say_nothing", unusable_pixels_say_nothing),
@@ -386,6 +400,20 @@ fn refuse(device: &Device, change: impl Fn(&mut View), part: &str) -> Verdict {
     expect_error(refine_depth(&maps, Samples::Random { count: 1, seed: 0 }, THRESHOLD), part)
 }
 
+/// Averages that wait between launches are those of one launch.
+fn small_bindings_change_no_bit(device: &Device) -> Verdict {
+    let s = scene(&[[12, 9], [11, 10], [3, 2]], 0.02);
+    let points = uniform("tsdf/points", 300).into_iter().map(|r| 1.0 + 2.0 * r).collect::<Vec<_>>();
+    let small = Device::Gpu(device.gpu().expect("a case for GPUs").with_bindings_of(512));
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let random = Samples::Random { count: 30, seed: 5 };
+    check_equal(&bits(s.refined(&small, random)?), &bits(s.refined(device, random)?))?;
+    let [one, many] = [device, &small].map(|d| s.values(d, &points));
+    let ((values, seen), (want, want_seen)) = (many?, one?);
+    check_equal(&seen, &want_seen)?;
+    check_equal(&bits(values), &bits(want))
+}
+
 fn errors_of_views(device: &Device) -> Verdict {
     refuse(device, |v| v.width = 0, "`width` must be at least 1, got 0")?;
     refuse(device, |v| v.height = 0, "`height` must be at least 1, got 0")?;
@@ -442,6 +470,7 @@ fn errors_of_numbers(device: &Device) -> Verdict {
     let one = list(device, &[1.0f32]);
     let maps = DepthMaps { views: &s.views, depth: &one, confidence: &one };
     let points = Tensor::zeros::<f32>(device, &[1, 3]);
+    let random = Samples::Random { count: 1, seed: 0 };
     for bad in [0.0, -0.1, f32::NAN, f32::INFINITY] {
         let part = "`threshold` must be positive and finite, got";
         expect_error(tsdf(&maps, &points, bad), part)?;
@@ -450,5 +479,16 @@ fn errors_of_numbers(device: &Device) -> Verdict {
     let none = Samples::Random { count: 0, seed: 0 };
     expect_error(refine_depth(&maps, none, THRESHOLD), "`samples` must be at least 1 and below 2^31, got 0")?;
     let part = "`views` must be at least one, with fewer than 2^31 pixels in all, got 0 with 0 pixels";
-    expect_error(tsdf(&DepthMaps { views: &[], ..maps }, &points, THRESHOLD), part)
+    expect_error(tsdf(&DepthMaps { views: &[], ..maps }, &points, THRESHOLD), part)?;
+    let Some(gpu) = device.gpu() else { return Ok(()) };
+    // A row of a map, and the numbers of a pixel, have to fit a binding.
+    let small = Device::Gpu(gpu.with_bindings_of(512));
+    let wide = scene(&[[100, 2]], 0.0);
+    let part = "a row of 100 pixels does not fit one binding";
+    expect_error(wide.values(&small, &[0.0; 3]), part)?;
+    expect_error(wide.refined(&small, random), part)?;
+    expect_error(
+        one_pixel(1.0).refined_with(&small, &[0.0; 200]),
+        "a row of 800 bytes does not fit one binding",
+    )
 }

@@ -2,13 +2,20 @@ use super::super::project::project;
 use super::{reference, unproject};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::uniform;
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, small_bindings_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case("unproject/oracle/one_pixel", |d| against_oracle(d, [1, 1, 1])),
         case("unproject/oracle/odd_sizes", |d| against_oracle(d, [3, 17, 23])),
         case("unproject/oracle/model_size", |d| against_oracle(d, [2, 384, 512])),
+        small_bindings_case("unproject/oracle/small_bindings", 1024, |d| {
+            against_oracle(d, [3, 17, 23])?;
+            // More cameras than fit.
+            against_oracle(d, [90, 1, 2])
+        }),
         case("unproject/property/project_gives_the_pixel", project_gives_the_pixel),
         case("unproject/property/depths_that_are_none", depths_that_are_none),
         case("unproject/property/no_pixels", no_pixels),

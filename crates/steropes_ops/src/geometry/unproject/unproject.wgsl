@@ -2,7 +2,9 @@
 //
 // Header: THREADS.
 
-struct Params { first: u32, count: u32, width: u32, height: u32 }
+struct Params {
+    first: u32, count: u32, width: u32, height: u32, depth_shift: u32, intrinsics_shift: u32, points_shift: u32,
+}
 var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read> depth: array<f32>;
 // fx, fy, cx, cy.
@@ -15,12 +17,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (i < params.count) {
         let pixel = params.first + i;
         let row = pixel / params.width;
-        let k = intrinsics[row / params.height];
+        let k = intrinsics[params.intrinsics_shift + row / params.height];
         let place = vec2<f32>(f32(pixel % params.width), f32(row % params.height));
-        let z = depth[i];
+        let z = depth[params.depth_shift + i];
         let xy = (place - k.zw) / k.xy * z;
-        points[3u * i] = xy.x;
-        points[3u * i + 1u] = xy.y;
-        points[3u * i + 2u] = z;
+        let at = params.points_shift + 3u * i;
+        points[at] = xy.x;
+        points[at + 1u] = xy.y;
+        points[at + 2u] = z;
     }
 }

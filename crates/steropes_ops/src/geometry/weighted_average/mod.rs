@@ -26,8 +26,8 @@ const OP: &str = "geometry::weighted_average";
 /// stay within f32: a sum that overflows gives an infinite sum and a meaningless average.
 ///
 /// # Errors
-/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument is not as above, [`OpError::Unsupported`] if `x` is larger
-/// than what a GPU can bind at once. Nothing is computed then.
+/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument is not as above, [`OpError::Unsupported`] if the
+/// channels of one element are more than what a GPU can bind at once. Nothing is computed then.
 ///
 /// # Source
 /// MASt3R-SfM, arXiv:2409.19152, section 3.2 (averages of pointmaps). Written from the formula.

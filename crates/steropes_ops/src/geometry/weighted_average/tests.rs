@@ -1,7 +1,9 @@
 use super::{reference, weighted_average};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::{normal, uniform};
-use steropes_testkit::{Case, Tolerance, Verdict, case, check_close, check_equal, expect_error};
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, small_bindings_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -11,6 +13,16 @@ pub(crate) fn cases() -> Vec<Case> {
         case("weighted_average/oracle/more_than_a_task", |d| against_oracle(d, &[2, 2051, 2])),
         case("weighted_average/oracle/model_size", |d| against_oracle(d, &[4, 384, 512, 3])),
         case("weighted_average/oracle/depths", |d| against_oracle(d, &[6, 96, 128, 1])),
+        small_bindings_case("weighted_average/oracle/small_bindings", 1024, |d| {
+            against_oracle(d, &[5, 7, 13, 3])?;
+            against_oracle(d, &[4, 301, 1])
+        }),
+        small_bindings_case("weighted_average/property/small_bindings_without_views", 1024, |d| {
+            let zeros = |shape: &[usize]| Tensor::zeros::<f32>(d, shape);
+            let (mean, sum) = run(&zeros(&[0, 300, 2]), &zeros(&[0, 300]), 9.0)?;
+            check_equal(&mean, &[9.0; 600])?;
+            check_equal(&sum, &[0.0; 300])
+        }),
         case("weighted_average/property/weights_that_count_as_zero", weights_that_count_as_zero),
         case("weighted_average/property/equal_values_stay", equal_values_stay),
         case("weighted_average/property/nothing_to_average", nothing_to_average),
@@ -92,7 +104,11 @@ fn errors(device: &Device) -> Verdict {
     }
     expect_error(weighted_average(&whole(&[2, 5, 3]), &weights, 0.0), "`x` must hold f32, got i32")?;
     expect_error(weighted_average(&x, &whole(&[2, 5]), 0.0), "`weights` must hold f32, got i32")?;
-    if device.gpu().is_some() {
+    if let Some(gpu) = device.gpu() {
+        let small = Device::Gpu(gpu.with_bindings_of(512));
+        let (x, weights) =
+            (Tensor::zeros::<f32>(&small, &[2, 5, 200]), Tensor::zeros::<f32>(&small, &[2, 5]));
+        expect_error(weighted_average(&x, &weights, 0.0), "a row of 800 bytes does not fit one binding")?;
         let there = Tensor::zeros::<f32>(&Device::Cpu, &[2, 5]);
         expect_error(weighted_average(&x, &there, 0.0), "`weights` must be on")?;
     }

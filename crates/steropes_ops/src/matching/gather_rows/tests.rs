@@ -3,6 +3,7 @@ use half::f16;
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::{
     Case, Verdict, case, check_equal, expect_error, f16_case, f16_tensor, floats, gpu_case, inputs,
+    small_bindings_case,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -16,11 +17,29 @@ pub(crate) fn cases() -> Vec<Case> {
             let got = gather_rows(&rows, &tensor(d, &[4], vec![2u32, 3, u32::MAX, 0])).map_err(text)?;
             check_equal(&got.read::<f32>().map_err(text)?, &[5.0, 6.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0])
         }),
+        case("gather_rows/property/no_rows", |d| {
+            let got = gather_rows(&Tensor::zeros::<f32>(d, &[0, 2]), &tensor(d, &[2], vec![0u32, 1]));
+            check_equal(&got.map_err(text)?.read::<f32>().map_err(text)?, &[0.0; 4])
+        }),
         case("gather_rows/property/nothing_asked", |d| {
             let got = gather_rows(&Tensor::zeros::<f32>(d, &[3, 2]), &Tensor::zeros::<u32>(d, &[0]));
             check_equal(got.map_err(text)?.shape(), &[0, 2])
         }),
-        gpu_case("gather_rows/property/more_rows_than_a_binding", more_rows_than_a_binding),
+        small_bindings_case("gather_rows/oracle/small_bindings", 512, |d| {
+            copies(d, 211, 37, 5)?;
+            copies(d, 5, 300, 1)?;
+            if d.gpu().is_some_and(|gpu| gpu.capabilities().f16) { halves(d) } else { Ok(()) }
+        }),
+        small_bindings_case(
+            "gather_rows/property/rows_at_the_ends_of_bindings",
+            1 << 16,
+            rows_at_the_ends_of_bindings,
+        ),
+        gpu_case("gather_rows/error/a_row_that_does_not_fit", |d| {
+            let d = Device::Gpu(d.gpu().expect("a GPU case").with_bindings_of(512));
+            let (rows, indices) = (Tensor::zeros::<f32>(&d, &[3, 200]), Tensor::zeros::<u32>(&d, &[4]));
+            expect_error(gather_rows(&rows, &indices), "a row of 800 bytes does not fit one binding")
+        }),
         case("gather_rows/error/arguments", |d| {
             let (rows, indices) = (Tensor::zeros::<f32>(d, &[3, 2]), Tensor::zeros::<u32>(d, &[4]));
             let flat = Tensor::zeros::<f32>(d, &[6]);
@@ -81,14 +100,10 @@ fn halves(device: &Device) -> Verdict {
 }
 
 /// Rows at the ends of the bindings that the rows are cut into.
-fn more_rows_than_a_binding(device: &Device) -> Verdict {
+fn rows_at_the_ends_of_bindings(device: &Device) -> Verdict {
     let largest = device.gpu().expect("a GPU case").capabilities().max_binding_bytes;
-    if largest > 1 << 28 {
-        // Nothing is cut that fits the machines that this is for.
-        return Ok(());
-    }
     let width = 96;
-    let per_binding = (largest / (4 * width) / 256 * 256) as usize;
+    let per_binding = ((largest - 256) / (4 * width)) as usize;
     let mut data = vec![0.0f32; (per_binding + 77) * width as usize];
     let rows = [per_binding + 76, 0, per_binding - 1, per_binding + 77, per_binding];
     for (place, row) in rows.iter().enumerate().filter(|(place, _)| *place != 3) {
