@@ -111,7 +111,7 @@ impl Model {
         device: &Device,
         precision: Precision,
     ) -> Result<Self, ModelError> {
-        let precision = precision.on(device)?;
+        let precision = precision.on(device, checkpoint.bytes().len())?;
         let checkpoint = with_all_ties(checkpoint, &config);
         // Hashing a large file takes about as long as reading it into layers, so both happen at once.
         let (sha256, parts) = std::thread::scope(|scope| {

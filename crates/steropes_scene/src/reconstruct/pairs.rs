@@ -87,13 +87,19 @@ impl Comparison {
         options: &Options,
         monitor: &dyn Monitor,
     ) -> Result<(), ReconstructError> {
-        let mut seen = Vec::with_capacity(batch.len());
-        for &[i, j] in batch {
+        let look = |&[i, j]: &[usize; 2]| -> Result<_, ReconstructError> {
             let outputs = model.decode_both(&encoded[i], &encoded[j])?;
-            for (photo, view) in [(i, &outputs.out11), (j, &outputs.out22)] {
+            Ok(([i, j], match_pair(&outputs)?, outputs))
+        };
+        // A GPU works on one pair while the host records and reads others; the CPU's kernels have all its threads already.
+        let seen: Vec<_> = match model.device().gpu() {
+            Some(_) => batch.par_iter().map(look).collect::<Result<_, _>>()?,
+            None => batch.iter().map(look).collect::<Result<_, _>>()?,
+        };
+        for ([i, j], _, outputs) in &seen {
+            for (photo, view) in [(*i, &outputs.out11), (*j, &outputs.out22)] {
                 self.guess_focal(photo, photos, &view.points)?;
             }
-            seen.push(([i, j], match_pair(&outputs)?, outputs));
         }
         let views: Vec<_> = seen
             .par_iter()

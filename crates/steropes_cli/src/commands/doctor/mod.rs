@@ -16,7 +16,7 @@ use std::time::Instant;
 use steropes_models::Precision;
 use steropes_ops::cpu::Isa;
 use steropes_scene::reconstruct::Monitor as _;
-use steropes_tensor::{DType, Device};
+use steropes_tensor::Device;
 use steropes_testkit::Case;
 
 /// Find out whether the answers are right on this device
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
 /// The checks beside the cases of ops.
 fn checks_for(device: &Device) -> Vec<Check> {
     let mut checks = vec![Check::Pair(Precision::F32), Check::Repeat];
-    if Precision::Auto.on(device).is_ok_and(|dtype| dtype == DType::F16) {
+    if Precision::F16.on(device, 0).is_ok() {
         checks.insert(1, Check::Pair(Precision::F16));
     }
     if device.gpu().is_some() {

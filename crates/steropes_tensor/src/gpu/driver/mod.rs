@@ -121,7 +121,9 @@ impl Backend for Driver {
     }
 
     fn read(&self, memory: &Memory, bytes: u64) -> Result<Vec<u8>, DeviceError> {
-        self.recorder().read(&memory.buffer::<Pooled>().buffer, bytes)
+        let reading = self.recorder().begin_read(&memory.buffer::<Pooled>().buffer, bytes)?;
+        let data = reading.wait(&self.context)?;
+        self.recorder().end_read(reading, data)
     }
 
     fn sync(&self) -> Result<(), DeviceError> {

@@ -10,8 +10,8 @@ use super::{Context, DeviceError};
 use crate::gpu::{Capabilities, CompileNotice, GpuApi, KernelText, Span, spread};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 /// A launch that was not yet encoded.
 pub(super) struct Launch {
@@ -49,6 +49,8 @@ const COMPILE_LAUNCHES: usize = 1024;
 const SUBMIT_UPLOADS: u64 = 64 << 20;
 /// Staging buffers are at least this long.
 const STAGING: u64 = 1 << 20;
+/// How long the answer of a finished submit may take.
+const ANSWER: Duration = Duration::from_secs(10);
 /// Staging buffers that are kept.
 const MAX_STAGING: usize = 16;
 
@@ -298,7 +300,14 @@ impl Recorder {
     }
 
     /// Waits for all work and copies the first `bytes` bytes of `source` to the host.
-    pub(super) fn read(&mut self, source: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, DeviceError> {
+    fn read(&mut self, source: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, DeviceError> {
+        let reading = self.begin_read(source, bytes)?;
+        let data = reading.wait(&self.context)?;
+        self.end_read(reading, data)
+    }
+
+    /// Submits all work and a copy of the first `bytes` bytes of `source` behind it. Others may record while somebody waits for it.
+    pub(super) fn begin_read(&mut self, source: &wgpu::Buffer, bytes: u64) -> Result<Reading, DeviceError> {
         self.context.check()?;
         self.submit()?;
         let length = bytes.next_multiple_of(4);
@@ -309,19 +318,23 @@ impl Recorder {
         if length > 0 {
             encoder.copy_buffer_to_buffer(source, 0, &host, 4, length);
         }
-        self.context.queue.submit([encoder.finish()]);
-        let mut data = map(&self.context, &host, length + 4)?;
+        let index = self.context.queue.submit([encoder.finish()]);
+        Ok(Reading { host, bytes, submits: self.submits, index })
+    }
+
+    /// What was read, if all work before it ran.
+    pub(super) fn end_read(&mut self, reading: Reading, mut data: Vec<u8>) -> Result<Vec<u8>, DeviceError> {
         self.enough_launches = FIRST_SUBMIT_LAUNCHES;
-        self.readback.insert(host.size(), host);
+        self.readback.insert(reading.host.size(), reading.host);
         std::mem::take(&mut self.running).learn();
         let done = u32::from_ne_bytes(data[..4].try_into().expect("4 bytes"));
-        if done != self.submits {
+        if done != reading.submits {
             self.context
-                .fail(format!("it dropped work: {done} of {} submits ran to their end", self.submits));
+                .fail(format!("it dropped work: {done} of {} submits ran to their end", reading.submits));
             self.context.check()?;
         }
         data.drain(..4);
-        data.truncate(bytes as usize);
+        data.truncate(reading.bytes as usize);
         Ok(data)
     }
 
@@ -434,20 +447,44 @@ impl Slice {
     }
 }
 
-/// Waits until `buffer` is written and copies its first `bytes` bytes.
-pub(super) fn map(context: &Context, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>, DeviceError> {
+/// A copy to the host that was submitted.
+pub(super) struct Reading {
+    /// The count of submits, then the bytes asked for.
+    host: wgpu::Buffer,
+    bytes: u64,
+    /// Submits before it.
+    submits: u32,
+    index: wgpu::SubmissionIndex,
+}
+
+impl Reading {
+    /// The content of the buffer, once it is there.
+    pub(super) fn wait(&self, context: &Context) -> Result<Vec<u8>, DeviceError> {
+        map(context, &self.host, self.bytes.next_multiple_of(4) + 4, Some(self.index.clone()))
+    }
+}
+
+/// Waits until `buffer` is written, by the given submit if any, and copies its first `bytes` bytes.
+pub(super) fn map(
+    context: &Context,
+    buffer: &wgpu::Buffer,
+    bytes: u64,
+    submission_index: Option<wgpu::SubmissionIndex>,
+) -> Result<Vec<u8>, DeviceError> {
     let lost = |why: String| DeviceError::Lost { device: context.name.clone(), why };
-    let outcome = Arc::new(Mutex::new(None));
-    let result = Arc::clone(&outcome);
-    buffer.map_async(wgpu::MapMode::Read, ..bytes, move |r| {
-        *result.lock().expect("no panic while it is held") = Some(r);
+    let (answer, answered) = mpsc::channel();
+    buffer.map_async(wgpu::MapMode::Read, ..bytes, move |result| {
+        // Nobody listens any more after an error.
+        let _gone = answer.send(result);
     });
-    context.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| lost(e.to_string()))?;
+    let wait = wgpu::PollType::Wait { submission_index, timeout: None };
+    context.device.poll(wait).map_err(|e| lost(e.to_string()))?;
     context.check()?;
-    match outcome.lock().expect("no panic while it is held").take() {
-        Some(Ok(())) => {}
-        Some(Err(error)) => return Err(lost(error.to_string())),
-        None => return Err(lost("it did not answer".to_owned())),
+    // Another thread that polls may be the one that brings the answer, a moment later.
+    match answered.recv_timeout(ANSWER) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(lost(error.to_string())),
+        Err(_) => return Err(lost("it did not answer".to_owned())),
     }
     let data = buffer.get_mapped_range(..bytes).map_err(|e| lost(e.to_string()))?.to_vec();
     buffer.unmap();

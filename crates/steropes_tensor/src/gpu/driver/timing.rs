@@ -106,6 +106,6 @@ fn read(context: &Context, batch: &Batch) -> Result<Vec<u64>, DeviceError> {
     encoder.resolve_query_set(&batch.set, 0..count, &resolved, 0);
     encoder.copy_buffer_to_buffer(&resolved, 0, &host, 0, size);
     context.queue.submit([encoder.finish()]);
-    let bytes = super::recorder::map(context, &host, size)?;
+    let bytes = super::recorder::map(context, &host, size, None)?;
     Ok(bytes.chunks_exact(8).map(|b| u64::from_ne_bytes(b.try_into().expect("8 bytes"))).collect())
 }

@@ -125,14 +125,25 @@ impl Text {
 
     /// Row lengths in workgroup memory: of keys and values, of scores, of weights.
     fn row_lengths(&self) -> [usize; 3] {
-        [self.padded + PAD, self.m.staged.max(self.strip) + PAD, self.m.keys + PAD]
+        [self.padded + PAD, self.m.staged + PAD, self.m.keys + PAD]
+    }
+
+    /// Row length of sums, which pass where scores did.
+    fn sum_row_length(&self) -> usize {
+        self.strip + PAD
+    }
+
+    /// Values of a subgroup's scratch: scores of all its rows, or a strip of sums of a row group.
+    fn scratch(&self) -> usize {
+        let [_, scores, _] = self.row_lengths();
+        ROWS * (self.m.row_groups * scores).max(self.sum_row_length())
     }
 
     /// Values of workgroup memory: a tile of keys, the scores, the weights.
     fn lengths(&self) -> [usize; 3] {
-        let [tile, scores, weights] = self.row_lengths();
-        let rows = ROWS * self.m.subgroups;
-        [self.m.keys * tile, rows * scores, rows * self.m.row_groups * weights]
+        let [tile, _, weights] = self.row_lengths();
+        let rows = ROWS * self.m.subgroups * self.m.row_groups;
+        [self.m.keys * tile, self.m.subgroups * self.scratch(), rows * weights]
     }
 
     /// Tiles along 16 rows.
@@ -242,7 +253,6 @@ fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x.x; scores[at + 1u] = 
 
     /// The matrix at `base` (an index) and `offset` (in values) of an array whose rows are `stride` values long.
     fn load(&self, place: &str, role: char, array: &str, base: &str, [offset, stride]: [usize; 2]) -> String {
-        let (offset, stride) = (offset, stride);
         if self.m.emulated {
             return format!("load_{array}({place}, {base} + {offset}u, {stride}u)");
         }
@@ -256,9 +266,7 @@ fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x.x; scores[at + 1u] = 
     }
 
     /// Stores a matrix of sums to the scratch at `offset`.
-    fn store(&self, matrix: &str, offset: usize) -> String {
-        let [_, stride, _] = self.row_lengths();
-        let (offset, stride) = (offset, stride);
+    fn store(&self, matrix: &str, [offset, stride]: [usize; 2]) -> String {
         if self.m.emulated {
             return format!("store_scores({matrix}, score_base + {offset}u, {stride}u);");
         }
@@ -340,10 +348,10 @@ let half = lane % 2u;
                 "let {name}_place = params.first_{name} + batch * params.{count} * {name}_step + head * {chunks}u;"
             );
         }
-        let (scores, score_row, part) = (ROWS * score_row, score_row, 4);
-        line!(self, "let score_base = subgroup * {scores}u;");
+        let (scratch, sum_row, part) = (self.scratch(), self.sum_row_length(), 4);
+        line!(self, "let score_base = subgroup * {scratch}u;");
         line!(self, "let score_row = score_base + row * {score_row}u + half * {part}u;");
-        line!(self, "let sum_row = score_base + row * {score_row}u + half * {}u;", self.strip / 2);
+        line!(self, "let sum_row = score_base + row * {sum_row}u + half * {}u;", self.strip / 2);
         let (weights, weight_row) = (rows * weight_row, weight_row);
         line!(self, "let weight_base = subgroup * {weights}u;");
         line!(self, "let weight_row = weight_base + row * {weight_row}u + half * {part}u;");
@@ -473,20 +481,22 @@ let half = lane % 2u;
                 line!(self, "}}");
                 self.places[0] = outer;
             }
-            for r in 0..self.m.row_groups {
-                for tr in 0..self.row_tiles() {
-                    for c in (0..staged).step_by(t) {
-                        let store = self.store(&format!("score{chunk}_{r}_{tr}_{c}"), tr * t * score_row + c);
-                        line!(self, "{store}");
-                    }
+            // All rows share two meetings of their subgroup.
+            for &(r, tr) in &rows {
+                for c in (0..staged).step_by(t) {
+                    let place = [(r * ROWS + tr * t) * score_row + c, score_row];
+                    let store = self.store(&format!("score{chunk}_{r}_{tr}_{c}"), place);
+                    line!(self, "{store}");
                 }
-                line!(self, "{}", self.meet());
+            }
+            line!(self, "{}", self.meet());
+            for r in 0..self.m.row_groups {
                 for i in 0..staged / 8 {
-                    let at = 8 * i;
+                    let at = r * ROWS * score_row + 8 * i;
                     line!(self, "var x{chunk}_{r}_{i} = four_scores(score_row + {at}u) * params.factor;");
                 }
-                line!(self, "{}", self.meet());
             }
+            line!(self, "{}", self.meet());
             self.places[0] = before;
         }
     }
@@ -550,10 +560,10 @@ let half = lane % 2u;
 
     /// A strip of sums to the scratch.
     fn store_sums(&mut self, r: usize, first: usize) {
-        let ([_, stride, _], t) = (self.row_lengths(), self.m.tile);
+        let (stride, t) = (self.sum_row_length(), self.m.tile);
         for tr in 0..self.row_tiles() {
             for c in (0..self.strip).step_by(t) {
-                let store = self.store(&format!("sum{r}_{tr}_{}", first + c), tr * t * stride + c);
+                let store = self.store(&format!("sum{r}_{tr}_{}", first + c), [tr * t * stride + c, stride]);
                 line!(self, "{store}");
             }
         }
@@ -562,7 +572,7 @@ let half = lane % 2u;
 
     /// And back.
     fn load_sums(&mut self, r: usize, first: usize) {
-        let ([_, stride, _], t) = (self.row_lengths(), self.m.tile);
+        let (stride, t) = (self.sum_row_length(), self.m.tile);
         for tr in 0..self.row_tiles() {
             for c in (0..self.strip).step_by(t) {
                 let sum = format!("sum{r}_{tr}_{}", first + c);
