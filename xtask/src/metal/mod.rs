@@ -29,6 +29,7 @@ mod traps;
 mod worker;
 
 pub(crate) use backend::StandIn;
+pub(crate) use compiler::Compiler;
 pub(crate) use worker::open;
 
 use crate::children::{self, Answer};
@@ -85,7 +86,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         worker::run(&args.folder)?;
         return Ok(ExitCode::SUCCESS);
     }
-    compiler::Compiler::find(&args.folder)?;
+    Compiler::find(&args.folder)?;
     let jobs = jobs(args);
     anyhow::ensure!(!jobs.is_empty(), "no case has `{}` in its name", args.filter);
     let mut report = Report::new(args.json, out);

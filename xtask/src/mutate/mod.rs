@@ -2,15 +2,17 @@
 //!
 //! Small mistakes are planted in the text of every kernel of an op, one at a time: a sign, a bound, an index, a constant, a
 //! missing barrier, a loop that ends early, a workgroup that is not launched. The cases of the op must notice each. A
-//! mistake that changes no result stands in `equivalent.json` with the reason.
+//! mistake that changes no result stands in `equivalent.json` with its place and the reason.
 
+mod equivalent;
 mod mutants;
 mod worker;
 
 use crate::children::{self, Answer};
-use anyhow::{Context as _, bail};
-use mutants::Mutant;
-use serde::Deserialize;
+use crate::metal;
+use anyhow::{Context as _, bail, ensure};
+use equivalent::{Equivalent, SourceLine, Sources};
+use mutants::{Mutant, apply};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,12 +20,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 use worker::{Done, Found, Job, Planted};
 
-/// Plant mistakes in the kernels of an op and see whether its cases notice
+/// Plant mistakes in the kernels of ops and see whether its cases notice
 #[derive(clap::Args)]
 pub struct Args {
-    /// The op, as its cases are called, or `all`
-    #[arg(default_value = "")]
-    op: String,
+    /// The ops, as their cases are called, or `all`
+    #[arg(required_unless_present = "worker")]
+    ops: Vec<String>,
     /// Where the cases run; a mistake that no case notices on the first device is tried on the next
     #[arg(long = "device", default_values_t = ["llvmpipe".to_owned(), "metal:apple".to_owned(), "metal:intel-mac".to_owned()])]
     devices: Vec<String>,
@@ -44,19 +46,12 @@ pub struct Args {
     worker: bool,
 }
 
-/// A mistake that changes no result.
-#[derive(Deserialize)]
-struct Equivalent {
-    kernel: String,
-    /// As it is printed.
-    change: String,
-    reason: String,
-}
-
 /// A kernel of an op.
 struct Target {
     op: String,
     found: Found,
+    /// Where each line of its code stands.
+    lines: Vec<SourceLine>,
     /// The devices that launch it, in the order in which they are asked.
     places: Vec<Place>,
 }
@@ -74,8 +69,11 @@ struct Place {
 struct Fate {
     target: usize,
     mutant: Mutant,
+    line: SourceLine,
     /// The device and case that noticed it.
     noticed: Option<String>,
+    /// Whether a compiler makes the same instructions of the kernel with it.
+    same_code: bool,
 }
 
 /// Runs the check; exit code 0 if every mistake was noticed or has a reason, 1 if not.
@@ -87,22 +85,39 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         worker::run(&args.folder)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let equivalent: Vec<Equivalent> = serde_json::from_str(include_str!("equivalent.json"))?;
-    let targets = targets(args, out)?;
+    let sources = Sources::read()?;
+    let equivalent = equivalent::known(&sources)?;
+    let targets = targets(args, &sources, out)?;
     let fates = fates(args, &targets, out)?;
-    let survived = |fate: &&Fate| fate.noticed.is_none();
-    let reason = |fate: &Fate| {
-        let kernel = &targets[fate.target].found.kernel;
-        let change = fate.mutant.change();
-        equivalent.iter().find(|e| e.kernel == *kernel && e.change == change).map(|e| e.reason.as_str())
+    let reason = |fate: &Fate| match known_as(&equivalent, fate) {
+        Some(entry) => Some(entry.reason.as_str()),
+        None => fate.same_code.then_some("a compiler makes the same instructions of it"),
     };
     let table = table(&targets, &fates, &reason);
     writeln!(out, "{table}")?;
     if let Some(path) = &args.write {
         std::fs::write(path, format!("{INTRODUCTION}{table}")).with_context(|| path.display().to_string())?;
     }
-    let well = fates.iter().filter(survived).all(|fate| reason(fate).is_some());
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    let wrong = wrong_entries(&equivalent, &fates);
+    for entry in &wrong {
+        writeln!(out, "equivalent.json has to be repaired: every time a case notices {entry}")?;
+    }
+    let explained = fates.iter().filter(|f| f.noticed.is_none()).all(|fate| reason(fate).is_some());
+    Ok(if explained && wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The entry about a mistake, if there is one.
+fn known_as<'a>(equivalent: &'a [Equivalent], fate: &Fate) -> Option<&'a Equivalent> {
+    equivalent.iter().find(|entry| entry.covers(&fate.line, &fate.mutant))
+}
+
+/// Entries about mistakes that were made and always noticed, which therefore do change results.
+fn wrong_entries<'a>(equivalent: &'a [Equivalent], fates: &[Fate]) -> Vec<&'a Equivalent> {
+    let always_noticed = |entry: &&Equivalent| {
+        let mut made = fates.iter().filter(|f| entry.covers(&f.line, &f.mutant)).peekable();
+        made.peek().is_some() && made.all(|f| f.noticed.is_some())
+    };
+    equivalent.iter().filter(always_noticed).collect()
 }
 
 const INTRODUCTION: &str = "# Do the tests notice a broken kernel?\n\n\
@@ -110,10 +125,11 @@ const INTRODUCTION: &str = "# Do the tests notice a broken kernel?\n\n\
     cases: a sign, a bound, an index, a product, a missing barrier, a constant, a minimum, a loop that ends early, a \
     condition, a workgroup less. The cases run on `llvmpipe` (Vulkan in software); what \
     they do not notice there, and what is not launched there, is tried on `metal:apple` and then on `metal:intel-mac`, the stand-ins of \
-    `cargo xtask metal`. Forms of a kernel (with subgroups, with matrices, four elements at once) are counted together.\n\n";
+    `cargo xtask metal`. A mistake of which a compiler makes the same instructions is equivalent, others are by the reason in \
+    `xtask/src/mutate/equivalent.json`. Forms of a kernel (with subgroups, with matrices, four elements at once) are counted together.\n\n";
 
 /// The kernels of the ops that were asked for, each on the first device that launches it.
-fn targets(args: &Args, out: &mut dyn Write) -> anyhow::Result<Vec<Target>> {
+fn targets(args: &Args, sources: &Sources, out: &mut dyn Write) -> anyhow::Result<Vec<Target>> {
     let mut by_op: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut jobs = Vec::new();
     for device in &args.devices {
@@ -121,7 +137,7 @@ fn targets(args: &Args, out: &mut dyn Write) -> anyhow::Result<Vec<Target>> {
         by_op.clear();
         for case in steropes_ops::cases() {
             let op = case.name.split('/').next().unwrap_or_default();
-            if (args.op == "all" || args.op == op) && case.needs.met_by(&opened) {
+            if args.ops.iter().any(|asked| asked == "all" || asked == op) && case.needs.met_by(&opened) {
                 by_op.entry(op.to_owned()).or_default().push(case.name.to_owned());
             }
         }
@@ -129,8 +145,11 @@ fn targets(args: &Args, out: &mut dyn Write) -> anyhow::Result<Vec<Target>> {
             jobs.push(Job { device: device.clone(), cases: cases.clone(), planted: None, limit: 1800 });
         }
     }
-    if jobs.is_empty() {
-        bail!("no op `{}`", args.op);
+    for asked in args.ops.iter().filter(|asked| *asked != "all") {
+        ensure!(
+            steropes_ops::cases().iter().any(|c| c.name.split('/').next() == Some(asked)),
+            "no op `{asked}`"
+        );
     }
     let mut answers: Vec<Option<Done>> = vec![None; jobs.len()];
     let mut broken = None;
@@ -162,7 +181,10 @@ fn targets(args: &Args, out: &mut dyn Write) -> anyhow::Result<Vec<Target>> {
                 |t: &&mut Target| t.op == op && t.found.kernel == found.kernel && t.found.code == found.code;
             match targets.iter_mut().find(same) {
                 Some(target) => target.places.push(place),
-                None => targets.push(Target { op, found, places: vec![place] }),
+                None => {
+                    let lines = sources.lines(&found.kernel, &found.texts[0]);
+                    targets.push(Target { op, found, lines, places: vec![place] });
+                }
             }
         }
     }
@@ -174,47 +196,86 @@ fn targets(args: &Args, out: &mut dyn Write) -> anyhow::Result<Vec<Target>> {
 fn fates(args: &Args, targets: &[Target], out: &mut dyn Write) -> anyhow::Result<Vec<Fate>> {
     let mut open: Vec<(usize, Mutant)> = Vec::new();
     for (i, target) in targets.iter().enumerate() {
+        let in_text = mutants::choose(&target.found.texts[0], args.most);
+        ensure!(!in_text.is_empty(), "no mistake fits into `{}`", target.found.kernel);
         let launches = (0..3).map(|axis| Mutant::Launch { axis });
-        open.extend(
-            mutants::choose(&target.found.text, args.most).into_iter().chain(launches).map(|m| (i, m)),
-        );
+        open.extend(in_text.into_iter().chain(launches).map(|m| (i, m)));
     }
+    let compiler = metal::Compiler::find(&args.folder)?;
+    let mut instructions = Instructions { compiler, of_text: HashMap::new() };
     let mut fates: Vec<Fate> = Vec::new();
     let rounds = targets.iter().map(|t| t.places.len()).max().unwrap_or(0);
     for round in 0..rounds {
         let planned: Vec<_> =
             open.iter().filter(|(i, _)| targets[*i].places.len() > round).cloned().collect();
-        let jobs: Vec<Job> = planned.iter().map(|(i, mutant)| job(&targets[*i], round, mutant)).collect();
-        let mut written = Ok(());
-        run_jobs(args, &jobs, |i, answer| {
-            let noticed = match answer {
-                Answer::Said(done) if !done.applied => return,
-                Answer::Said(done) => done.failed.map(|(case, why)| format!("{case}: {why}")),
-                Answer::Died(how) => Some(format!("the process ended: {how}")),
-                Answer::TooLate => Some("it did not end".to_owned()),
-            };
-            let (target, mutant) = planned[i].clone();
-            let (kernel, device) = (&targets[target].found.kernel, &jobs[i].device);
-            let word = if noticed.is_some() { "noticed" } else { "SURVIVED" };
-            let line =
-                writeln!(out, "{kernel}\t{device}\t{word}\tline {}: {}", mutant.line(), mutant.change());
-            if written.is_ok() {
-                written = line;
-            }
-            let noticed = noticed.map(|what| format!("{device}: {what}"));
-            match fates.iter_mut().find(|f| f.target == target && f.mutant == mutant) {
-                Some(fate) => fate.noticed = noticed,
-                None => fates.push(Fate { target, mutant, noticed }),
-            }
-        })?;
-        written?;
-        let noticed = |(i, m): &(usize, Mutant)| {
-            fates.iter().any(|f| f.target == *i && f.mutant == *m && f.noticed.is_some())
-        };
-        open.retain(|mistake| !noticed(mistake));
+        one_round(args, targets, round, &planned, &mut fates, out)?;
+        for fate in fates.iter_mut().filter(|f| round == 0 && f.noticed.is_none()) {
+            fate.same_code = instructions.are_same(&targets[fate.target].found, &fate.mutant);
+        }
+        open.retain(|(i, m)| {
+            !fates.iter().any(|f| f.target == *i && f.mutant == *m && (f.noticed.is_some() || f.same_code))
+        });
     }
-    fates.sort_by_key(|fate| (fate.target, fate.mutant.line(), fate.mutant.change()));
+    fates.sort_by_key(|fate| (fate.target, fate.line.clone(), fate.mutant.change()));
     Ok(fates)
+}
+
+/// Tries mistakes on the device number `round` of their kernels.
+fn one_round(
+    args: &Args,
+    targets: &[Target],
+    round: usize,
+    planned: &[(usize, Mutant)],
+    fates: &mut Vec<Fate>,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let jobs: Vec<Job> = planned.iter().map(|(i, mutant)| job(&targets[*i], round, mutant)).collect();
+    let mut written = Ok(());
+    run_jobs(args, &jobs, |i, answer| {
+        let (target, mutant) = planned[i].clone();
+        let kernel = &targets[target].found.kernel;
+        let line = match &mutant {
+            Mutant::Line { line, .. } => targets[target].lines[*line].clone(),
+            Mutant::Launch { .. } => SourceLine::launch(kernel),
+        };
+        let noticed = match answer {
+            // A launch with one workgroup along that axis.
+            Answer::Said(done) if !done.applied => return,
+            Answer::Said(done) => done.failed.map(|(case, why)| format!("{case}: {why}")),
+            Answer::Died(how) => Some(format!("the process ended: {how}")),
+            Answer::TooLate => Some("it did not end".to_owned()),
+        };
+        let (device, change) = (&jobs[i].device, mutant.change());
+        let what = noticed.as_deref().unwrap_or("SURVIVED");
+        let said = writeln!(out, "{kernel}\t{device}\t{line}\t{change}\t{what}");
+        if written.is_ok() {
+            written = said;
+        }
+        match fates.iter_mut().find(|f| f.target == target && f.mutant == mutant) {
+            Some(fate) => fate.noticed = noticed,
+            None => fates.push(Fate { target, mutant, line, noticed, same_code: false }),
+        }
+    })?;
+    Ok(written?)
+}
+
+/// What a compiler makes of kernels.
+struct Instructions {
+    compiler: metal::Compiler,
+    of_text: HashMap<String, Option<String>>,
+}
+
+impl Instructions {
+    /// Whether they are the same with and without a mistake, in all specialisations of a kernel. One that is no kernel of a
+    /// Mac is not compared.
+    fn are_same(&mut self, found: &Found, mutant: &Mutant) -> bool {
+        matches!(mutant, Mutant::Line { .. })
+            && found.texts.iter().all(|text| {
+                let right = self.of_text.entry(text.clone());
+                let right = right.or_insert_with(|| self.compiler.instructions_of(text).ok());
+                right.is_some() && *right == self.compiler.instructions_of(&apply(mutant, text)).ok()
+            })
+    }
 }
 
 fn job(target: &Target, place: usize, mutant: &Mutant) -> Job {
@@ -231,52 +292,56 @@ fn run_jobs(args: &Args, jobs: &[Job], on_answer: impl FnMut(usize, Answer<Done>
     children::run(&arguments, args.jobs, |job: &Job| Duration::from_secs(job.limit), jobs, on_answer)
 }
 
-/// Outcomes of a kernel's mistakes, and the reasons of those that are harmless.
-type Counts<'a> = ([usize; 5], BTreeSet<&'a str>);
+/// What came of the mistakes in a kernel.
+#[derive(Default)]
+struct Row<'a> {
+    files: BTreeSet<&'a str>,
+    devices: BTreeSet<&'a str>,
+    /// Forms; mistakes, noticed, with a reason, unnoticed.
+    counts: [usize; 5],
+}
 
 /// A row for each kernel (all its forms together), then the mistakes that nothing noticed.
 fn table<'a>(targets: &[Target], fates: &[Fate], reason: &impl Fn(&Fate) -> Option<&'a str>) -> String {
-    let mut rows: BTreeMap<(&str, &str), Counts<'_>> = BTreeMap::new();
-    let name = |t: usize| (targets[t].op.as_str(), targets[t].found.kernel.as_str());
-    for (i, target) in targets.iter().enumerate() {
-        let (counts, devices) = rows.entry(name(i)).or_default();
-        counts[0] += 1;
-        devices.extend(target.places.iter().map(|p| p.device.as_str()));
+    let mut rows: BTreeMap<(&str, &str), Row<'_>> = BTreeMap::new();
+    for target in targets {
+        let row = rows.entry((&target.op, &target.found.kernel)).or_default();
+        row.counts[0] += 1;
+        row.devices.extend(target.places.iter().map(|p| p.device.as_str()));
+        row.files.extend(target.lines.iter().map(SourceLine::file_name));
     }
     for fate in fates {
-        let (counts, _) = rows.entry(name(fate.target)).or_default();
+        let target = &targets[fate.target];
+        let counts = &mut rows.entry((&target.op, &target.found.kernel)).or_default().counts;
         counts[1] += 1;
         let place = if fate.noticed.is_some() { 2 } else { 3 + usize::from(reason(fate).is_none()) };
         counts[place] += 1;
     }
-    let mut text = "| op | kernel | devices | forms | mistakes | noticed | with a reason | unnoticed |\n\
-        |---|---|---|---|---|---|---|---|\n"
-        .to_owned();
+    let mut text =
+        "| op | kernel | files | devices | forms | mistakes | noticed | equivalent | unnoticed |\n\
+        |---|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
     let mut total = [0; 5];
-    for ((op, kernel), (counts, devices)) in &rows {
+    let list = |words: &BTreeSet<&str>| words.iter().copied().collect::<Vec<_>>().join(", ");
+    for ((op, kernel), Row { files, devices, counts }) in &rows {
         (0..5).for_each(|k| total[k] += counts[k]);
-        let devices = devices.iter().copied().collect::<Vec<_>>().join(", ");
-        text += &format!("| {op} | {kernel} | {devices} | {} |\n", counts.map(|c| c.to_string()).join(" | "));
+        let counts = counts.map(|c| c.to_string()).join(" | ");
+        text += &format!("| {op} | {kernel} | {} | {} | {counts} |\n", list(files), list(devices));
     }
-    text += &format!("| all | | | {} |\n", total.map(|c| c.to_string()).join(" | "));
-    let mut survivors: Vec<(&str, String, &str)> = fates
+    text += &format!("| all | | | | {} |\n", total.map(|c| c.to_string()).join(" | "));
+    let survivors: BTreeSet<(&SourceLine, String, &str)> = fates
         .iter()
         .filter(|f| f.noticed.is_none())
         .map(|f| {
-            (
-                name(f.target).1,
-                f.mutant.change().replace('|', "\\|"),
-                reason(f).unwrap_or("**not explained**"),
-            )
+            let change = f.mutant.change().replace('|', "\\|");
+            (&f.line, change, reason(f).unwrap_or("**not explained**"))
         })
         .collect();
-    survivors.sort_unstable();
-    survivors.dedup();
     if !survivors.is_empty() {
-        text += "\n| kernel | change that no case notices | why it changes no result |\n|---|---|---|\n";
+        text += "\n| line | change that no case notices | why it changes no result |\n|---|---|---|\n";
     }
-    for (kernel, change, why) in survivors {
-        text += &format!("| {kernel} | {change} | {why} |\n");
+    for (line, change, why) in survivors {
+        text += &format!("| {line} | {change} | {why} |\n");
     }
     text
 }

@@ -50,8 +50,8 @@ pub(super) struct Done {
 pub(super) struct Found {
     pub(super) kernel: String,
     pub(super) code: String,
-    /// One of its texts.
-    pub(super) text: String,
+    /// Its texts, which differ in generated lines.
+    pub(super) texts: Vec<String>,
     /// The cases that launch it.
     pub(super) cases: Vec<String>,
 }
@@ -156,8 +156,17 @@ fn add(kernels: &mut Vec<Found>, kernel: &str, text: String, case: &str) {
     let code = split(&text).1;
     let known = kernels.iter_mut().find(|k| k.kernel == kernel && k.code == code);
     match known {
-        Some(found) if found.cases.iter().any(|c| c == case) => {}
-        Some(found) => found.cases.push(case.to_owned()),
-        None => kernels.push(Found { kernel: kernel.to_owned(), code, text, cases: vec![case.to_owned()] }),
+        Some(found) => {
+            if !found.texts.contains(&text) {
+                found.texts.push(text);
+            }
+            if found.cases.iter().all(|c| c != case) {
+                found.cases.push(case.to_owned());
+            }
+        }
+        None => {
+            let (kernel, texts, cases) = (kernel.to_owned(), vec![text], vec![case.to_owned()]);
+            kernels.push(Found { kernel, code, texts, cases });
+        }
     }
 }
