@@ -41,11 +41,12 @@ const MACHINE_FLAGS: &[&str] =
 /// A clang that knows f16, and the folder of what it made.
 pub(crate) struct Compiler {
     clang: &'static str,
+    /// Named after what all libraries depend on: compiler, flags, stand-in.
     folder: PathBuf,
     /// The stand-in as clang keeps it, which takes longer to read as text than a small kernel.
     stand_in: PathBuf,
-    /// What all libraries depend on: compiler, flags, stand-in.
-    version: String,
+    /// The same without fast math.
+    exact_stand_in: PathBuf,
 }
 
 impl Compiler {
@@ -55,16 +56,10 @@ impl Compiler {
     /// There is none, or the folder cannot be written.
     pub(crate) fn find(folder: &Path) -> anyhow::Result<Self> {
         const NAMES: [&str; 6] = ["clang", "clang-19", "clang-18", "clang-17", "clang-16", "clang-15"];
-        std::fs::create_dir_all(folder.join("simd"))
-            .with_context(|| format!("making `{}`", folder.display()))?;
-        for (name, text) in LIBRARY {
-            let path = folder.join(name);
-            // One that is there stays, because clang looks at its time.
-            if std::fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
-                continue;
-            }
-            write_whole(&path, text.as_bytes())?;
-        }
+        let made = |path: &Path| {
+            std::fs::create_dir_all(path).with_context(|| format!("making `{}`", path.display()))
+        };
+        made(folder)?;
         let probe = folder.join(format!("probe.{}.cpp", std::process::id()));
         std::fs::write(&probe, "_Float16 f(_Float16 a) { return a * a; }\n")?;
         let works = |name: &&&str| {
@@ -85,16 +80,22 @@ impl Compiler {
         hash.update(version);
         FLAGS.iter().chain(&FAST_MATH).chain(MACHINE_FLAGS).for_each(|flag| hash.update(flag));
         LIBRARY.iter().for_each(|(_, text)| hash.update(text));
-        let version = hex(&hash.finalize());
-        let stand_in = folder.join(format!("{version}.pch"));
-        let compiler = Self { clang, folder: folder.to_owned(), stand_in, version };
-        if !compiler.stand_in.exists() {
-            let library = folder.join(LIBRARY[0].0);
-            compiler.run_clang(
-                &[&FAST_MATH[..], &["-x", "c++-header"]].concat(),
-                &library,
-                &compiler.stand_in,
-            )?;
+        // Each version has a folder of its own, because clang looks at the time of the files behind `stand_in`.
+        let folder = folder.join(hex(&hash.finalize()));
+        made(&folder.join("simd"))?;
+        for (name, text) in LIBRARY {
+            let path = folder.join(name);
+            if !path.exists() {
+                write_whole(&path, text.as_bytes())?;
+            }
+        }
+        let [stand_in, exact_stand_in] = ["stand_in.pch", "exact.pch"].map(|name| folder.join(name));
+        let compiler = Self { clang, folder, stand_in, exact_stand_in };
+        for (to, math) in [(&compiler.stand_in, &FAST_MATH[..]), (&compiler.exact_stand_in, &[])] {
+            if !to.exists() {
+                let flags = [math, &["-x", "c++-header"]].concat();
+                compiler.run_clang(&flags, &compiler.folder.join(LIBRARY[0].0), to)?;
+            }
         }
         Ok(compiler)
     }
@@ -105,7 +106,7 @@ impl Compiler {
     /// What clang says about the text, or why it could not be loaded.
     pub(crate) fn compile(&self, parsed: &Parsed, metal: &MetalText) -> anyhow::Result<Compiled> {
         let source = source(parsed, metal)?;
-        let name = hex(&Sha256::digest(format!("{}{source}", self.version)));
+        let name = hex(&Sha256::digest(&source));
         let library = self.folder.join(format!("{name}.so"));
         if !library.exists() {
             let text = self.folder.join(format!("{name}.cpp"));
@@ -127,7 +128,8 @@ impl Compiler {
         let path = self.folder.join(format!("compared.{}.cpp", std::process::id()));
         let instructions = path.with_extension("s");
         write_whole(&path, source(&parsed, &metal)?.as_bytes())?;
-        self.run_clang(&["-S", "-x", "c++"], &path, &instructions)?;
+        let stand_in = self.exact_stand_in.to_string_lossy();
+        self.run_clang(&["-S", "-x", "c++", "-include-pch", &stand_in], &path, &instructions)?;
         Ok(std::fs::read_to_string(&instructions)?)
     }
 

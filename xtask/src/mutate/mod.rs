@@ -88,7 +88,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let sources = Sources::read()?;
     let equivalent = equivalent::known(&sources)?;
     let targets = targets(args, &sources, out)?;
-    let fates = fates(args, &targets, out)?;
+    let fates = fates(args, &targets, &equivalent, out)?;
     let reason = |fate: &Fate| match known_as(&equivalent, fate) {
         Some(entry) => Some(entry.reason.as_str()),
         None => fate.same_code.then_some("a compiler makes the same instructions of it"),
@@ -192,8 +192,13 @@ fn targets(args: &Args, sources: &Sources, out: &mut dyn Write) -> anyhow::Resul
     Ok(targets)
 }
 
-/// Every mistake on the first device of its kernel, then those that nothing noticed on the next.
-fn fates(args: &Args, targets: &[Target], out: &mut dyn Write) -> anyhow::Result<Vec<Fate>> {
+/// Every mistake on the first device of its kernel, then those that nothing noticed and that have no reason on the next.
+fn fates(
+    args: &Args,
+    targets: &[Target],
+    equivalent: &[Equivalent],
+    out: &mut dyn Write,
+) -> anyhow::Result<Vec<Fate>> {
     let mut open: Vec<(usize, Mutant)> = Vec::new();
     for (i, target) in targets.iter().enumerate() {
         let in_text = mutants::choose(&target.found.texts[0], args.most);
@@ -209,12 +214,12 @@ fn fates(args: &Args, targets: &[Target], out: &mut dyn Write) -> anyhow::Result
         let planned: Vec<_> =
             open.iter().filter(|(i, _)| targets[*i].places.len() > round).cloned().collect();
         one_round(args, targets, round, &planned, &mut fates, out)?;
-        for fate in fates.iter_mut().filter(|f| round == 0 && f.noticed.is_none()) {
+        let unexplained = |f: &&mut Fate| f.noticed.is_none() && known_as(equivalent, f).is_none();
+        for fate in fates.iter_mut().filter(|_| round == 0).filter(unexplained) {
             fate.same_code = instructions.are_same(&targets[fate.target].found, &fate.mutant);
         }
-        open.retain(|(i, m)| {
-            !fates.iter().any(|f| f.target == *i && f.mutant == *m && (f.noticed.is_some() || f.same_code))
-        });
+        let is_closed = |f: &Fate| f.noticed.is_some() || f.same_code || known_as(equivalent, f).is_some();
+        open.retain(|(i, m)| !fates.iter().any(|f| f.target == *i && f.mutant == *m && is_closed(f)));
     }
     fates.sort_by_key(|fate| (fate.target, fate.line.clone(), fate.mutant.change()));
     Ok(fates)

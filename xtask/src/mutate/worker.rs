@@ -4,7 +4,7 @@ use super::mutants::{Mutant, apply, split};
 use crate::children;
 use crate::metal;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -63,8 +63,9 @@ pub(super) struct Found {
 pub(super) fn run(folder: &Path) -> anyhow::Result<()> {
     let cases: BTreeMap<&str, Case> =
         steropes_ops::cases().into_iter().map(|case| (case.name, case)).collect();
+    let mut stand_ins = HashMap::new();
     children::answer_all(|job: Job| {
-        one_job(&cases, &job, folder).unwrap_or_else(|error| Done {
+        one_job(&cases, &job, folder, &mut stand_ins).unwrap_or_else(|error| Done {
             applied: true,
             failed: Some((String::new(), format!("{error:#}"))),
             ..Done::default()
@@ -72,8 +73,11 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<()> {
     })
 }
 
+/// A device, and the stand-in that it is.
+type Opened = (Device, Option<metal::StandIn>);
+
 /// A device of this computer by its selector, or `metal:NAME` for a stand-in.
-pub(super) fn open(selector: &str, folder: &Path) -> anyhow::Result<(Device, Option<metal::StandIn>)> {
+pub(super) fn open(selector: &str, folder: &Path) -> anyhow::Result<Opened> {
     let (device, stand_in) = match selector.strip_prefix("metal:") {
         Some(profile) => {
             let (stand_in, device) = metal::open(profile, folder)?;
@@ -86,8 +90,16 @@ pub(super) fn open(selector: &str, folder: &Path) -> anyhow::Result<(Device, Opt
     Ok((device, stand_in))
 }
 
-fn one_job(cases: &BTreeMap<&str, Case>, job: &Job, folder: &Path) -> anyhow::Result<Done> {
-    let (device, stand_in) = open(&job.device, folder)?;
+fn one_job(
+    cases: &BTreeMap<&str, Case>,
+    job: &Job,
+    folder: &Path,
+    stand_ins: &mut HashMap<String, Opened>,
+) -> anyhow::Result<Done> {
+    let (device, stand_in) = match stand_ins.remove(&job.device) {
+        Some(opened) => opened,
+        None => open(&job.device, folder)?,
+    };
     let gpu = device.gpu().expect("checked when opened");
     let applied = Arc::new(AtomicBool::new(job.planted.is_none()));
     let texts: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
@@ -132,6 +144,10 @@ fn one_job(cases: &BTreeMap<&str, Case>, job: &Job, folder: &Path) -> anyhow::Re
         }
     }
     done.applied = applied.load(Relaxed);
+    // A stand-in on which all went well keeps its kernels for the next job.
+    if done.failed.is_none() && stand_in.is_some() {
+        stand_ins.insert(job.device.clone(), (device, stand_in));
+    }
     Ok(done)
 }
 

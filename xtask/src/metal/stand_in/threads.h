@@ -274,7 +274,8 @@ struct FlushSmallNumbers {
 #endif
 };
 
-// Runs all groups of a launch. `poison` fills the threadgroup memory before each.
+// Runs all groups of a launch, from the last to the first: other devices begin with the first, and what a group writes into
+// the place of the next is overwritten there. `poison` fills the threadgroup memory before each.
 static int run(Launch* launch, void (*entry)(), void (*poison)()) {
   Machine& m = machine;
   m.launch = launch;
@@ -289,9 +290,9 @@ static int run(Launch* launch, void (*entry)(), void (*poison)()) {
     m.stacks = (char*)p;
   }
   FlushSmallNumbers flush;
-  for (unsigned z = 0; z < launch->groups[2]; z++)
-    for (unsigned y = 0; y < launch->groups[1]; y++)
-      for (unsigned x = 0; x < launch->groups[0]; x++) {
+  for (unsigned z = launch->groups[2]; z-- > 0;)
+    for (unsigned y = launch->groups[1]; y-- > 0;)
+      for (unsigned x = launch->groups[0]; x-- > 0;) {
         launch->steps += m.count;
         if (launch->steps > launch->limit) return OVER_LIMIT;
         poison();
