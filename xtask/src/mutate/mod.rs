@@ -18,6 +18,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use steropes_testkit::Case;
 use worker::{Done, Found, Job, Planted};
 
 /// Plant mistakes in the kernels of ops and see whether its cases notice
@@ -128,32 +129,71 @@ const INTRODUCTION: &str = "# Do the tests notice a broken kernel?\n\n\
     `cargo xtask metal`. A mistake of which a compiler makes the same instructions is equivalent, others are by the reason in \
     `xtask/src/mutate/equivalent.json`. Forms of a kernel (with subgroups, with matrices, four elements at once) are counted together.\n\n";
 
-/// The kernels of the ops that were asked for, each on the first device that launches it.
+/// The kernels of the ops that were asked for, each with the devices that launch it.
 fn targets(args: &Args, sources: &Sources, out: &mut dyn Write) -> anyhow::Result<Vec<Target>> {
-    let mut by_op: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let all_cases = steropes_ops::cases();
+    let jobs = jobs_without_mistakes(args, &all_cases)?;
+    let mut targets: Vec<Target> = Vec::new();
+    for (job, done) in jobs.iter().zip(run_without_mistakes(args, &jobs)?) {
+        let seconds: HashMap<String, f64> = done.seconds.into_iter().collect();
+        for found in done.kernels {
+            let mut cases = found.cases.clone();
+            cases.sort_by(|a, b| seconds[a].total_cmp(&seconds[b]));
+            let op = op_of(&cases[0]).to_owned();
+            // The kernel of another op, which has cases of its own.
+            if found.kernel != op && all_cases.iter().any(|case| op_of(case.name) == found.kernel) {
+                continue;
+            }
+            let seconds = cases.iter().map(|c| seconds[c]).sum();
+            let place = Place { device: job.device.clone(), cases, seconds };
+            let same =
+                |t: &&mut Target| t.op == op && t.found.kernel == found.kernel && t.found.code == found.code;
+            match targets.iter_mut().find(same) {
+                Some(target) => {
+                    target.places.push(place);
+                    target.found.texts.extend(found.texts);
+                }
+                None => {
+                    let lines = sources.lines(&found.kernel, &found.texts[0]);
+                    targets.push(Target { op, found, lines, places: vec![place] });
+                }
+            }
+        }
+    }
+    writeln!(out, "{} kernels", targets.len())?;
+    Ok(targets)
+}
+
+fn op_of(case: &str) -> &str {
+    case.split('/').next().unwrap_or_default()
+}
+
+/// The cases of the ops that were asked for, on each device.
+fn jobs_without_mistakes(args: &Args, all_cases: &[Case]) -> anyhow::Result<Vec<Job>> {
+    for asked in args.ops.iter().filter(|asked| *asked != "all") {
+        ensure!(all_cases.iter().any(|case| op_of(case.name) == asked), "no op `{asked}`");
+    }
     let mut jobs = Vec::new();
     for device in &args.devices {
         let (opened, _) = worker::open(device, &args.folder)?;
-        by_op.clear();
-        for case in steropes_ops::cases() {
-            let op = case.name.split('/').next().unwrap_or_default();
-            if args.ops.iter().any(|asked| asked == "all" || asked == op) && case.needs.met_by(&opened) {
-                by_op.entry(op.to_owned()).or_default().push(case.name.to_owned());
+        let mut by_op: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for case in all_cases.iter().filter(|case| case.needs.met_by(&opened)) {
+            let op = op_of(case.name);
+            if args.ops.iter().any(|asked| asked == "all" || asked == op) {
+                by_op.entry(op).or_default().push(case.name.to_owned());
             }
         }
-        for cases in by_op.values() {
-            jobs.push(Job { device: device.clone(), cases: cases.clone(), planted: None, limit: 1800 });
-        }
+        let job = |cases| Job { device: device.clone(), cases, planted: None, limit: 1800 };
+        jobs.extend(by_op.into_values().map(job));
     }
-    for asked in args.ops.iter().filter(|asked| *asked != "all") {
-        ensure!(
-            steropes_ops::cases().iter().any(|c| c.name.split('/').next() == Some(asked)),
-            "no op `{asked}`"
-        );
-    }
+    Ok(jobs)
+}
+
+/// What the cases launch and how long they take, for each job.
+fn run_without_mistakes(args: &Args, jobs: &[Job]) -> anyhow::Result<Vec<Done>> {
     let mut answers: Vec<Option<Done>> = vec![None; jobs.len()];
     let mut broken = None;
-    run_jobs(args, &jobs, |i, answer| match answer {
+    run_jobs(args, jobs, |i, answer| match answer {
         Answer::Said(Done { failed: Some((case, why)), .. }) => {
             broken.get_or_insert(format!("without a mistake `{case}` fails on {}: {why}", jobs[i].device));
         }
@@ -165,31 +205,10 @@ fn targets(args: &Args, sources: &Sources, out: &mut dyn Write) -> anyhow::Resul
             broken.get_or_insert("without a mistake the cases do not end".to_owned());
         }
     })?;
-    if let Some(why) = broken {
-        bail!(why);
+    match broken {
+        Some(why) => bail!(why),
+        None => Ok(answers.into_iter().flatten().collect()),
     }
-    let mut targets: Vec<Target> = Vec::new();
-    for (job, done) in jobs.iter().zip(answers.into_iter().flatten()) {
-        let seconds: HashMap<String, f64> = done.seconds.into_iter().collect();
-        for found in done.kernels {
-            let mut cases = found.cases.clone();
-            cases.sort_by(|a, b| seconds[a].total_cmp(&seconds[b]));
-            let op = cases[0].split('/').next().unwrap_or_default().to_owned();
-            let seconds = cases.iter().map(|c| seconds[c]).sum();
-            let place = Place { device: job.device.clone(), cases, seconds };
-            let same =
-                |t: &&mut Target| t.op == op && t.found.kernel == found.kernel && t.found.code == found.code;
-            match targets.iter_mut().find(same) {
-                Some(target) => target.places.push(place),
-                None => {
-                    let lines = sources.lines(&found.kernel, &found.texts[0]);
-                    targets.push(Target { op, found, lines, places: vec![place] });
-                }
-            }
-        }
-    }
-    writeln!(out, "{} kernels", targets.len())?;
-    Ok(targets)
 }
 
 /// Every mistake on the first device of its kernel, then those that nothing noticed and that have no reason on the next.

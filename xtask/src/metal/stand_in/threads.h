@@ -1,5 +1,6 @@
 // Runs the threads of a threadgroup on one thread of the CPU: each has a stack of its own and runs until it has to wait for
-// others. The order of the threads turns around from one group to the next, so that a missing barrier shows.
+// others. The order of the threads turns around from one group to the next, so that a missing barrier shows; in the first group
+// the last thread begins, as on no other device.
 #pragma once
 #include <cstdint>
 #include <cstdio>
@@ -245,7 +246,7 @@ static int run_group(unsigned x, unsigned y, unsigned z) {
     m.simdgroups[i].expected = lanes < SIMD ? lanes : SIMD;
     m.simdgroups[i].count = 0;
   }
-  bool backward = (x + y + z) % 2;
+  bool backward = (x + y + z) % 2 == 0;
   for (unsigned i = 0; i < m.count; i++) {
     prepare(m.threads[i], i);
     push_ready(backward ? m.count - 1 - i : i);
