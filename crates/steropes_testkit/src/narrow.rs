@@ -1,15 +1,15 @@
-//! Launches that go on along y after three workgroups.
+//! Launches that go on along y after nine workgroups.
 //!
 //! A kernel over a long tensor counts its workgroups as `x + 32768 y` (see [`spread`](steropes_tensor::spread)). Only tensors of
-//! millions of elements have a second row; with rows of three, small ones have many.
+//! millions of elements have a second row; with rows of nine, small ones have many.
 
 use std::sync::Arc;
 use steropes_tensor::{Gpu, Kernel};
 
 /// How kernels count the rows, and how they count narrow ones.
 const WIDE: &str = "y * 32768u";
-const NARROW: &str = "y * 3u";
-const GROUPS: u32 = 3;
+const NARROW: &str = "y * 9u";
+const GROUPS: u32 = 9;
 
 /// The text of a kernel that counts narrow rows.
 pub fn narrow_text(text: &str) -> String {
@@ -43,8 +43,8 @@ mod tests {
     #[test]
     fn rows_become_narrow_in_text_and_launch() {
         let rows = Kernel::new("k", &Header::new(), "let i = group.x + group.y * 32768u;");
-        assert_eq!(narrow_text(rows.text()), "let i = group.x + group.y * 3u;");
-        assert_eq!(narrow_groups(&rows, [7, 1, 1]), [3, 3, 1]);
+        assert_eq!(narrow_text(rows.text()), "let i = group.x + group.y * 9u;");
+        assert_eq!(narrow_groups(&rows, [19, 1, 1]), [9, 3, 1]);
         assert_eq!(narrow_groups(&rows, [2, 1, 1]), [2, 1, 1]);
         let plane = Kernel::new("k", &Header::new(), "let i = group.x;");
         assert_eq!(narrow_groups(&plane, [7, 2, 1]), [7, 2, 1]);

@@ -124,7 +124,7 @@ fn wrong_entries<'a>(equivalent: &'a [Equivalent], fates: &[Fate]) -> Vec<&'a Eq
 const INTRODUCTION: &str = "# Do the tests notice a broken kernel?\n\n\
     `cargo xtask mutate all --write docs/mutation.md` plants small mistakes in every kernel, one at a time, and runs the op's \
     cases: a sign, a bound, an index, a product, a missing barrier, a constant, a minimum, a loop that ends early, a \
-    condition, a workgroup less. The cases run on `llvmpipe` (Vulkan in software); what \
+    condition, a workgroup less. Launches have narrow rows, as for `cargo test` ([devices](devices.md)). The cases run on `llvmpipe` (Vulkan in software); what \
     they do not notice there, and what is not launched there, is tried on `metal:apple` and then on `metal:intel-mac`, the stand-ins of \
     `cargo xtask metal`. A mistake of which a compiler makes the same instructions is equivalent, others are by the reason in \
     `xtask/src/mutate/equivalent.json`. Forms of a kernel (with subgroups, with matrices, four elements at once) are counted together.\n\n";

@@ -10,6 +10,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case("resize_bilinear/oracle/one_pixel", |d| against_oracle(d, [1, 1, 1, 1], [3, 2])),
         case("resize_bilinear/oracle/to_one_pixel", |d| against_oracle(d, [2, 5, 7, 3], [1, 1])),
+        case("resize_bilinear/oracle/to_the_corners", |d| against_oracle(d, [2, 5, 7, 3], [2, 2])),
         case("resize_bilinear/oracle/odd_sizes", |d| against_oracle(d, [3, 7, 5, 19], [13, 11])),
         case("resize_bilinear/oracle/smaller", |d| against_oracle(d, [2, 13, 11, 6], [5, 7])),
         case("resize_bilinear/oracle/dune", |d| against_oracle(d, [1, 8, 16, 33], [14, 28])),
