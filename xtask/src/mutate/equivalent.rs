@@ -124,6 +124,11 @@ impl Equivalent {
         SourceLine { file: self.file.clone(), line: self.line }
     }
 
+    /// Whether it is about a kernel, but not about a line of a file.
+    pub(super) fn is_about_text_or_launch_of(&self, kernel: &str) -> bool {
+        self.file == SourceLine::launch(kernel).file || self.file == SourceLine::written(kernel, 0).file
+    }
+
     /// Whether it is about this mistake in this place.
     pub(super) fn covers(&self, place: &SourceLine, mutant: &Mutant) -> bool {
         let (was, becomes) = mutant.texts();
