@@ -263,7 +263,8 @@ fn one_round(
     fates: &mut Vec<Fate>,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let jobs: Vec<Job> = planned.iter().map(|(i, mutant)| job(&targets[*i], round, mutant)).collect();
+    let jobs: Vec<Job> =
+        planned.iter().map(|(i, mutant)| job(targets, &targets[*i], round, mutant)).collect();
     let mut written = Ok(());
     run_jobs(args, &jobs, |i, answer| {
         let (target, mutant) = planned[i].clone();
@@ -312,12 +313,25 @@ impl Instructions {
     }
 }
 
-fn job(target: &Target, place: usize, mutant: &Mutant) -> Job {
-    let place = &target.places[place];
+/// A mistake on the device number `round` of its kernel: the cases that launch the form, or for a launch those of all forms.
+fn job(targets: &[Target], target: &Target, round: usize, mutant: &Mutant) -> Job {
+    let device = &target.places[round].device;
     let (kernel, code) = (target.found.kernel.clone(), target.found.code.clone());
-    let planted = Some(Planted { kernel, code, mutant: mutant.clone() });
-    let limit = 20 + (10.0 * place.seconds) as u64;
-    Job { device: place.device.clone(), cases: place.cases.clone(), planted, limit }
+    let concerned = |t: &&Target| match mutant {
+        Mutant::Line { .. } => t.found.code == code,
+        Mutant::Launch { .. } => true,
+    };
+    let same = |t: &&Target| t.op == target.op && t.found.kernel == kernel && concerned(t);
+    let places = || targets.iter().filter(same).flat_map(|t| &t.places).filter(|p| p.device == *device);
+    let mut cases: Vec<String> = Vec::new();
+    for case in places().flat_map(|p| &p.cases) {
+        if !cases.contains(case) {
+            cases.push(case.clone());
+        }
+    }
+    let limit = 20 + (10.0 * places().map(|p| p.seconds).sum::<f64>()) as u64;
+    let device = device.clone();
+    Job { device, cases, planted: Some(Planted { kernel, code, mutant: mutant.clone() }), limit }
 }
 
 fn run_jobs(args: &Args, jobs: &[Job], on_answer: impl FnMut(usize, Answer<Done>)) -> anyhow::Result<()> {
