@@ -25,6 +25,9 @@ pub(crate) fn cases() -> Vec<Case> {
         f16_case("softmax/f16/wide_spread_in_every_form", |d| {
             [37, 768, 5003, 40_008].iter().try_for_each(|w| f16_against_oracle(d, &[2, *w], 1000.0))
         }),
+        f16_case("softmax/f16/one_value_far_above", |d| {
+            [37, 768, 5003, 40_008].iter().try_for_each(|w| f16_one_above(d, *w))
+        }),
         f16_case("softmax/f16/whole_vectors", |d| f16_against_oracle(d, &[33, 768], 1.0)),
         f16_case("softmax/f16/long_rows", |d| f16_against_oracle(d, &[2, 40_008], 1.0)),
         case("softmax/property/sum_is_1", sum_is_1),
@@ -83,6 +86,16 @@ fn f16_against_oracle(device: &Device, shape: &[usize], spread: f32) -> Verdict 
     let (x, rounded) = f16_tensor(device, shape, &x);
     let want = reference::softmax(&rounded, *shape.last().expect("an axis"));
     check_close(&run(&x)?, &want, Tolerance::OfLargest(5e-4))
+}
+
+/// In each row another place of a vector has a value that leaves nothing to the others.
+fn f16_one_above(device: &Device, width: usize) -> Verdict {
+    let mut x = normal("softmax/x", 4 * width);
+    let mut want = vec![0.0f32; 4 * width];
+    for row in 0..4 {
+        (x[row * width + row], want[row * width + row]) = (30_000.0, 1.0);
+    }
+    check_equal(&run(&f16_tensor(device, &[4, width], &x).0)?, &want)
 }
 
 fn sum_is_1(device: &Device) -> Verdict {
