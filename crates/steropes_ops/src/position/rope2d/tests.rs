@@ -137,7 +137,10 @@ fn integer_types(device: &Device, shape: [usize; 4], f16: bool) -> Verdict {
         let want = reference::rope2d(&exact(&rounded), wide, heads, head_dim, f64::from(BASE));
         let turned = |x: Tensor| rope2d(x, places, BASE).map_err(|e| e.to_string());
         let apart = floats(&turned(x.clone())?)?;
-        check_close(&apart, &want, Tolerance::OfLargest(tolerance))
+        // The CPU's angles are f64, which round the product with a far position.
+        let farthest = wide.iter().map(|p| p.unsigned_abs()).max().unwrap_or(0);
+        let rounding = farthest as f64 / 2f64.powi(53);
+        check_close(&apart, &want, Tolerance::OfLargest(tolerance + rounding))
             .map_err(|e| format!("{shape:?}, {}: {e}", places.dtype()))?;
         check_equal(&floats(&turned(x)?)?, &apart)
     };
