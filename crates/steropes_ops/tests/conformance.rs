@@ -1,6 +1,6 @@
 //! Every case of every op, one libtest trial per case and device. The CPU counts as one device for each instruction set that
 //! it has, so that the forms for lesser machines are tested too. GPU launches are checked: results start as NaN, and
-//! kernels are compiled with bounds checks.
+//! kernels are compiled with bounds checks. They are narrow too, so that small tensors have a second row of workgroups.
 //!
 //! The GPU is the one that `STEROPES_DEVICE` names, which must then exist, else the first that the machine has, a program
 //! such as llvmpipe included.
@@ -8,7 +8,7 @@
 use libtest_mimic::{Arguments, Trial};
 use steropes_ops::cpu::{Isa, with_isa};
 use steropes_tensor::Device;
-use steropes_testkit::Case;
+use steropes_testkit::{Case, set_narrow};
 
 fn main() {
     let on_cpu = Isa::available()
@@ -20,7 +20,9 @@ fn main() {
             })
         });
     let on_gpu = gpu().into_iter().flat_map(|device| {
-        device.gpu().expect("selected as a GPU").set_checked(true);
+        let gpu = device.gpu().expect("selected as a GPU");
+        gpu.set_checked(true);
+        set_narrow(gpu);
         cases_for(&device).into_iter().map(move |case| {
             let device = device.clone();
             Trial::test(format!("gpu/{}", case.name), move || (case.run)(&device).map_err(Into::into))

@@ -15,4 +15,4 @@ pub use gpu::{
     Backend, Binding, Capabilities, Command, CompileNotice, Gpu, GpuApi, Header, Kernel, KernelCache,
     KernelText, LaunchFilter, MatrixShape, Memory, Span, TextFilter, spread,
 };
-pub use tensor::{Tensor, TensorError, row_slices};
+pub use tensor::{Tensor, TensorError};

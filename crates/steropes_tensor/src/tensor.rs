@@ -1,9 +1,8 @@
 //! The tensor itself.
 
-use crate::gpu::{Capabilities, Gpu, Memory};
+use crate::gpu::{Gpu, Memory};
 use crate::{DType, Device, DeviceError, Element};
 use half::{bf16, f16};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// A row-major array on a device.
@@ -257,24 +256,6 @@ fn check_len(shape: &[usize], found: usize) -> Result<(), TensorError> {
     } else {
         Err(TensorError::Length { shape: shape.to_vec(), expected, found })
     }
-}
-
-/// Ranges of rows that cover `0..rows`, each short enough that an array with `row_bytes` bytes for each of its rows fits one
-/// binding, and each starting where a binding may start in all of `row_bytes`.
-///
-/// # Panics
-/// If a single row does not fit a binding.
-pub fn row_slices(gpu: &Capabilities, rows: usize, row_bytes: &[usize]) -> Vec<Range<usize>> {
-    let largest = row_bytes.iter().copied().max().unwrap_or(0).max(1);
-    // This many rows are a multiple of the alignment, whatever the width.
-    let step = Capabilities::BINDING_ALIGNMENT as usize;
-    let most = gpu.max_binding_bytes as usize / largest;
-    if rows <= most {
-        return std::iter::once(0..rows).collect();
-    }
-    assert!(most >= step, "{step} rows of {largest} bytes fit a binding");
-    let most = most / step * step;
-    (0..rows).step_by(most).map(|first| first..(first + most).min(rows)).collect()
 }
 
 #[cfg(test)]

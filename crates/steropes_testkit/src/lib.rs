@@ -1,8 +1,10 @@
 //! What the tests, `doctor` and `bench` share: deterministic inputs, tolerances, [`Case`] and [`Bench`].
 
 pub mod inputs;
+mod narrow;
 mod tolerance;
 
+pub use narrow::{narrow_groups, narrow_text, set_narrow};
 pub use tolerance::{Tolerance, check_close, check_equal};
 
 use half::f16;

@@ -1,6 +1,7 @@
 //! Metal text compiled by clang for the CPU, against the stand-in for Metal's standard library.
 
-use super::translate::{MetalText, Parsed};
+use super::profile::PROFILES;
+use super::translate::{self, MetalText, Parsed};
 use anyhow::{Context as _, bail};
 use regex::{Captures, Regex};
 use sha2::{Digest as _, Sha256};
@@ -15,12 +16,10 @@ const LIBRARY: [(&str, &str); 3] = [
     ("simd/simd.h", include_str!("stand_in/simd/simd.h")),
 ];
 
-/// Metal lets the compiler reorder sums and leave out tests for NaN, so clang may too.
-const FLAGS: [&str; 16] = [
+const FLAGS: [&str; 11] = [
     "-std=c++17",
     "-O1",
     "-w",
-    "-shared",
     "-fPIC",
     "-fvisibility=hidden",
     "-fno-exceptions",
@@ -28,12 +27,12 @@ const FLAGS: [&str; 16] = [
     "-fno-strict-aliasing",
     "-fno-math-errno",
     "-fno-trapping-math",
-    "-fno-signed-zeros",
-    "-ffinite-math-only",
-    "-fassociative-math",
-    "-freciprocal-math",
     "-ffp-contract=fast",
 ];
+
+/// Metal lets the compiler reorder sums and leave out tests for NaN, so clang may too.
+const FAST_MATH: [&str; 4] =
+    ["-fno-signed-zeros", "-ffinite-math-only", "-fassociative-math", "-freciprocal-math"];
 
 /// What vectors and f16 need on this processor.
 const MACHINE_FLAGS: &[&str] =
@@ -42,9 +41,12 @@ const MACHINE_FLAGS: &[&str] =
 /// A clang that knows f16, and the folder of what it made.
 pub(crate) struct Compiler {
     clang: &'static str,
+    /// Named after what all libraries depend on: compiler, flags, stand-in.
     folder: PathBuf,
-    /// What all libraries depend on: compiler, flags, stand-in.
-    version: String,
+    /// The stand-in as clang keeps it, which takes longer to read as text than a small kernel.
+    stand_in: PathBuf,
+    /// The same without fast math.
+    exact_stand_in: PathBuf,
 }
 
 impl Compiler {
@@ -54,16 +56,15 @@ impl Compiler {
     /// There is none, or the folder cannot be written.
     pub(crate) fn find(folder: &Path) -> anyhow::Result<Self> {
         const NAMES: [&str; 6] = ["clang", "clang-19", "clang-18", "clang-17", "clang-16", "clang-15"];
-        std::fs::create_dir_all(folder.join("simd"))
-            .with_context(|| format!("making `{}`", folder.display()))?;
-        for (name, text) in LIBRARY {
-            write_whole(&folder.join(name), text.as_bytes())?;
-        }
+        let made = |path: &Path| {
+            std::fs::create_dir_all(path).with_context(|| format!("making `{}`", path.display()))
+        };
+        made(folder)?;
         let probe = folder.join(format!("probe.{}.cpp", std::process::id()));
         std::fs::write(&probe, "_Float16 f(_Float16 a) { return a * a; }\n")?;
         let works = |name: &&&str| {
             let mut command = Command::new(name);
-            command.args(FLAGS).args(MACHINE_FLAGS).arg(&probe).args(["-o", "/dev/null"]);
+            command.args(FLAGS).args(MACHINE_FLAGS).arg("-c").arg(&probe).args(["-o", "/dev/null"]);
             command.output().is_ok_and(|output| output.status.success())
         };
         let found = NAMES.iter().find(works);
@@ -77,10 +78,26 @@ impl Compiler {
         let version = Command::new(clang).arg("--version").output()?.stdout;
         let mut hash = Sha256::new();
         hash.update(version);
-        FLAGS.iter().chain(MACHINE_FLAGS).for_each(|flag| hash.update(flag));
+        FLAGS.iter().chain(&FAST_MATH).chain(MACHINE_FLAGS).for_each(|flag| hash.update(flag));
         LIBRARY.iter().for_each(|(_, text)| hash.update(text));
-        let version = hex(&hash.finalize());
-        Ok(Self { clang, folder: folder.to_owned(), version })
+        // Each version has a folder of its own, because clang looks at the time of the files behind `stand_in`.
+        let folder = folder.join(hex(&hash.finalize()));
+        made(&folder.join("simd"))?;
+        for (name, text) in LIBRARY {
+            let path = folder.join(name);
+            if !path.exists() {
+                write_whole(&path, text.as_bytes())?;
+            }
+        }
+        let [stand_in, exact_stand_in] = ["stand_in.pch", "exact.pch"].map(|name| folder.join(name));
+        let compiler = Self { clang, folder, stand_in, exact_stand_in };
+        for (to, math) in [(&compiler.stand_in, &FAST_MATH[..]), (&compiler.exact_stand_in, &[])] {
+            if !to.exists() {
+                let flags = [math, &["-x", "c++-header"]].concat();
+                compiler.run_clang(&flags, &compiler.folder.join(LIBRARY[0].0), to)?;
+            }
+        }
+        Ok(compiler)
     }
 
     /// The kernel as a function of this process.
@@ -89,34 +106,45 @@ impl Compiler {
     /// What clang says about the text, or why it could not be loaded.
     pub(crate) fn compile(&self, parsed: &Parsed, metal: &MetalText) -> anyhow::Result<Compiled> {
         let source = source(parsed, metal)?;
-        let name = hex(&Sha256::digest(format!("{}{source}", self.version)));
+        let name = hex(&Sha256::digest(&source));
         let library = self.folder.join(format!("{name}.so"));
         if !library.exists() {
-            self.run_clang(&name, &source, &library)?;
+            let text = self.folder.join(format!("{name}.cpp"));
+            write_whole(&text, source.as_bytes())?;
+            let stand_in = self.stand_in.to_string_lossy();
+            let flags = ["-shared", "-lm", "-x", "c++", "-include-pch", &stand_in];
+            self.run_clang(&[&FAST_MATH[..], &flags].concat(), &text, &library)?;
         }
         Compiled::load(&library)
     }
 
-    fn run_clang(&self, name: &str, source: &str, library: &Path) -> anyhow::Result<()> {
-        let text = self.folder.join(format!("{name}.cpp"));
-        write_whole(&text, source.as_bytes())?;
-        let part = self.folder.join(format!("{name}.{}.part", std::process::id()));
-        let output = Command::new(self.clang)
-            .args(FLAGS)
-            .args(MACHINE_FLAGS)
-            .args(["-x", "c++", "-I"])
-            .arg(&self.folder)
-            .arg(&text)
-            .arg("-o")
-            .arg(&part)
-            .arg("-lm")
-            .output()?;
+    /// The instructions that clang makes of a kernel without fast math, to see whether two texts are the same to it.
+    ///
+    /// # Errors
+    /// What naga or clang says about the text.
+    pub(crate) fn instructions_of(&self, text: &str) -> anyhow::Result<String> {
+        let parsed = translate::parse(text, &PROFILES[0].capabilities).map_err(anyhow::Error::msg)?;
+        let metal = translate::metal(&parsed, (3, 1)).map_err(anyhow::Error::msg)?;
+        let path = self.folder.join(format!("compared.{}.cpp", std::process::id()));
+        let instructions = path.with_extension("s");
+        write_whole(&path, source(&parsed, &metal)?.as_bytes())?;
+        let stand_in = self.exact_stand_in.to_string_lossy();
+        self.run_clang(&["-S", "-x", "c++", "-include-pch", &stand_in], &path, &instructions)?;
+        Ok(std::fs::read_to_string(&instructions)?)
+    }
+
+    /// Compiles `from` into `to`, which appears when it is whole.
+    fn run_clang(&self, flags: &[&str], from: &Path, to: &Path) -> anyhow::Result<()> {
+        let part = to.with_extension(format!("{}.part", std::process::id()));
+        let mut command = Command::new(self.clang);
+        command.args(FLAGS).args(MACHINE_FLAGS).args(flags).arg("-I").arg(&self.folder);
+        let output = command.arg(from).arg("-o").arg(&part).output()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             let error = said.lines().find(|line| line.contains("error")).unwrap_or("it failed");
             bail!("clang: {error}");
         }
-        std::fs::rename(&part, library)?;
+        std::fs::rename(&part, to)?;
         Ok(())
     }
 }
@@ -160,7 +188,7 @@ fn source(parsed: &Parsed, metal: &MetalText) -> anyhow::Result<String> {
         .collect();
     let [x, y, z] = parsed.module.entry_points[0].workgroup_size;
     Ok(format!(
-        "{}\n{declared}static void poison() {{\n{poison}}}\nstatic void entry() {{ {}({}); }}\n\
+        "{}\n}}\n{declared}static void poison() {{\n{poison}}}\nstatic void entry() {{ {}({}); }}\n\
          extern \"C\" __attribute__((visibility(\"default\"))) int stand_in_run(stand_in::Launch* launch) {{\n  \
          launch->threads[0] = {x}, launch->threads[1] = {y}, launch->threads[2] = {z};\n  \
          return stand_in::run(launch, entry, poison);\n}}\n",
@@ -262,7 +290,9 @@ fn as_cpp(metal: &str) -> String {
         Some(number) => format!("(half){number}.0f"),
         None => format!("{}f", &c[0]),
     });
-    text.replace("while(true) {", "while(stand_in::step()) {")
+    let text = text.replace("while(true) {", "while(stand_in::step()) {");
+    // What the kernel does not call is left out.
+    text.replacen("#include <simd/simd.h>\n", "#include <simd/simd.h>\nnamespace {\n", 1)
 }
 
 /// What a kernel gets; the same structure stands in `stand_in/threads.h`.

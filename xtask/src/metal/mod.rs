@@ -29,6 +29,7 @@ mod traps;
 mod worker;
 
 pub(crate) use backend::StandIn;
+pub(crate) use compiler::Compiler;
 pub(crate) use worker::open;
 
 use crate::children::{self, Answer};
@@ -66,12 +67,13 @@ pub struct Args {
     worker: bool,
 }
 
-/// Steps that a case may take: invocations started, and rounds of their loops. A case over it is not judged, unless it is the
-/// only one that launches some kernel.
-pub(crate) const STEPS: u64 = 100_000_000;
+/// Steps that a case may take at first: invocations started, and rounds of their loops. Over it a case is stopped: what is larger
+/// than that differs from other cases in size alone. Where it launches a kernel that no other case has shown to be right, it
+/// may take four times as many, and again.
+pub(crate) const STEPS: u64 = 4_000_000;
 
-/// Steps that such a case may take.
-const MOST_STEPS: u64 = 40 * STEPS;
+/// Steps that no case may take.
+const MOST_STEPS: u64 = STEPS << 10;
 
 /// No case takes longer, compilers included.
 const CASE_SECONDS: u64 = 900;
@@ -85,16 +87,20 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         worker::run(&args.folder)?;
         return Ok(ExitCode::SUCCESS);
     }
-    compiler::Compiler::find(&args.folder)?;
+    Compiler::find(&args.folder)?;
     let jobs = jobs(args);
     anyhow::ensure!(!jobs.is_empty(), "no case has `{}` in its name", args.filter);
     let mut report = Report::new(args.json, out);
     let mut known = Known::default();
     run_jobs(args, &jobs, &mut known, &mut report)?;
-    let again = known.only_ones_of_a_kernel();
-    run_jobs(args, &again, &mut known, &mut report)?;
+    let mut limit = STEPS;
+    while limit < MOST_STEPS {
+        limit *= 4;
+        let again = known.only_ones_of_a_kernel(limit);
+        run_jobs(args, &again, &mut known, &mut report)?;
+    }
     for job in known.over_limit.values() {
-        report.case(job, Outcome::TooLarge, "", 0.0)?;
+        report.case(job, Outcome::TooLarge, "")?;
     }
     for ((profile, _), kernel) in &known.kernels {
         report.kernel(profile, &kernel.seen, kernel.judged)?;
@@ -150,24 +156,14 @@ impl Known {
         }
     }
 
-    /// The cases over the limit that launch a kernel which no other case has shown to be right.
-    fn only_ones_of_a_kernel(&self) -> Vec<Job> {
+    /// The cases over the limit that launch a kernel which no other case has shown to be right, with a higher limit.
+    fn only_ones_of_a_kernel(&self, limit: u64) -> Vec<Job> {
         let unjudged = |profile: &str, hash: &String| {
             self.kernels.get(&(profile.to_owned(), hash.clone())).is_some_and(|k| !k.judged)
         };
-        let mut covered = BTreeSet::new();
-        let mut again = Vec::new();
-        for (key, job) in &self.over_limit {
-            let new: Vec<&String> = self.launched[key]
-                .iter()
-                .filter(|hash| unjudged(&key.0, hash) && !covered.contains(&(key.0.clone(), (*hash).clone())))
-                .collect();
-            if !new.is_empty() {
-                covered.extend(new.into_iter().map(|hash| (key.0.clone(), hash.clone())));
-                again.push(Job { limit: MOST_STEPS, ..job.clone() });
-            }
-        }
-        again
+        let only_one = |key: &(String, String)| self.launched[key].iter().any(|hash| unjudged(&key.0, hash));
+        let again = self.over_limit.iter().filter(|(key, _)| only_one(key));
+        again.map(|(_, job)| Job { limit, ..job.clone() }).collect()
     }
 }
 
@@ -186,17 +182,16 @@ fn run_jobs(args: &Args, jobs: &[Job], known: &mut Known, report: &mut Report<'_
             let line = match answer {
                 Answer::Said(done) => {
                     known.add(job, &done, executes);
+                    report.work(job, done.steps, done.seconds);
                     match (&done.failure, done.over_limit, executes) {
                         (_, true, _) => return,
-                        (_, _, false) => report.case(job, Outcome::Translated, "", done.seconds),
-                        (Some(why), _, _) => report.case(job, Outcome::Failed, why, done.seconds),
-                        (None, _, _) => report.case(job, Outcome::Passed, "", done.seconds),
+                        (_, _, false) => report.case(job, Outcome::Translated, ""),
+                        (Some(why), _, _) => report.case(job, Outcome::Failed, why),
+                        (None, _, _) => report.case(job, Outcome::Passed, ""),
                     }
                 }
-                Answer::Died(how) => {
-                    report.case(job, Outcome::Failed, &format!("its process ended: {how}"), 0.0)
-                }
-                Answer::TooLate => report.case(job, Outcome::Failed, "it did not end", CASE_SECONDS as f64),
+                Answer::Died(how) => report.case(job, Outcome::Failed, &format!("its process ended: {how}")),
+                Answer::TooLate => report.case(job, Outcome::Failed, "it did not end"),
             };
             if written.is_ok() {
                 written = line;

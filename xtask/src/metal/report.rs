@@ -26,6 +26,7 @@ pub(super) struct Report<'a> {
     rows: BTreeMap<(String, String), Row>,
     failures: Vec<Value>,
     cases_not_judged: Vec<Value>,
+    work: Vec<Value>,
 }
 
 /// An op on a device.
@@ -39,21 +40,31 @@ struct Row {
 
 impl<'a> Report<'a> {
     pub(super) fn new(json: bool, out: &'a mut dyn Write) -> Self {
-        Self { json, out, rows: BTreeMap::new(), failures: Vec::new(), cases_not_judged: Vec::new() }
+        Self {
+            json,
+            out,
+            rows: BTreeMap::new(),
+            failures: Vec::new(),
+            cases_not_judged: Vec::new(),
+            work: Vec::new(),
+        }
+    }
+
+    /// Adds what a case took, whatever came of it.
+    pub(super) fn work(&mut self, job: &Job, steps: u64, seconds: f64) {
+        self.row(job).seconds += seconds;
+        let (device, case) = (&job.profile, &job.case);
+        self.work.push(json!({ "device": device, "case": case, "steps": steps, "seconds": seconds }));
+    }
+
+    fn row(&mut self, job: &Job) -> &mut Row {
+        let op = job.case.split('/').next().unwrap_or_default();
+        self.rows.entry((job.profile.clone(), op.to_owned())).or_default()
     }
 
     /// Adds a case.
-    pub(super) fn case(
-        &mut self,
-        job: &Job,
-        outcome: Outcome,
-        why: &str,
-        seconds: f64,
-    ) -> std::io::Result<()> {
-        let op = job.case.split('/').next().unwrap_or_default();
-        let row = self.rows.entry((job.profile.clone(), op.to_owned())).or_default();
-        row.cases[outcome as usize] += 1;
-        row.seconds += seconds;
+    pub(super) fn case(&mut self, job: &Job, outcome: Outcome, why: &str) -> std::io::Result<()> {
+        self.row(job).cases[outcome as usize] += 1;
         match outcome {
             Outcome::Failed => {
                 self.failures.push(json!({ "device": job.profile, "case": job.case, "why": why }));
@@ -104,6 +115,7 @@ impl<'a> Report<'a> {
             let rows: Vec<Value> = rows.collect();
             let all = json!({
                 "ok": well, "rows": rows, "failures": self.failures, "too_large": self.cases_not_judged,
+                "work": self.work,
             });
             writeln!(self.out, "{all}")?;
             return Ok(well);

@@ -180,7 +180,7 @@ fn what_a_gpu_does_not_survive_is_an_error() {
     assert!(left.as_ref().is_err_and(|e| e.contains("that do not come there")), "{left:?}");
     let behind = run(&gpu, &format!("{HEAD} x[i + 64u] = 1.0; }}"), &mut x, 1);
     assert!(behind.as_ref().is_err_and(|e| e.contains("behind the end of binding 0")), "{behind:?}");
-    let endless = run(&gpu, &format!("{HEAD} while (x[i] < 1.0) {{ x[i] = 0.5; }} }}"), &mut x, 1);
-    assert!(endless.as_ref().is_err_and(|e| e.contains("more steps")), "{endless:?}");
+    stand_in.begin(1_000_000);
+    run(&gpu, &format!("{HEAD} while (x[i] < 1.0) {{ x[i] = 0.5; }} }}"), &mut x, 1).expect("it is stopped");
     assert!(stand_in.end().over_limit);
 }

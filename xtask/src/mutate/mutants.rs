@@ -31,6 +31,14 @@ impl Mutant {
         }
     }
 
+    /// The line without its mistake and with it, both without the space around them; of a launch what is wrong with it.
+    pub(super) fn texts(&self) -> (String, String) {
+        match self {
+            Self::Line { was, becomes, .. } => (was.trim().to_owned(), becomes.trim().to_owned()),
+            Self::Launch { .. } => (String::new(), self.change()),
+        }
+    }
+
     /// The line, from 1; 0 for launches.
     pub(super) fn line(&self) -> usize {
         match self {
@@ -43,17 +51,22 @@ impl Mutant {
 /// A kernel text in two parts: the generated lines (extensions, aliases, constants), and the code, which is the same for all
 /// sizes.
 pub(super) fn split(text: &str) -> (String, String) {
-    static GENERATED: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"^(enable \w+;|alias \w+ = [\w<>, ]+;|const [A-Z0-9_]+: (u32|f32|bool) = [^;]+;)$")
-            .expect("a regex")
-    });
     let (mut header, mut code) = (String::new(), String::new());
     for line in text.lines() {
-        let part = if GENERATED.is_match(line) { &mut header } else { &mut code };
+        let part = if is_generated(line) { &mut header } else { &mut code };
         part.push_str(line);
         part.push('\n');
     }
     (header, code)
+}
+
+/// Whether a line looks like one of the generated ones.
+pub(super) fn is_generated(line: &str) -> bool {
+    static GENERATED: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"^(enable \w+;|alias \w+ = [\w<>, ]+;|const [A-Z0-9_]+: (u32|f32|bool) = [^;]+;)$")
+            .expect("a regex")
+    });
+    GENERATED.is_match(line)
 }
 
 /// The text with the mistake in it, if it is one of this code's.
@@ -99,9 +112,11 @@ const KINDS: usize = 9;
 fn of_kind(kind: usize, code: &str) -> Vec<Mutant> {
     let mut mutants = Vec::new();
     let mut depth = 0;
+    let mut in_structure = false;
     for (line, was) in code.lines().enumerate() {
         let statement = was.split("//").next().unwrap_or_default();
-        if depth > 0 {
+        in_structure |= depth == 0 && statement.starts_with("struct ");
+        if depth > 0 && !in_structure {
             for becomes in replacements(kind, statement) {
                 mutants.push(Mutant::Line { line, was: was.to_owned(), becomes });
             }
@@ -117,10 +132,8 @@ fn of_kind(kind: usize, code: &str) -> Vec<Mutant> {
                 });
             }
         }
-        let structure = statement.trim_start().starts_with("struct ");
-        if !structure {
-            depth += statement.matches('{').count() as i32 - statement.matches('}').count() as i32;
-        }
+        depth += statement.matches('{').count() as i32 - statement.matches('}').count() as i32;
+        in_structure &= depth > 0;
     }
     mutants
 }
@@ -204,7 +217,7 @@ fn bounds(text: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "enable f16;\nconst N: u32 = 4u;\nstruct P { n: u32 }\nfn f(a: u32) -> u32 { return a + 1u; }\n\
+    const TEXT: &str = "enable f16;\nconst N: u32 = 4u;\nstruct P { n: u32 }\nstruct Q {\n    n: u32,\n}\nfn f(a: u32) -> u32 { return a + 1u; }\n\
         @group(0) @binding(0) var<storage, read_write> x: array<u32>;\n@compute @workgroup_size(N)\n\
         fn main(@builtin(local_invocation_index) t: u32) {\n    // for + against\n    for (var i = 0u; i < N; i++) {\n        \
         x[t] += f(i) * 2u;\n    }\n    workgroupBarrier();\n    if (t < 3u) { x[t] = min(x[t], 7u); }\n}\n";

@@ -4,13 +4,13 @@ use super::mutants::{Mutant, apply, split};
 use crate::children;
 use crate::metal;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-use steropes_tensor::Device;
-use steropes_testkit::Case;
+use steropes_tensor::{Device, Gpu, Kernel};
+use steropes_testkit::{Case, narrow_groups, narrow_text, set_narrow};
 
 /// The cases of an op on a device.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,8 +50,8 @@ pub(super) struct Done {
 pub(super) struct Found {
     pub(super) kernel: String,
     pub(super) code: String,
-    /// One of its texts.
-    pub(super) text: String,
+    /// Its texts, which differ in generated lines.
+    pub(super) texts: Vec<String>,
     /// The cases that launch it.
     pub(super) cases: Vec<String>,
 }
@@ -63,8 +63,9 @@ pub(super) struct Found {
 pub(super) fn run(folder: &Path) -> anyhow::Result<()> {
     let cases: BTreeMap<&str, Case> =
         steropes_ops::cases().into_iter().map(|case| (case.name, case)).collect();
+    let mut stand_ins = HashMap::new();
     children::answer_all(|job: Job| {
-        one_job(&cases, &job, folder).unwrap_or_else(|error| Done {
+        one_job(&cases, &job, folder, &mut stand_ins).unwrap_or_else(|error| Done {
             applied: true,
             failed: Some((String::new(), format!("{error:#}"))),
             ..Done::default()
@@ -72,8 +73,11 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<()> {
     })
 }
 
+/// A device, and the stand-in that it is.
+type Opened = (Device, Option<metal::StandIn>);
+
 /// A device of this computer by its selector, or `metal:NAME` for a stand-in.
-pub(super) fn open(selector: &str, folder: &Path) -> anyhow::Result<(Device, Option<metal::StandIn>)> {
+pub(super) fn open(selector: &str, folder: &Path) -> anyhow::Result<Opened> {
     let (device, stand_in) = match selector.strip_prefix("metal:") {
         Some(profile) => {
             let (stand_in, device) = metal::open(profile, folder)?;
@@ -86,18 +90,27 @@ pub(super) fn open(selector: &str, folder: &Path) -> anyhow::Result<(Device, Opt
     Ok((device, stand_in))
 }
 
-fn one_job(cases: &BTreeMap<&str, Case>, job: &Job, folder: &Path) -> anyhow::Result<Done> {
-    let (device, stand_in) = open(&job.device, folder)?;
+fn one_job(
+    cases: &BTreeMap<&str, Case>,
+    job: &Job,
+    folder: &Path,
+    stand_ins: &mut HashMap<String, Opened>,
+) -> anyhow::Result<Done> {
+    let (device, stand_in) = match stand_ins.remove(&job.device) {
+        Some(opened) => opened,
+        None => open(&job.device, folder)?,
+    };
     let gpu = device.gpu().expect("checked when opened");
     let applied = Arc::new(AtomicBool::new(job.planted.is_none()));
     let texts: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
     match &job.planted {
         Some(planted) => plant(gpu, planted, &applied),
         None => {
+            set_narrow(gpu);
             let texts = Arc::clone(&texts);
             gpu.set_text_filter(Some(Arc::new(move |name: &str, text: String| {
                 texts.lock().expect("no panic while it is held").push((name.to_owned(), text.clone()));
-                text
+                narrow_text(&text)
             })));
         }
     }
@@ -106,15 +119,20 @@ fn one_job(cases: &BTreeMap<&str, Case>, job: &Job, folder: &Path) -> anyhow::Re
         let case = cases.get(name.as_str()).ok_or_else(|| anyhow::anyhow!("no case `{name}`"))?;
         let start = Instant::now();
         if let Some(stand_in) = &stand_in {
-            stand_in.begin(metal::STEPS);
+            // A mistake may make some more of them.
+            stand_in.begin(if job.planted.is_some() { 8 * metal::STEPS } else { metal::STEPS });
         }
         let verdict = children::catch(|| (case.run)(&device)).and_then(|verdict| verdict);
         let too_large = stand_in.as_ref().is_some_and(|s| s.end().over_limit);
         let seconds = start.elapsed().as_secs_f64();
         let launched = std::mem::take(&mut *texts.lock().expect("no panic while it is held"));
         match verdict {
-            // Without a mistake it is a case for faster devices.
-            Err(_) if too_large && job.planted.is_none() => {}
+            // It is a case for faster devices.
+            _ if too_large && job.planted.is_none() => {}
+            _ if too_large => {
+                done.failed = Some((name.clone(), "it does not end".to_owned()));
+                break;
+            }
             Err(why) => {
                 done.failed = Some((name.clone(), why));
                 break;
@@ -126,23 +144,30 @@ fn one_job(cases: &BTreeMap<&str, Case>, job: &Job, folder: &Path) -> anyhow::Re
         }
     }
     done.applied = applied.load(Relaxed);
+    // A stand-in on which all went well keeps its kernels for the next job.
+    if done.failed.is_none() && stand_in.is_some() {
+        stand_ins.insert(job.device.clone(), (device, stand_in));
+    }
     Ok(done)
 }
 
-fn plant(gpu: &steropes_tensor::Gpu, planted: &Planted, applied: &Arc<AtomicBool>) {
+/// Plants a mistake; launches are narrow as they are for `cargo test`.
+fn plant(gpu: &Gpu, planted: &Planted, applied: &Arc<AtomicBool>) {
+    set_narrow(gpu);
     let (planted, applied) = (planted.clone(), Arc::clone(applied));
     match planted.mutant {
         Mutant::Line { .. } => gpu.set_text_filter(Some(Arc::new(move |name: &str, text: String| {
             if name != planted.kernel || split(&text).1 != planted.code {
-                return text;
+                return narrow_text(&text);
             }
             applied.store(true, Relaxed);
-            apply(&planted.mutant, &text)
+            narrow_text(&apply(&planted.mutant, &text))
         }))),
         Mutant::Launch { axis } => {
-            gpu.set_launch_filter(Some(Arc::new(move |name: &str, mut groups: [u32; 3]| {
+            gpu.set_launch_filter(Some(Arc::new(move |kernel: &Kernel, groups: [u32; 3]| {
+                let mut groups = narrow_groups(kernel, groups);
                 // Along y and z only where there is more than one, else it would be the same as along x.
-                if name == planted.kernel && (axis == 0 || groups[axis] > 1) {
+                if kernel.name() == planted.kernel && (axis == 0 || groups[axis] > 1) {
                     applied.store(true, Relaxed);
                     groups[axis] -= 1;
                 }
@@ -156,8 +181,17 @@ fn add(kernels: &mut Vec<Found>, kernel: &str, text: String, case: &str) {
     let code = split(&text).1;
     let known = kernels.iter_mut().find(|k| k.kernel == kernel && k.code == code);
     match known {
-        Some(found) if found.cases.iter().any(|c| c == case) => {}
-        Some(found) => found.cases.push(case.to_owned()),
-        None => kernels.push(Found { kernel: kernel.to_owned(), code, text, cases: vec![case.to_owned()] }),
+        Some(found) => {
+            if !found.texts.contains(&text) {
+                found.texts.push(text);
+            }
+            if found.cases.iter().all(|c| c != case) {
+                found.cases.push(case.to_owned());
+            }
+        }
+        None => {
+            let (kernel, texts, cases) = (kernel.to_owned(), vec![text], vec![case.to_owned()]);
+            kernels.push(Found { kernel, code, texts, cases });
+        }
     }
 }

@@ -28,24 +28,3 @@ pub(crate) fn bind(tensor: &Tensor) -> Binding<'_> {
     let bytes = (tensor.len() * tensor.dtype().size_bytes()).max(16).next_multiple_of(16);
     Binding { memory, offset: 0, bytes: bytes as u64 }
 }
-
-/// The rows `rows` of a GPU tensor of rows with `row_len` elements, as a binding.
-///
-/// # Panics
-/// If the tensor is on the CPU or the first row does not begin where a binding may begin; see
-/// [`steropes_tensor::row_slices`].
-pub(crate) fn bind_rows<'a>(
-    tensor: &'a Tensor,
-    row_len: usize,
-    rows: &std::ops::Range<usize>,
-) -> Binding<'a> {
-    let row_bytes = row_len * tensor.dtype().size_bytes();
-    let whole = bind(tensor);
-    let offset = (rows.start * row_bytes) as u64;
-    assert!(
-        offset.is_multiple_of(steropes_tensor::Capabilities::BINDING_ALIGNMENT),
-        "slices begin at aligned rows"
-    );
-    let bytes = (rows.len() * row_bytes).max(16).next_multiple_of(16) as u64;
-    Binding { offset, bytes: bytes.min(whole.bytes - offset), ..whole }
-}

@@ -19,7 +19,16 @@ pub(super) const SUBSAMPLE: usize = 8;
 const NETWORK_FOCAL_SIGMA: f64 = 0.1;
 const EXIF_FOCAL_SIGMA: f64 = 0.03;
 /// Pairs that are held at once, so that their tests share the threads.
-const BATCH: usize = 4;
+const BATCH: usize = 16;
+
+/// What is kept of a pair for its test and after it.
+struct SeenPair {
+    photos: [usize; 2],
+    matches: Matches,
+    fine: FinePixels,
+    /// Points and confidence of each photo in its own frame.
+    own: [[Tensor; 2]; 2],
+}
 
 /// A pair that passed the test.
 pub(super) struct VerifiedPair {
@@ -87,30 +96,32 @@ impl Comparison {
         options: &Options,
         monitor: &dyn Monitor,
     ) -> Result<(), ReconstructError> {
-        let look = |&[i, j]: &[usize; 2]| -> Result<_, ReconstructError> {
+        let look = |&[i, j]: &[usize; 2]| -> Result<SeenPair, ReconstructError> {
             let outputs = model.decode_both(&encoded[i], &encoded[j])?;
-            Ok(([i, j], match_pair(&outputs)?, outputs))
+            let (matches, fine) = match_pair(&outputs)?;
+            let own = [outputs.out11, outputs.out22].map(|view| [view.points, view.confidence]);
+            monitor.step();
+            Ok(SeenPair { photos: [i, j], matches, fine, own })
         };
         // A GPU works on one pair while the host records and reads others; the CPU's kernels have all its threads already.
         let seen: Vec<_> = match model.device().gpu() {
-            Some(_) => batch.par_iter().map(look).collect::<Result<_, _>>()?,
+            Some(_) => batch.par_iter().with_max_len(1).map(look).collect::<Result<_, _>>()?,
             None => batch.iter().map(look).collect::<Result<_, _>>()?,
         };
-        for ([i, j], _, outputs) in &seen {
-            for (photo, view) in [(*i, &outputs.out11), (*j, &outputs.out22)] {
-                self.guess_focal(photo, photos, &view.points)?;
+        for pair in &seen {
+            for (photo, [points, _]) in pair.photos.into_iter().zip(&pair.own) {
+                self.guess_focal(photo, photos, points)?;
             }
         }
         let views: Vec<_> = seen
             .par_iter()
-            .map(|([i, j], (matches, fine), _)| {
-                let guesses = [*i, *j].map(|p| self.photo_guess(p, photos));
-                let view = test(matches, fine, &guesses, options);
-                monitor.step();
-                view
+            .with_max_len(1)
+            .map(|pair| {
+                let guesses = pair.photos.map(|p| self.photo_guess(p, photos));
+                test(&pair.matches, &pair.fine, &guesses, options)
             })
             .collect::<Result<_, _>>()?;
-        for (([i, j], (matches, fine), outputs), view) in seen.into_iter().zip(views) {
+        for (SeenPair { photos: [i, j], matches, fine, own }, view) in seen.into_iter().zip(views) {
             let why = judge(&view);
             let kept = why.is_ok();
             self.reports.push(PairReport {
@@ -128,8 +139,9 @@ impl Comparison {
             if !kept {
                 continue;
             }
-            self.sums[i].add(&outputs.out11.points, &outputs.out11.confidence)?;
-            self.sums[j].add(&outputs.out22.points, &outputs.out22.confidence)?;
+            for (photo, [points, confidence]) in [i, j].into_iter().zip(&own) {
+                self.sums[photo].add(points, confidence)?;
+            }
             let report = self.reports.len() - 1;
             let (matches, fine) = inliers(&matches, &fine, &view);
             self.pairs.push(VerifiedPair { photos: [i, j], matches, fine, view, report });

@@ -20,8 +20,8 @@ use std::sync::{Arc, RwLock};
 /// A function that sees every kernel text before it is compiled: name and text in, text out.
 pub type TextFilter = Arc<dyn Fn(&str, String) -> String + Send + Sync>;
 
-/// A function that sees the workgroups of every launch: name and groups in, groups out.
-pub type LaunchFilter = Arc<dyn Fn(&str, [u32; 3]) -> [u32; 3] + Send + Sync>;
+/// A function that sees the workgroups of every launch: kernel (its text as it was before [`TextFilter`]) and groups in, groups out.
+pub type LaunchFilter = Arc<dyn Fn(&Kernel, [u32; 3]) -> [u32; 3] + Send + Sync>;
 
 /// A GPU that holds tensors and runs kernels. Cloning is cheap and shares the device.
 ///
@@ -161,7 +161,7 @@ impl Gpu {
     ) -> Result<(), DeviceError> {
         let settings = self.settings();
         let groups = match &settings.launch_filter {
-            Some(filter) => filter(kernel.name(), groups),
+            Some(filter) => filter(kernel, groups),
             None => groups,
         };
         if groups.contains(&0) {

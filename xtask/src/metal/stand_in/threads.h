@@ -1,5 +1,6 @@
 // Runs the threads of a threadgroup on one thread of the CPU: each has a stack of its own and runs until it has to wait for
-// others. The order of the threads turns around from one group to the next, so that a missing barrier shows.
+// others. The order of the threads turns around from one group to the next, so that a missing barrier shows; in the first group
+// the last thread begins, as on no other device.
 #pragma once
 #include <cstdint>
 #include <cstdio>
@@ -245,7 +246,7 @@ static int run_group(unsigned x, unsigned y, unsigned z) {
     m.simdgroups[i].expected = lanes < SIMD ? lanes : SIMD;
     m.simdgroups[i].count = 0;
   }
-  bool backward = (x + y + z) % 2;
+  bool backward = (x + y + z) % 2 == 0;
   for (unsigned i = 0; i < m.count; i++) {
     prepare(m.threads[i], i);
     push_ready(backward ? m.count - 1 - i : i);
@@ -274,7 +275,8 @@ struct FlushSmallNumbers {
 #endif
 };
 
-// Runs all groups of a launch. `poison` fills the threadgroup memory before each.
+// Runs all groups of a launch, from the last to the first: other devices begin with the first, and what a group writes into
+// the place of the next is overwritten there. `poison` fills the threadgroup memory before each.
 static int run(Launch* launch, void (*entry)(), void (*poison)()) {
   Machine& m = machine;
   m.launch = launch;
@@ -289,9 +291,9 @@ static int run(Launch* launch, void (*entry)(), void (*poison)()) {
     m.stacks = (char*)p;
   }
   FlushSmallNumbers flush;
-  for (unsigned z = 0; z < launch->groups[2]; z++)
-    for (unsigned y = 0; y < launch->groups[1]; y++)
-      for (unsigned x = 0; x < launch->groups[0]; x++) {
+  for (unsigned z = launch->groups[2]; z-- > 0;)
+    for (unsigned y = launch->groups[1]; y-- > 0;)
+      for (unsigned x = launch->groups[0]; x-- > 0;) {
         launch->steps += m.count;
         if (launch->steps > launch->limit) return OVER_LIMIT;
         poison();

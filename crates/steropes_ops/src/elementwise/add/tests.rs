@@ -12,8 +12,10 @@ pub(crate) fn cases() -> Vec<Case> {
         case("add/oracle/no_axes", |d| against_oracle(d, &[])),
         case("add/oracle/odd_sizes", |d| against_oracle(d, &[3, 5, 7])),
         case("add/oracle/several_tasks", |d| against_oracle(d, &[97, 1013])),
+        case("add/oracle/full_workgroups", |d| against_oracle(d, &[3, 8192])),
         case("add/oracle/mast3r_encoder", |d| against_oracle(d, &[1, 768, 1024])),
         f16_case("add/f16/odd_sizes", |d| f16_against_oracle(d, &[3, 5, 7])),
+        f16_case("add/f16/full_workgroups", |d| f16_against_oracle(d, &[3, 8192])),
         f16_case("add/f16/tiny_encoder", |d| f16_against_oracle(d, &[432, 256])),
         gpu_case("add/error/dtypes_differ", |d| {
             let (x, y) = (random(d, "add/x", &[3]), Tensor::zeros::<half::f16>(d, &[3]));
@@ -47,7 +49,9 @@ fn values(x: Tensor, y: &Tensor) -> Result<Vec<f32>, String> {
 fn against_oracle(device: &Device, shape: &[usize]) -> Verdict {
     let (x, y) = (random(device, "add/x", shape), random(device, "add/y", shape));
     let want = reference::add(&x.read::<f32>().unwrap(), &y.read::<f32>().unwrap());
-    check_close(&values(x, &y)?, &want, Tolerance::Exact)
+    let apart = values(x.clone(), &y)?;
+    check_close(&apart, &want, Tolerance::Exact)?;
+    check_equal(&values(x, &y)?, &apart)
 }
 
 fn f16_against_oracle(device: &Device, shape: &[usize]) -> Verdict {

@@ -10,7 +10,8 @@ pub(crate) fn cases() -> Vec<Case> {
         conversion("cast/oracle/between_all_f16", between_all_f16),
         conversion("cast/oracle/odd_sizes", odd_sizes),
         conversion("cast/oracle/several_tasks", several_tasks),
-        conversion("cast/property/there_and_back", there_and_back),
+        conversion("cast/property/there_and_back", |d| there_and_back(d, [3, 37])),
+        conversion("cast/property/full_workgroups", |d| there_and_back(d, [3, 8192])),
         conversion("cast/property/nothing", nothing),
         case("cast/property/same_dtype_shares_memory", same_dtype_shares_memory),
         case("cast/error/x_dtype", |d| {
@@ -108,11 +109,12 @@ fn several_tasks(device: &Device) -> Verdict {
     check_equal(&halves(device, &x)?, &x.iter().map(|&x| nearest(x)).collect::<Vec<_>>())
 }
 
-fn there_and_back(device: &Device) -> Verdict {
-    let x: Vec<f32> = normal("cast/x", 3 * 37).into_iter().map(|v| f16::from_f32(v).to_f32()).collect();
-    let tensor = Tensor::new(device, &[3, 37], x.clone()).expect("a test's shape fits its values");
+fn there_and_back(device: &Device, shape: [usize; 2]) -> Verdict {
+    let len = shape.iter().product();
+    let x: Vec<f32> = normal("cast/x", len).into_iter().map(|v| f16::from_f32(v).to_f32()).collect();
+    let tensor = Tensor::new(device, &shape, x.clone()).expect("a test's shape fits its values");
     let back = cast(&tensor, DType::F16).and_then(|h| cast(&h, DType::F32)).map_err(|e| e.to_string())?;
-    check_equal(back.shape(), &[3, 37])?;
+    check_equal(back.shape(), &shape)?;
     check_equal(&back.read::<f32>().map_err(|e| e.to_string())?, &x)
 }
 

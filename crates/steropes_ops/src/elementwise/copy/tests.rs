@@ -10,6 +10,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("copy/oracle/every_dtype", every_dtype),
         case("copy/oracle/no_axes", |d| same(d, &[], |v| v)),
         case("copy/oracle/several_tasks", |d| same(d, &[97, 1013], |v| v)),
+        case("copy/oracle/full_workgroups", |d| same(d, &[3, 8192], |v| v)),
         case("copy/property/memory_is_its_own", memory_is_its_own),
         case("copy/property/nothing", |d| same(d, &[2, 0], |v| v)),
         case("copy/rows/every_unit", rows_of_every_unit),

@@ -187,14 +187,14 @@ fn more_than_a_binding(device: &Device) -> Verdict {
     Ok(())
 }
 
-/// One slope for each block, of all sizes and both signs, up to 88 degrees.
-fn steep(device: &Device) -> Verdict {
+/// One slope for each block, of both signs; points are up to 5 `unit` from their anchor.
+fn slopes(device: &Device, unit: f32, slope_of: impl Fn(f32) -> f32) -> Verdict {
     let (height, width) = (3, 81);
     let (mut points, mut confidence) = (Vec::new(), Vec::new());
     for i in 0..height * width {
         let (x, y, block) = (i % width % 3, i / width, i % width / 3);
-        let across = [0.003 * (x as f32 - 1.0), 0.004 * (y as f32 - 1.0)];
-        let slope = (0.43 * block as f32 - 6.0).exp2() * [1.0, -1.0][(x + block) % 2];
+        let across = [3.0 * unit * (x as f32 - 1.0), 4.0 * unit * (y as f32 - 1.0)];
+        let slope = slope_of(block as f32) * [1.0, -1.0][(x + block) % 2];
         points.extend([across[0], across[1], 5.0 + slope * across[0].hypot(across[1])]);
         confidence.push(2.0 + 0.01 * block as f32);
     }
@@ -217,7 +217,10 @@ pub(crate) fn cases() -> Vec<Case> {
         case("canonical_view/oracle/mast3r_block", |d| oracle(d, [3, 64, 96], 8, AverageAngle)),
         case("canonical_view/oracle/ratio", |d| oracle(d, [4, 12, 20], 4, AverageRatio)),
         case("canonical_view/oracle/small_weights", small_weights),
-        case("canonical_view/oracle/steep", steep),
+        case("canonical_view/oracle/up_to_88_degrees", |d| {
+            slopes(d, 0.001, |block| (0.43 * block - 6.0).exp2())
+        }),
+        case("canonical_view/oracle/around_70_degrees", |d| slopes(d, 0.1, |block| 2.2 + 0.045 * block)),
         f16_case("canonical_view/oracle/f16", |d| f16_oracle(d, [3, 20, 28], 4, AverageAngle)),
         f16_case("canonical_view/oracle/f16_ratio", |d| f16_oracle(d, [2, 9, 15], 3, AverageRatio)),
         gpu_case("canonical_view/oracle/more_than_a_binding", more_than_a_binding),

@@ -17,6 +17,9 @@ pub(crate) fn cases() -> Vec<Case> {
             check_equal(table.follow(&none, &none, &none, false).map_err(text)?.to.shape(), &[0])
         }),
         case("lookup_table/property/pixels_outside_stop", pixels_outside_stop),
+        case("lookup_table/property/every_track_asks", every_track_asks),
+        case("lookup_table/property/the_pixel_behind_the_last", the_pixel_behind_the_last),
+        case("lookup_table/property/asked_and_not_answered", asked_and_not_answered),
         case("lookup_table/property/what_is_behind_the_count_is_ignored", behind_the_count),
         case("lookup_table/error/arguments", arguments),
         gpu_case("lookup_table/error/device", |d| {
@@ -106,6 +109,40 @@ fn pixels_outside_stop(device: &Device) -> Verdict {
     let step = step.map_err(text)?;
     check_equal(&read(&step.to)?, &[1, 9, 3, 9])?;
     check_equal(&read(&step.active)?, &[0, 0, 0, 1])
+}
+
+/// Tracks at pixels of their own, so that the list is as long as can be.
+fn every_track_asks(device: &Device) -> Verdict {
+    let pixels: Vec<u32> = (0..1300).collect();
+    let (from, all) = (list(device, &pixels), list(device, &[1; 1300]));
+    let mut table = LookupTable::new(device, 1300).map_err(text)?;
+    let asked = table.ask(&from, &all).map_err(text)?;
+    check_equal(&read(&asked.count)?, &[1300])?;
+    let answers: Vec<u32> = read(&asked.pixels)?.iter().map(|pixel| pixel * 2 + 1).collect();
+    table.answer(&asked, &list(device, &answers)).map_err(text)?;
+    let step = table.follow(&from, &list(device, &[UNKNOWN; 1300]), &all, false).map_err(text)?;
+    check_equal(&read(&step.to)?, &pixels.iter().map(|pixel| pixel * 2 + 1).collect::<Vec<_>>())
+}
+
+/// A table that fills its memory has nothing behind it.
+fn the_pixel_behind_the_last(device: &Device) -> Verdict {
+    let mut table = LookupTable::new(device, 4).map_err(text)?;
+    let (behind, active) = (list(device, &[4]), list(device, &[1]));
+    let asked = Asked { pixels: behind.clone(), count: list(device, &[1]) };
+    table.answer(&asked, &list(device, &[8])).map_err(text)?;
+    let step = table.follow(&behind, &list(device, &[3]), &active, false).map_err(text)?;
+    check_equal(&read(&step.to)?, &[3])?;
+    check_equal(&read(&step.active)?, &[0])?;
+    check_equal(&read(&table.ask(&behind, &active).map_err(text)?.count)?, &[0])
+}
+
+fn asked_and_not_answered(device: &Device) -> Verdict {
+    let mut table = LookupTable::new(device, 4).map_err(text)?;
+    let (from, all) = (list(device, &[2, 1]), list(device, &[1, 1]));
+    check_equal(&read(&table.ask(&from, &all).map_err(text)?.count)?, &[2])?;
+    let step = table.follow(&from, &list(device, &[5, 6]), &all, true).map_err(text)?;
+    check_equal(&read(&step.to)?, &[5, 6])?;
+    check_equal(&read(&step.active)?, &[0, 0])
 }
 
 fn behind_the_count(device: &Device) -> Verdict {

@@ -1,4 +1,3 @@
-use super::gpu::{Plan, search_by};
 use super::{Database, Metric, Search, nearest_neighbors, nearest_neighbors_by};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::{Bench, Needs, bench, inputs};
@@ -6,7 +5,7 @@ use steropes_testkit::{Bench, Needs, bench, inputs};
 const DEPTH: usize = 24;
 
 /// Seeds of a photo (every 8th pixel both ways) against all pixels of another, at the sizes 384x288 and 512x384; on a GPU
-/// also all pixels against all, by the plan that is chosen and by others.
+/// also all pixels against all.
 pub(crate) fn benches() -> Vec<Bench> {
     let seeds = [
         seeds("nearest_neighbors/384x288", [384, 288], Search::Auto),
@@ -14,32 +13,11 @@ pub(crate) fn benches() -> Vec<Bench> {
         seeds("nearest_neighbors/512x384", [512, 384], Search::Auto),
         seeds("nearest_neighbors/512x384_exact", [512, 384], Search::Exact),
     ];
-    let plan = |name, [threads, queries, tile, step]: [u32; 4], workgroups| {
-        all(name, Some(Plan { threads, queries, tile, step, workgroups }))
-    };
-    let all = [
-        all("nearest_neighbors/196608x24", None),
-        // Invocations, queries of each, rows in workgroup memory, rows side by side; workgroups wanted.
-        plan("nearest_neighbors/196608x24/128_4_64_1_1024", [128, 4, 64, 1], 1024),
-        plan("nearest_neighbors/196608x24/128_4_64_1_2048", [128, 4, 64, 1], 2048),
-        plan("nearest_neighbors/196608x24/128_4_64_1_4096", [128, 4, 64, 1], 4096),
-        plan("nearest_neighbors/196608x24/128_4_64_2_2048", [128, 4, 64, 2], 2048),
-        plan("nearest_neighbors/196608x24/128_4_64_4_2048", [128, 4, 64, 4], 2048),
-        plan("nearest_neighbors/196608x24/128_2_64_2_2048", [128, 2, 64, 2], 2048),
-        plan("nearest_neighbors/196608x24/128_2_64_4_4096", [128, 2, 64, 4], 4096),
-        plan("nearest_neighbors/196608x24/128_3_64_2_2048", [128, 3, 64, 2], 2048),
-        plan("nearest_neighbors/196608x24/128_4_32_2_2048", [128, 4, 32, 2], 2048),
-        plan("nearest_neighbors/196608x24/128_4_128_2_2048", [128, 4, 128, 2], 2048),
-        plan("nearest_neighbors/196608x24/64_4_64_2_4096", [64, 4, 64, 2], 4096),
-        plan("nearest_neighbors/196608x24/256_4_64_2_2048", [256, 4, 64, 2], 2048),
-        plan("nearest_neighbors/196608x24/128_6_64_1_2048", [128, 6, 64, 1], 2048),
-        plan("nearest_neighbors/196608x24/64_8_64_1_4096", [64, 8, 64, 1], 4096),
-    ];
-    seeds.into_iter().chain(all).collect()
+    seeds.into_iter().chain([all("nearest_neighbors/196608x24")]).collect()
 }
 
 /// Random unit descriptors, 196608 (512 x 384) against as many. Two operations for each value of each pair.
-fn all(name: &'static str, plan: Option<Plan>) -> Bench {
+fn all(name: &'static str) -> Bench {
     let count = 512 * 384;
     let flops = 2.0 * (count * count * DEPTH) as f64;
     let bytes = 4.0 * (2 * count * DEPTH + count) as f64;
@@ -55,13 +33,8 @@ fn all(name: &'static str, plan: Option<Plan>) -> Bench {
         let database =
             Database::new(&unit("nearest_neighbors/rows"), Metric::Dot).expect("rows of 24 values");
         let queries = unit("nearest_neighbors/queries");
-        let gpu = device.gpu().expect("a bench for GPUs").clone();
         Box::new(move || {
-            let nearest = match plan {
-                None => nearest_neighbors(&queries, &database),
-                Some(plan) => search_by(&gpu, &queries, None, &database, plan),
-            };
-            std::hint::black_box(nearest.expect("checked shapes"));
+            std::hint::black_box(nearest_neighbors(&queries, &database).expect("checked shapes"));
         })
     };
     Bench { needs: Needs::Gpu, ..bench(name, flops, bytes, prepare) }

@@ -4,17 +4,7 @@
 //
 // Header: as there, with QUERIES = 1, and CHUNK.
 
-struct Params { queries: u32, rows: u32, first_row: u32, range: u32, groups: u32, first_slot: u32, first_query: u32 }
-var<immediate> params: Params;
-@group(0) @binding(0) var<storage, read> queries: array<Value>;
-@group(0) @binding(1) var<storage, read> rows: array<Value>;
-@group(0) @binding(2) var<storage, read_write> best: array<vec2<u32>>;
-
 var<workgroup> tile: array<vec4<f32>, TILE * CHUNK>;
-
-fn is_number(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7fffffffu) <= 0x7f800000u;
-}
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {

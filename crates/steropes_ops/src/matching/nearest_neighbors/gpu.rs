@@ -2,9 +2,9 @@
 
 use super::{Database, Metric, OP};
 use crate::error::OpError;
-use crate::gpu::{bind, bind_rows};
+use crate::gpu::{bind, row_ranges, window};
 use std::ops::Range;
-use steropes_tensor::{Binding, Capabilities, DType, Gpu, Header, Kernel, Tensor, row_slices, spread};
+use steropes_tensor::{Binding, Capabilities, DType, Gpu, Header, Kernel, Tensor, spread};
 
 /// Vectors of four columns of a row that an invocation can hold beside its sums; deeper rows are read again for every tile.
 const MOST_VECTORS: u32 = 8;
@@ -14,6 +14,8 @@ const QUERY_VECTORS: u32 = 24;
 const WORKGROUPS: usize = 2048;
 /// Rows of a range at least, so that reading the queries and merging the ranges stays a small part.
 const ROWS_PER_RANGE: usize = 1024;
+/// Queries that fill a large GPU with the largest workgroups.
+const MANY_QUERIES: usize = 1 << 16;
 /// A finite number that no score reaches from below: what a query has before its first row.
 const LOWEST: f32 = f32::MIN;
 
@@ -36,13 +38,13 @@ impl Plan {
     /// The plan for so many queries of so many columns.
     pub(super) fn choose(caps: &Capabilities, queries: usize, depth: usize) -> Self {
         let vectors = vectors(depth);
-        let threads = caps.workgroup_threads.min(128);
+        let threads = caps.workgroup_threads.min(if queries < MANY_QUERIES { 128 } else { 256 });
         if vectors > MOST_VECTORS {
             return Self { threads, queries: 1, tile: 16, step: 16, workgroups: WORKGROUPS };
         }
         let most = (QUERY_VECTORS / vectors).clamp(1, 8);
         let needed = queries.div_ceil(threads as usize).clamp(1, 8) as u32;
-        Self { threads, queries: most.min(needed), tile: 64, step: 1, workgroups: WORKGROUPS }
+        Self { threads, queries: most.min(needed), tile: 64, step: 2, workgroups: WORKGROUPS }
     }
 
     /// Queries of a workgroup.
@@ -78,26 +80,30 @@ pub(super) fn search_by(
 ) -> Result<Tensor, OpError> {
     let &[count, depth] = queries.shape() else { unreachable!("the shape was checked") };
     let rows = &database.rows;
-    let caps = gpu.capabilities();
     let nearest = Tensor::on_gpu(gpu, OP, DType::U32, &[count])?;
     let row_bytes = depth * size_of::<f32>();
-    let slices = Slice::cut(caps, rows.shape()[0], row_bytes, plan, count);
+    let slices = Slice::cut(gpu, rows.shape()[0], row_bytes, plan, count)?;
     let slots = slices.iter().map(|slice| slice.ranges).sum::<usize>();
     let slot_bytes = slots * size_of::<[u32; 2]>();
     let [scan, merge] = kernels(database.metric, depth, plan, asked.is_some());
-    for part in row_slices(caps, count, &[row_bytes, slot_bytes]) {
+    let value = if depth.is_multiple_of(4) { size_of::<[f32; 4]>() } else { size_of::<f32>() };
+    for part in row_ranges(OP, gpu, count, &[row_bytes, slot_bytes])? {
+        let some = window(queries, row_bytes, &part);
         let best = Tensor::on_gpu(gpu, OP, DType::U32, &[slots, part.len(), 2])?;
         let groups = part.len().div_ceil(plan.group());
         let mut first_slot = 0;
         for Slice { rows: slice, range, ranges } in &slices {
-            let bindings = [bind_rows(queries, depth, &part), bind_rows(rows, depth, slice), bind(&best)];
-            let params = [part.len(), slice.len(), slice.start, *range, groups, first_slot, part.start];
-            let words = params.map(|p| p as u32);
+            let from = window(rows, row_bytes, slice);
+            let counts = [part.len(), slice.len(), slice.start, *range, groups, first_slot, part.start];
+            let shifts = [some.shift(value), from.shift(value)];
+            let words = [counts.map(|p| p as u32).as_slice(), &shifts].concat();
+            let bindings = [some.binding, from.binding, bind(&best)];
             gpu.launch(&scan, &counted(&bindings, asked), &words, spread((groups * ranges) as u64))?;
             first_slot += ranges;
         }
-        let bindings = [bind(&best), bind_rows(&nearest, 1, &part)];
-        let words = [part.len(), slots, part.start].map(|p| p as u32);
+        let to = window(&nearest, size_of::<u32>(), &part);
+        let bindings = [bind(&best), to.binding];
+        let words = [part.len() as u32, slots as u32, part.start as u32, to.shift(size_of::<u32>())];
         let groups = part.len().div_ceil(plan.threads as usize) as u64;
         gpu.launch(&merge, &counted(&bindings, asked), &words, spread(groups))?;
     }
@@ -114,15 +120,19 @@ struct Slice {
 }
 
 impl Slice {
-    fn cut(caps: &Capabilities, rows: usize, row_bytes: usize, plan: Plan, queries: usize) -> Vec<Self> {
-        row_slices(caps, rows, &[row_bytes])
-            .into_iter()
-            .map(|rows| {
-                let step = rows.len().div_ceil(plan.ranges(queries, rows.len()));
-                let range = step.next_multiple_of(plan.tile as usize);
-                Self { range, ranges: rows.len().div_ceil(range), rows }
-            })
-            .collect()
+    fn cut(
+        gpu: &Gpu,
+        rows: usize,
+        row_bytes: usize,
+        plan: Plan,
+        queries: usize,
+    ) -> Result<Vec<Self>, OpError> {
+        let slice = |rows: Range<usize>| {
+            let step = rows.len().div_ceil(plan.ranges(queries, rows.len()));
+            let range = step.next_multiple_of(plan.tile as usize);
+            Self { range, ranges: rows.len().div_ceil(range), rows }
+        };
+        Ok(row_ranges(OP, gpu, rows, &[row_bytes])?.into_iter().map(slice).collect())
     }
 }
 
@@ -142,16 +152,16 @@ fn kernels(metric: Metric, depth: usize, plan: Plan, counted: bool) -> [Kernel; 
         .count("VECTORS", vectors)
         .count("QUERIES", plan.queries)
         .count("TILE", plan.tile)
-        .count("STEP", plan.step)
+        .count("STEP", plan.step);
+    let whole = depth.is_multiple_of(4);
+    let header = header
+        .alias("Value", if whole { "vec4<f32>" } else { "f32" })
+        .text(include_str!("scan.wgsl"))
+        .text(if whole { include_str!("whole_vectors.wgsl") } else { include_str!("single_columns.wgsl") })
         .text(match metric {
             Metric::Dot => include_str!("dot.wgsl"),
             Metric::Euclidean => include_str!("euclidean.wgsl"),
         });
-    let header = if depth.is_multiple_of(4) {
-        header.alias("Value", "vec4<f32>").text(include_str!("whole_vectors.wgsl"))
-    } else {
-        header.alias("Value", "f32").text(include_str!("single_columns.wgsl"))
-    };
     let common = |header: Header, count_binding: u32| {
         let header = header.count("THREADS", plan.threads).number("LOWEST", LOWEST);
         header.text(&query_count(counted.then_some(count_binding)))

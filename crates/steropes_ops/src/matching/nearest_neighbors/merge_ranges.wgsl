@@ -2,7 +2,7 @@
 //
 // Header: LOWEST, THREADS, `query_count`, and the binding of the count where it lies on the device.
 
-struct Params { queries: u32, slots: u32, first_query: u32 }
+struct Params { queries: u32, slots: u32, first_query: u32, nearest_shift: u32 }
 var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read> best: array<vec2<u32>>;
 @group(0) @binding(1) var<storage, read_write> nearest: array<u32>;
@@ -23,5 +23,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             index = found.y;
         }
     }
-    nearest[at] = index;
+    nearest[params.nearest_shift + at] = index;
 }

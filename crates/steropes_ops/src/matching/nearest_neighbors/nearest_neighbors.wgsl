@@ -4,21 +4,10 @@
 // range goes to its slot of `best`; `merge_ranges` picks among the slots.
 //
 // Header: DEPTH, VECTORS (groups of four columns in a row, the last filled up with zeros), THREADS, QUERIES, TILE, STEP (divides TILE), LOWEST,
-// Value (four columns, or one where DEPTH is no multiple of four), `query_part`, `row_part`, `add`, `query_count`, and the
-// binding of the count where it lies on the device.
-
-struct Params { queries: u32, rows: u32, first_row: u32, range: u32, groups: u32, first_slot: u32, first_query: u32 }
-var<immediate> params: Params;
-@group(0) @binding(0) var<storage, read> queries: array<Value>;
-@group(0) @binding(1) var<storage, read> rows: array<Value>;
-@group(0) @binding(2) var<storage, read_write> best: array<vec2<u32>>;
+// Value (four columns, or one where DEPTH is no multiple of four), the text of `scan.wgsl`, `query_part`, `row_part`, `add`,
+// `query_count`, and the binding of the count where it lies on the device.
 
 var<workgroup> tile: array<vec4<f32>, TILE * VECTORS>;
-
-// NaN by its bits: a comparison with it may say anything where a compiler assumes that there is none.
-fn is_number(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7fffffffu) <= 0x7f800000u;
-}
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {

@@ -3,7 +3,7 @@ fn query_part(query: u32, v: u32) -> vec4<f32> {
     var part = vec4<f32>();
     for (var c = 0u; c < 4u; c++) {
         if (4u * v + c < DEPTH) {
-            part[c] = queries[query * DEPTH + 4u * v + c];
+            part[c] = queries[params.queries_shift + query * DEPTH + 4u * v + c];
         }
     }
     return part;
@@ -12,7 +12,7 @@ fn row_part(row: u32, v: u32) -> vec4<f32> {
     var part = vec4<f32>();
     for (var c = 0u; c < 4u; c++) {
         if (4u * v + c < DEPTH) {
-            part[c] = rows[row * DEPTH + 4u * v + c];
+            part[c] = rows[params.rows_shift + row * DEPTH + 4u * v + c];
         }
     }
     return part;

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::cpu::{Isa, with_isa};
 use steropes_tensor::{Device, Tensor};
-use steropes_testkit::{Case, Verdict, case, check_equal, expect_error, gpu_case, inputs};
+use steropes_testkit::{Case, Verdict, case, check_equal, expect_error, gpu_case, inputs, small_bindings_case};
 
 const METRICS: [Metric; 2] = [Metric::Dot, Metric::Euclidean];
 
@@ -26,7 +26,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("nearest_neighbors/property/of_equal_rows_the_first", of_equal_rows_the_first),
         case("nearest_neighbors/property/rows_of_nan_are_not_found", rows_of_nan_are_not_found),
         gpu_case("nearest_neighbors/property/any_plan_gives_the_same", any_plan_gives_the_same),
-        gpu_case("nearest_neighbors/property/more_rows_than_a_binding", more_rows_than_a_binding),
+        small_bindings_case("nearest_neighbors/property/small_bindings", 4096, rows_in_many_bindings),
         case("nearest_neighbors/property/any_split_gives_the_same", |_| any_split_gives_the_same()),
         case("nearest_neighbors/property/a_row_finds_itself", a_row_finds_itself),
         case("nearest_neighbors/property/nan_never_wins", |_| nan_never_wins()),
@@ -287,6 +287,21 @@ fn any_plan_gives_the_same(device: &Device) -> Verdict {
     Ok(())
 }
 
+/// Bindings that hold a few rows, which begin anywhere; the sums are exact.
+fn rows_in_many_bindings(device: &Device) -> Verdict {
+    for (depth, rows, count) in [(24, 250, 133), (3, 700, 90), (40, 110, 70)] {
+        let rows = integers("nn/plan/k", rows * depth);
+        let queries = integers("nn/plan/q", count * depth);
+        for metric in [Metric::Dot, Metric::Euclidean] {
+            let want = reference::nearest_neighbors(metric, &queries, &rows, depth);
+            let database = database(device, &rows, depth, metric)?;
+            let got = nearest_neighbors(&on(device, &[count, depth], &queries), &database).map_err(text)?;
+            check_equal(&got.read().map_err(text)?, &want).map_err(|e| format!("{metric:?} {depth}: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// Some pixels of a list, in any order; what the count leaves out may hold anything.
 fn only_what_is_asked(device: &Device) -> Verdict {
     for (depth, count) in [(24, 0), (24, 1), (24, 130), (24, 700), (40, 77)] {
@@ -306,28 +321,6 @@ fn only_what_is_asked(device: &Device) -> Verdict {
         check_equal(&got.read::<u32>().map_err(text)?[..count], &want)?;
     }
     Ok(())
-}
-
-/// The rows of one-hot queries, at the ends of the bindings that the rows are cut into.
-fn more_rows_than_a_binding(device: &Device) -> Verdict {
-    let largest = device.gpu().expect("a GPU case").capabilities().max_binding_bytes;
-    let depth = 24;
-    let row_bytes = 4 * depth as u64;
-    if largest > 1 << 28 {
-        // Nothing is cut that fits the machines that this is for.
-        return Ok(());
-    }
-    let per_binding = (largest / row_bytes / 256 * 256) as usize;
-    let mut rows = vec![0.0; (per_binding + 777) * depth];
-    let want = [0, per_binding - 1, per_binding, per_binding + 776, 5];
-    let mut queries = vec![0.0; want.len() * depth];
-    for (i, at) in want.iter().enumerate() {
-        rows[at * depth + i] = 1.0;
-        queries[i * depth + i] = 1.0;
-    }
-    let database = database(device, &rows, depth, Metric::Dot)?;
-    let got = nearest_neighbors(&on(device, &[want.len(), depth], &queries), &database).map_err(text)?;
-    check_equal(&got.read().map_err(text)?, &want.map(|w| w as u32))
 }
 
 /// One to seven threads cut the work differently; rows are enough for several ranges.

@@ -1,6 +1,6 @@
 fn query_part(query: u32, v: u32) -> vec4<f32> {
-    return queries[query * VECTORS + v];
+    return queries[params.queries_shift + query * VECTORS + v];
 }
 fn row_part(row: u32, v: u32) -> vec4<f32> {
-    return rows[row * VECTORS + v];
+    return rows[params.rows_shift + row * VECTORS + v];
 }

@@ -16,11 +16,20 @@ pub(crate) fn cases() -> Vec<Case> {
         case("softmax/oracle/long_odd_rows", |d| against_oracle(d, &[3, 5003], 2.0, 0.0)),
         case("softmax/oracle/far_from_zero", |d| against_oracle(d, &[5, 300], 4.0, 1e4)),
         case("softmax/oracle/wide_spread", |d| against_oracle(d, &[5, 300], 200.0, -1e3)),
+        case("softmax/oracle/wide_spread_in_every_form", |d| {
+            [300, 301, 2053, 5003, 20_004].iter().try_for_each(|w| against_oracle(d, &[3, *w], 1000.0, 0.0))
+        }),
         case("softmax/oracle/rising", |d| monotonous(d, 1.0)),
         case("softmax/oracle/falling", |d| monotonous(d, -1.0)),
-        f16_case("softmax/f16/odd_sizes", |d| f16_against_oracle(d, &[3, 7, 37])),
-        f16_case("softmax/f16/whole_vectors", |d| f16_against_oracle(d, &[33, 768])),
-        f16_case("softmax/f16/long_rows", |d| f16_against_oracle(d, &[2, 40_008])),
+        f16_case("softmax/f16/odd_sizes", |d| f16_against_oracle(d, &[3, 7, 37], 1.0)),
+        f16_case("softmax/f16/wide_spread_in_every_form", |d| {
+            [37, 768, 5003, 40_008].iter().try_for_each(|w| f16_against_oracle(d, &[2, *w], 1000.0))
+        }),
+        f16_case("softmax/f16/one_value_far_above", |d| {
+            [37, 768, 5003, 40_008].iter().try_for_each(|w| f16_one_above(d, *w))
+        }),
+        f16_case("softmax/f16/whole_vectors", |d| f16_against_oracle(d, &[33, 768], 1.0)),
+        f16_case("softmax/f16/long_rows", |d| f16_against_oracle(d, &[2, 40_008], 1.0)),
         case("softmax/property/sum_is_1", sum_is_1),
         case("softmax/property/nan_stays_in_its_row", nan_stays_in_its_row),
         case("softmax/property/no_rows", no_rows),
@@ -72,10 +81,21 @@ fn monotonous(device: &Device, sign: f32) -> Verdict {
     check(device, &[2, 20_000], (0..40_000).map(|i| sign * (i % 20_000) as f32 * 0.01).collect())
 }
 
-fn f16_against_oracle(device: &Device, shape: &[usize]) -> Verdict {
-    let (x, rounded) = f16_tensor(device, shape, &normal("softmax/x", shape.iter().product()));
+fn f16_against_oracle(device: &Device, shape: &[usize], spread: f32) -> Verdict {
+    let x: Vec<f32> = normal("softmax/x", shape.iter().product()).iter().map(|v| v * spread).collect();
+    let (x, rounded) = f16_tensor(device, shape, &x);
     let want = reference::softmax(&rounded, *shape.last().expect("an axis"));
     check_close(&run(&x)?, &want, Tolerance::OfLargest(5e-4))
+}
+
+/// In each row another place of a vector has a value that leaves nothing to the others.
+fn f16_one_above(device: &Device, width: usize) -> Verdict {
+    let mut x = normal("softmax/x", 4 * width);
+    let mut want = vec![0.0f32; 4 * width];
+    for row in 0..4 {
+        (x[row * width + row], want[row * width + row]) = (30_000.0, 1.0);
+    }
+    check_equal(&run(&f16_tensor(device, &[4, width], &x).0)?, &want)
 }
 
 fn sum_is_1(device: &Device) -> Verdict {

@@ -15,7 +15,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case("rope2d/oracle/tiny_encoder", |d| against_oracle(d, [2, 432, 4, 64], 24)),
         case("rope2d/oracle/mast3r_encoder", |d| against_oracle(d, [1, 768, 16, 64], 32)),
         case("rope2d/oracle/far_positions", |d| against_oracle(d, [1, 5, 2, 8], u32::MAX)),
-        case("rope2d/oracle/every_integer_type", every_integer_type),
+        case("rope2d/oracle/every_integer_type", |d| every_integer_type(d, false)),
+        f16_case("rope2d/f16/every_integer_type", |d| every_integer_type(d, true)),
         case("rope2d/oracle/hundred_thousand", |d| against_oracle(d, [1, 201, 2, 64], 100_000)),
         f16_case("rope2d/f16/odd_sizes", |d| f16_against_oracle(d, [2, 7, 3, 20])),
         f16_case("rope2d/f16/mast3r_encoder", |d| f16_against_oracle(d, [1, 96, 16, 64])),
@@ -117,19 +118,37 @@ fn f16_against_oracle(device: &Device, shape: [usize; 4]) -> Verdict {
     check_equal(&floats(&in_place)?, &floats(&shared)?)
 }
 
+/// Positions of every type, with heads of whole vectors and of others, in memory of their own and over the argument.
+fn every_integer_type(device: &Device, f16: bool) -> Verdict {
+    let shapes = [[1, 331, 3, 24], [1, 331, 5, 32], [1, 331, 5, 20]];
+    shapes.into_iter().try_for_each(|shape| integer_types(device, shape, f16))
+}
+
 /// The same places in every type that can hold them, and negative ones in those that can hold these.
-fn every_integer_type(device: &Device) -> Verdict {
-    let (tokens, heads, head_dim) = (33, 3, 24);
-    let shape = [1, tokens, heads, head_dim];
+fn integer_types(device: &Device, shape: [usize; 4], f16: bool) -> Verdict {
+    let [_, tokens, heads, head_dim] = shape;
     let x = normal("rope2d/x", shape.iter().product());
     let small: Vec<u8> = positions(tokens, 256).into_iter().map(|p| p as u8).collect();
     let signed: Vec<i32> = positions(tokens, 200_000).into_iter().map(|p| p as i32 - 100_000).collect();
     let far: Vec<i64> =
         positions(tokens, u32::MAX).into_iter().map(|p| 2 * i64::from(p) - 4_294_967_296).collect();
     let check = |places: &Tensor, wide: &[i64]| {
-        let want = reference::rope2d(&exact(&x), wide, heads, head_dim, f64::from(BASE));
-        let got = run(tensor(device, &shape, x.clone()), places)?;
-        check_close(&got, &want, Tolerance::OfLargest(3e-7)).map_err(|e| format!("{}: {e}", places.dtype()))
+        let (x, rounded, tolerance) = match f16 {
+            true => {
+                let (x, rounded) = f16_tensor(device, &shape, &x);
+                (x, rounded, 5e-4)
+            }
+            false => (tensor(device, &shape, x.clone()), x.clone(), 3e-7),
+        };
+        let want = reference::rope2d(&exact(&rounded), wide, heads, head_dim, f64::from(BASE));
+        let turned = |x: Tensor| rope2d(x, places, BASE).map_err(|e| e.to_string());
+        let apart = floats(&turned(x.clone())?)?;
+        // The CPU's angles are f64, which round the product with a far position.
+        let farthest = wide.iter().map(|p| p.unsigned_abs()).max().unwrap_or(0);
+        let rounding = farthest as f64 / 2f64.powi(53);
+        check_close(&apart, &want, Tolerance::OfLargest(tolerance + rounding))
+            .map_err(|e| format!("{shape:?}, {}: {e}", places.dtype()))?;
+        check_equal(&floats(&turned(x)?)?, &apart)
     };
     let at = [1, tokens, 2];
     check(&tensor(device, &at, small.clone()), &wide(&small))?;

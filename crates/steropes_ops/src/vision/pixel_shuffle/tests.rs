@@ -9,6 +9,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case("pixel_shuffle/oracle/one_value", |d| against_oracle(d, [1, 1, 1, 1], 1)),
         case("pixel_shuffle/oracle/odd_sizes", |d| against_oracle(d, [2, 3, 5, 7 * 9], 3)),
+        case("pixel_shuffle/oracle/part_of_a_workgroup", |d| against_oracle(d, [1, 3, 5, 4 * 9], 3)),
         case("pixel_shuffle/oracle/one_channel", |d| against_oracle(d, [2, 5, 3, 49], 7)),
         case("pixel_shuffle/oracle/wide_patch", |d| against_oracle(d, [1, 2, 2, 37 * 361], 19)),
         case("pixel_shuffle/oracle/four_channels", |d| against_oracle(d, [1, 3, 2, 4 * 256], 16)),

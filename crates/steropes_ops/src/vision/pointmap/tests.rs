@@ -21,6 +21,8 @@ pub(crate) fn cases() -> Vec<Case> {
         }),
         case("pointmap/oracle/mast3r", |d| against_oracle(d, [1, 96, 128, 4], DepthMode::Exp, OPEN)),
         case("pointmap/oracle/all_magnitudes", all_magnitudes),
+        f16_case("pointmap/f16/all_magnitudes", f16_all_magnitudes),
+        f16_case("pointmap/f16/nan_comes_through", |d| nan_comes_through(d, true)),
         f16_case("pointmap/f16/odd_sizes", |d| f16_against_oracle(d, [3, 7, 11, 4], DepthMode::Exp, OPEN)),
         f16_case("pointmap/f16/sigmoid", |d| f16_against_oracle(d, [1, 5, 9, 4], DepthMode::Square, SIGMOID)),
         case("confidence/oracle/odd_sizes", confidence_against_oracle),
@@ -41,7 +43,7 @@ pub(crate) fn cases() -> Vec<Case> {
             )
         }),
         case("pointmap/property/direction_is_kept", direction_is_kept),
-        case("pointmap/property/nan_comes_through", nan_comes_through),
+        case("pointmap/property/nan_comes_through", |d| nan_comes_through(d, false)),
         case("pointmap/property/apply_agrees", apply_agrees),
         case("pointmap/error/rank", |d| {
             expect_error(
@@ -149,17 +151,41 @@ fn confidence_of_nan(device: &Device) -> Verdict {
     check_close(&y.read::<f32>().unwrap(), &[1.5, f64::NAN, 2.0], Tolerance::Exact)
 }
 
-/// Vectors of length 1e-12 to 88 and raw confidences of either sign up to where the exponential ends.
-fn all_magnitudes(device: &Device) -> Verdict {
+/// Modes that differ in their kernels, where results keep their digits however small they are.
+const EVERY_KERNEL: [(DepthMode, ConfidenceMode); 3] = [
+    (DepthMode::Exp, ConfidenceMode::Exp { min: 0.0, max: f32::INFINITY }),
+    (DepthMode::Square, ConfidenceMode::Sigmoid { min: 0.0, max: 3.0 }),
+    (DepthMode::Linear, ConfidenceMode::Exp { min: 0.0, max: 1e30 }),
+];
+
+/// Vectors of length 1e-12 to 88 and raw confidences of either sign, up to where the exponential ends or the sigmoid is 0.
+fn magnitudes(device: &Device, mode: ConfidenceMode) -> Vec<f32> {
+    let range = if matches!(mode, ConfidenceMode::Exp { .. }) { 174.0 } else { 158.0 };
     let mut values = normal(device, "pointmap/magnitudes", &[1, 60, 50, 4]).read::<f32>().unwrap();
     for (i, v) in values.chunks_mut(4).enumerate() {
         let length = v[0].hypot(v[1]).hypot(v[2]);
         let wanted = 88.0 * 10f32.powf(-14.0 * (i % 100) as f32 / 99.0);
         v[..3].iter_mut().for_each(|x| *x *= wanted / length);
-        v[3] = (i as f32 / 3000.0 - 0.5) * 174.0;
+        v[3] = (i as f32 / 3000.0 - 0.5) * range;
     }
-    let raw = Tensor::new(device, &[1, 60, 50, 4], values).unwrap();
-    check(&raw, DepthMode::Exp, ConfidenceMode::Exp { min: 0.0, max: f32::INFINITY })
+    values
+}
+
+fn all_magnitudes(device: &Device) -> Verdict {
+    for (depth, mode) in EVERY_KERNEL {
+        let raw = Tensor::new(device, &[1, 60, 50, 4], magnitudes(device, mode)).unwrap();
+        check(&raw, depth, mode).map_err(|e| format!("{depth:?}: {e}"))?;
+    }
+    Ok(())
+}
+
+fn f16_all_magnitudes(device: &Device) -> Verdict {
+    for (depth, mode) in EVERY_KERNEL {
+        let (raw, rounded) = f16_tensor(device, &[1, 60, 50, 4], &magnitudes(device, mode));
+        let (points, confidences) = pointmap(&raw, depth, mode).map_err(|e| e.to_string())?;
+        check_against(&rounded, &points, &confidences, depth, mode).map_err(|e| format!("{depth:?}: {e}"))?;
+    }
+    Ok(())
 }
 
 fn direction_is_kept(device: &Device) -> Verdict {
@@ -179,14 +205,24 @@ fn direction_is_kept(device: &Device) -> Verdict {
     check_close(&cosines, &[1.0; 99], Tolerance::Ulps(1))
 }
 
-fn nan_comes_through(device: &Device) -> Verdict {
-    let raw = vec![f32::NAN, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, f32::NAN, 0.0, 0.0, 0.0, f32::INFINITY];
-    let raw = Tensor::new(device, &[1, 1, 3, 4], raw).unwrap();
-    let (points, confidences) = pointmap(&raw, DepthMode::Exp, CAPPED).map_err(|e| e.to_string())?;
+fn nan_comes_through(device: &Device, f16: bool) -> Verdict {
+    let raw = vec![f32::NAN, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, f32::NAN, 0.0, 0.0, f32::NAN, f32::INFINITY];
+    let raw = match f16 {
+        true => f16_tensor(device, &[1, 1, 3, 4], &raw).0,
+        false => Tensor::new(device, &[1, 1, 3, 4], raw).unwrap(),
+    };
     let nan = f64::NAN;
-    let want = [nan, nan, nan, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
-    check_close(&points.read::<f32>().unwrap(), &want, Tolerance::Exact)?;
-    check_close(&confidences.read::<f32>().unwrap(), &[1.5, nan, 2.0], Tolerance::Exact)
+    for (depth, mode, confidence) in
+        [(DepthMode::Exp, CAPPED, 1.5), (DepthMode::Exp, OPEN, 2.0), (DepthMode::Square, SIGMOID, 1.75)]
+    {
+        let (points, confidences) = pointmap(&raw, depth, mode).map_err(|e| e.to_string())?;
+        let want = [nan, nan, nan, 0.0, 0.0, 0.0, nan, nan, nan];
+        check_close(&points.read::<f32>().unwrap(), &want, Tolerance::Exact)?;
+        let largest = f64::from(mode.apply(f32::INFINITY));
+        let want = [confidence, nan, largest];
+        check_close(&confidences.read::<f32>().unwrap(), &want, Tolerance::Ulps(4))?;
+    }
+    Ok(())
 }
 
 fn apply_agrees(device: &Device) -> Verdict {

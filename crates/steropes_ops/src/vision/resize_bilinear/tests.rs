@@ -10,10 +10,16 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case("resize_bilinear/oracle/one_pixel", |d| against_oracle(d, [1, 1, 1, 1], [3, 2])),
         case("resize_bilinear/oracle/to_one_pixel", |d| against_oracle(d, [2, 5, 7, 3], [1, 1])),
+        case("resize_bilinear/oracle/to_the_corners", |d| against_oracle(d, [2, 5, 7, 3], [2, 2])),
+        case("resize_bilinear/oracle/vectors_to_the_corners", |d| against_oracle(d, [2, 5, 7, 8], [2, 2])),
         case("resize_bilinear/oracle/odd_sizes", |d| against_oracle(d, [3, 7, 5, 19], [13, 11])),
         case("resize_bilinear/oracle/smaller", |d| against_oracle(d, [2, 13, 11, 6], [5, 7])),
         case("resize_bilinear/oracle/dune", |d| against_oracle(d, [1, 8, 16, 33], [14, 28])),
         case("resize_bilinear/oracle/mast3r_up2", |d| against_oracle(d, [1, 24, 32, 256], [48, 64])),
+        f16_case("resize_bilinear/f16/to_the_corners", |d| f16_against_oracle(d, [2, 5, 7, 3], [2, 2])),
+        f16_case("resize_bilinear/f16/vectors_to_the_corners", |d| {
+            f16_against_oracle(d, [2, 5, 7, 8], [2, 2])
+        }),
         f16_case("resize_bilinear/f16/odd_sizes", |d| f16_against_oracle(d, [3, 7, 5, 19], [13, 11])),
         f16_case("resize_bilinear/f16/small_up2", |d| f16_against_oracle(d, [2, 9, 12, 64], [18, 24])),
         gpu_case("resize_bilinear/property/longer_than_a_binding", longer_than_a_binding),
