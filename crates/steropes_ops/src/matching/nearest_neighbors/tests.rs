@@ -5,7 +5,9 @@ use super::{
 };
 use crate::cpu::{Isa, with_isa};
 use steropes_tensor::{Device, Tensor};
-use steropes_testkit::{Case, Verdict, case, check_equal, expect_error, gpu_case, inputs, small_bindings_case};
+use steropes_testkit::{
+    Case, Verdict, case, check_equal, expect_error, gpu_case, inputs, small_bindings_case,
+};
 
 const METRICS: [Metric; 2] = [Metric::Dot, Metric::Euclidean];
 
