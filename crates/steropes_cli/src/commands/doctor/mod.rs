@@ -130,6 +130,8 @@ fn run_cases(cases: &[Case], device: &Device, progress: &Progress) -> Vec<Findin
     progress.begin("kernels", cases.len());
     let mut findings = Vec::new();
     for case in cases {
+        // With STEROPES_LOG=info the last line names a case that a driver hangs in.
+        log::info!("{}", case.name);
         let outcome = match lacks(case.needs, device) {
             Some(why) => Ok(Skip(why).into()),
             None => guarded(|| (case.run)(device)).unwrap_or_else(Err).map(|()| Detail::default()),
