@@ -67,6 +67,31 @@ fn work_runs_in_the_order_of_the_calls() {
     }
 }
 
+/// Threads that record and read at the same time each get what they asked for, while memory goes from one to another.
+#[test]
+fn threads_do_not_disturb_each_other() {
+    let Some((device, gpu)) = gpu() else { return };
+    std::thread::scope(|scope| {
+        for thread in 0..6u32 {
+            let (device, gpu) = (&device, &gpu);
+            scope.spawn(move || {
+                for round in 0..30u32 {
+                    let len = 100 + 37 * thread as usize;
+                    let first = 1000 * thread + round;
+                    let t = Tensor::new(device, &[len], vec![first; len]).unwrap();
+                    for _ in 0..round {
+                        shift(gpu, &t, 3).unwrap();
+                    }
+                    assert_eq!(t.read::<u32>().unwrap(), vec![first + 3 * round; len]);
+                    if round % 10 == thread {
+                        gpu.sync().unwrap();
+                    }
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn checked_memory_starts_as_nan() {
     let Some((_, gpu)) = gpu() else { return };
