@@ -5,7 +5,8 @@ use crate::gpu::KernelText;
 use rustc_hash::FxHashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 /// A kernel that is compiled when it is first needed.
 pub(super) struct Pipeline {
@@ -60,7 +61,17 @@ pub(super) struct Cache {
 struct Disk {
     cache: wgpu::PipelineCache,
     path: PathBuf,
+    state: Mutex<DiskState>,
 }
+
+struct DiskState {
+    /// Whether kernels were compiled since the last writing.
+    is_stale: bool,
+    written: Option<Instant>,
+}
+
+/// The file holds all kernels, so that writing it after each would take longer than compiling them.
+const WRITE_EVERY: Duration = Duration::from_secs(2);
 
 impl Cache {
     pub(super) fn new(context: Arc<Context>) -> Self {
@@ -78,7 +89,7 @@ impl Cache {
         Arc::clone(self.pipelines.entry((text.clone(), checked)).or_insert_with(new))
     }
 
-    /// Compiles kernels at once on all cores, then keeps them on disk.
+    /// Compiles kernels at once on all cores, and keeps them on disk, now or later.
     pub(super) fn compile_all(&self, pipelines: &[Arc<Pipeline>]) {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(pipelines.len());
         let next = AtomicUsize::new(0);
@@ -93,8 +104,9 @@ impl Cache {
                 });
             }
         });
-        if let Some(disk) = &self.disk {
-            disk.save();
+        // Kernels with bounds checks are for checks alone.
+        if let Some(disk) = self.disk.as_ref().filter(|_| pipelines.iter().any(|p| !p.checked)) {
+            disk.keep();
         }
     }
 
@@ -119,7 +131,7 @@ impl Cache {
                 constants: &[],
                 zero_initialize_workgroup_memory: false,
             },
-            cache: self.disk.as_ref().map(|disk| &disk.cache),
+            cache: self.disk.as_ref().filter(|_| !kernel.checked).map(|disk| &disk.cache),
         });
         let error = pollster::block_on(internal.pop()).or(pollster::block_on(validation.pop()));
         match error {
@@ -140,7 +152,17 @@ impl Disk {
         let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: data.as_deref(), fallback: true };
         // SAFETY: the file was written by `save`; wgpu checks that driver and device are the same.
         let cache = unsafe { device.create_pipeline_cache(&descriptor) };
-        Some(Self { cache, path })
+        Some(Self { cache, path, state: Mutex::new(DiskState { is_stale: false, written: None }) })
+    }
+
+    /// Writes the file, unless that was done a moment ago: then it is done when the device is closed.
+    fn keep(&self) {
+        let mut state = self.state.lock().expect("no panic while it is held");
+        state.is_stale = state.written.is_some_and(|written| written.elapsed() < WRITE_EVERY);
+        if !state.is_stale {
+            self.save();
+            state.written = Some(Instant::now());
+        }
     }
 
     /// Failing to save costs time at the next start and nothing else.
@@ -155,6 +177,14 @@ impl Disk {
         };
         if let Err(error) = write(&self.path) {
             log::info!("compiled kernels are not kept: `{}`: {error}", self.path.display());
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.state.get_mut().is_ok_and(|state| state.is_stale) {
+            self.save();
         }
     }
 }
