@@ -20,6 +20,8 @@ const NETWORK_FOCAL_SIGMA: f64 = 0.1;
 const EXIF_FOCAL_SIGMA: f64 = 0.03;
 /// Pairs that are held at once, so that their tests share the threads.
 const BATCH: usize = 16;
+/// Pairs that a GPU looks at while the host records and reads others; each takes memory of its own.
+const PAIRS_ON_GPU: usize = 4;
 
 /// What is kept of a pair for its test and after it.
 struct SeenPair {
@@ -103,11 +105,12 @@ impl Comparison {
             monitor.step();
             Ok(SeenPair { photos: [i, j], matches, fine, own })
         };
-        // A GPU works on one pair while the host records and reads others; the CPU's kernels have all its threads already.
-        let seen: Vec<_> = match model.device().gpu() {
-            Some(_) => batch.par_iter().with_max_len(1).map(look).collect::<Result<_, _>>()?,
-            None => batch.iter().map(look).collect::<Result<_, _>>()?,
-        };
+        // The CPU's kernels have all its threads already.
+        let at_once = if model.device().gpu().is_some() { PAIRS_ON_GPU } else { 1 };
+        let mut seen = Vec::with_capacity(batch.len());
+        for some in batch.chunks(at_once) {
+            seen.extend(some.par_iter().with_max_len(1).map(look).collect::<Result<Vec<_>, _>>()?);
+        }
         for pair in &seen {
             for (photo, [points, _]) in pair.photos.into_iter().zip(&pair.own) {
                 self.guess_focal(photo, photos, points)?;
