@@ -17,7 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
         [
             ("conv_transpose2d/oracle/one_value", [1, 1, 1, 1], 1, 1),
             ("conv_transpose2d/oracle/odd_sizes", [2, 5, 7, 13], 11, 3),
-            ("conv_transpose2d/oracle/kernel_1", [2, 5, 7, 13], 37, 1),
+            ("conv_transpose2d/oracle/kernel_1", [2, 5, 7, 45], 37, 1),
             ("conv_transpose2d/oracle/wide", [3, 4, 9, 40], 71, 2),
             // More than eight tiles down, a whole number of tiles across or one column less, three steps along the depth.
             ("conv_transpose2d/oracle/many_tiles", [2, 19, 17, 45], 71, 3),
@@ -34,7 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
     );
     cases.extend(
         [
-            ("conv_transpose2d/f16/odd_sizes", [2, 5, 7, 13], 11, 3),
+            ("conv_transpose2d/f16/odd_sizes", [2, 5, 7, 45], 11, 3),
             ("conv_transpose2d/f16/small_layer2", [1, 9, 12, 64], 64, 2),
             ("conv_transpose2d/f16/many_tiles", [2, 19, 17, 45], 71, 3),
             ("conv_transpose2d/f16/many_tiles_of_vectors", [2, 19, 17, 44], 16, 4),
@@ -108,7 +108,7 @@ fn images_are_independent(device: &Device) -> Verdict {
 /// A NaN shows in the block of its pixel and nowhere else, whatever pads the depth.
 fn nan_stays_in_its_block(device: &Device) -> Verdict {
     let [height, width] = [5, 6];
-    for (inputs, outputs, k) in [(13, 5, 3), (12, 5, 3), (36, 8, 2), (33, 8, 2), (7, 1, 2)] {
+    for (inputs, outputs, k) in [(13, 5, 3), (12, 5, 3), (36, 8, 2), (34, 8, 2), (7, 1, 2)] {
         let weight = normal(device, "conv_transpose2d/weight", &[inputs, outputs, k, k]);
         let weights =
             ConvTranspose2dWeights::pack(&weight, &normal(device, "conv_transpose2d/bias", &[outputs]))
