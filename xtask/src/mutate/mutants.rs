@@ -48,8 +48,8 @@ impl Mutant {
     }
 }
 
-/// A kernel text in two parts: the generated lines (extensions, aliases, constants), and the code, which is the same for all
-/// sizes.
+/// A kernel text in two parts: the generated lines (extensions, aliases, constants, tables of numbers), and the code, which is
+/// the same for all sizes.
 pub(super) fn split(text: &str) -> (String, String) {
     let (mut header, mut code) = (String::new(), String::new());
     for line in text.lines() {
@@ -63,8 +63,12 @@ pub(super) fn split(text: &str) -> (String, String) {
 /// Whether a line looks like one of the generated ones.
 pub(super) fn is_generated(line: &str) -> bool {
     static GENERATED: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"^(enable \w+;|alias \w+ = [\w<>, ]+;|const [A-Z0-9_]+: (u32|f32|bool) = [^;]+;)$")
-            .expect("a regex")
+        // Of a table each line returns one entry.
+        Regex::new(
+            r"(?x)^(enable\ \w+; | alias\ \w+\ =\ [\w<>,\ ]+; | const\ [A-Z0-9_]+:\ (u32|f32|bool)\ =\ [^;]+;
+            | \s*(if\ \(\w+\ ==\ \d+u\)\ )?\{\ return\ array<\w+,\ \w+>\([^;]+\);\ \})$",
+        )
+        .expect("a regex")
     });
     GENERATED.is_match(line)
 }
@@ -72,9 +76,12 @@ pub(super) fn is_generated(line: &str) -> bool {
 /// The text with the mistake in it, if it is one of this code's.
 pub(super) fn apply(mutant: &Mutant, text: &str) -> String {
     let Mutant::Line { line, becomes, .. } = mutant else { return text.to_owned() };
-    let (header, code) = split(text);
-    let lines = code.lines().enumerate().map(|(i, l)| if i == *line { becomes.as_str() } else { l });
-    header + &lines.flat_map(|l| [l, "\n"]).collect::<String>()
+    let mut of_code = 0..;
+    let lines = text.lines().map(|l| match !is_generated(l) && of_code.next() == Some(*line) {
+        true => becomes.as_str(),
+        false => l,
+    });
+    lines.flat_map(|l| [l, "\n"]).collect()
 }
 
 /// At most `most` mistakes in a kernel, the same each time: each kind in turn, within a kind by a hash of the place.
@@ -227,6 +234,25 @@ mod tests {
         let (header, code) = split(TEXT);
         assert_eq!(header, "enable f16;\nconst N: u32 = 4u;\n");
         assert!(code.starts_with("struct P"));
+    }
+
+    #[test]
+    fn a_table_is_no_code_and_stays_in_its_function() {
+        let table = |numbers: &str| {
+            format!("fn at(i: u32) -> array<u32, 2> {{\n{numbers}}}\nfn f() -> u32 {{ return at(1u)[0]; }}\n")
+        };
+        let long = table(
+            "    if (i == 1u) { return array<u32, 2>(3u, 4u); }\n    { return array<u32, 2>(1u, 2u); }\n",
+        );
+        let short = table("    { return array<u32, 2>(7u, 8u); }\n");
+        assert_eq!(split(&long).1, split(&short).1);
+        let mutants = choose(&long, 100);
+        assert!(!mutants.is_empty());
+        for mutant in &mutants {
+            assert_eq!(mutant.line(), 3, "{}", mutant.change());
+            assert!(is_valid(&apply(mutant, &long)) && is_valid(&apply(mutant, &short)));
+            assert_ne!(apply(mutant, &short), short);
+        }
     }
 
     #[test]

@@ -256,6 +256,19 @@ fn gradient_of_many(device: &Device, stage: LoopStage) -> Verdict {
     against_differences(device, &scene, &options(stage), (&|_| true, 1e-4))
 }
 
+/// More matches that are drawn to targets than a workgroup has invocations.
+fn gradient_of_many_targets(device: &Device) -> Verdict {
+    let scene = four("many targets", [700, 1, 900]).with_targets();
+    against_differences(device, &scene, &options(LoopStage::Fine), (&|_| true, 1e-4))
+}
+
+/// The first image is the smallest; in other cases it is a later one.
+fn smallest_first(device: &Device) -> Verdict {
+    let mut s = four("smallest first", [37, 16, 5]);
+    s.parameters.images[0][7] = -0.5;
+    gradient(device, &s, LoopStage::Coarse)
+}
+
 /// The smallest size is shared by all images, as it is at the start of an alignment.
 fn equal_sizes(device: &Device, stage: LoopStage) -> Verdict {
     let mut s = four("ties", [37, 16, 5]);
@@ -505,6 +518,8 @@ pub(crate) fn cases() -> Vec<Case> {
         gpu_case("alignment_loop/gradient/fine_many_chunks", |d| gradient_of_many(d, Fine)),
         gpu_case("alignment_loop/gradient/coarse_targets", move |d| gradient(d, &odd(true), Coarse)),
         gpu_case("alignment_loop/gradient/fine_targets", move |d| gradient(d, &odd(true), Fine)),
+        gpu_case("alignment_loop/gradient/fine_many_targets", gradient_of_many_targets),
+        gpu_case("alignment_loop/gradient/coarse_smallest_first", smallest_first),
         gpu_case("alignment_loop/gradient/coarse_equal_sizes", |d| equal_sizes(d, Coarse)),
         gpu_case("alignment_loop/gradient/fine_equal_sizes", |d| equal_sizes(d, Fine)),
         gpu_case("alignment_loop/gradient/priors_and_shared", priors_and_shared_intrinsics),

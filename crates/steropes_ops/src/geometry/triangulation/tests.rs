@@ -34,6 +34,8 @@ pub(crate) fn cases() -> Vec<Case> {
         }),
         case("triangulation/property/exact_pixels_give_the_point", exact_pixels),
         case("triangulation/property/rays_that_do_not_meet", rays_that_do_not_meet),
+        case("triangulation/property/rows_of_very_different_size", rows_of_different_size),
+        case("triangulation/property/matches_without_a_point", matches_without_a_point),
         case("triangulation/property/a_pixel_that_is_not_finite", not_finite),
         case("triangulation/property/behind_the_cameras", behind_the_cameras),
         case("triangulation/property/too_few_views", too_few_views),
@@ -270,6 +272,51 @@ fn rays_that_do_not_meet(device: &Device) -> Verdict {
     // A baseline of a thousandth of the depth is enough.
     let got = two_cameras(device, [here, at([4e-3, 0.0, 0.0])], [36.5, 21.0, 36.44, 21.0])?;
     check_close(&got, &[0.3, -0.2, 4.0], Tolerance::Absolute(1e-2))
+}
+
+/// A focal length so large that the other equations are below 2^-18 of it; exact in f32.
+const STEEP: f32 = (1 << 24) as f32;
+
+/// Rays that meet, but not by the contract: the largest element of the factor is the second.
+fn rows_of_different_size(device: &Device) -> Verdict {
+    let cameras = [at([0.0; 3]), at([1.0, 0.0, 0.0])];
+    let got = two_cameras(device, cameras, [36.5, 21.0, 21.5, 21.0])?;
+    check_close(&got, &[0.3, -0.2, 4.0], Tolerance::Absolute(2e-5))?;
+    let steep = cameras.map(|mut p| {
+        p[4..8].iter_mut().for_each(|v| *v *= STEEP);
+        p
+    });
+    let got = two_cameras(device, steep, [36.5, 21.0 * STEEP, 21.5, 21.0 * STEEP])?;
+    check_close(&got, &[f64::NAN; 3], Tolerance::Exact)
+}
+
+/// One view from the place of the reference and one from beside it; a sum of confidences up to 1e-5 divides nothing.
+fn matches_without_a_point(device: &Device) -> Verdict {
+    let run = |steep: f32| {
+        let (here, beside) = ([36.5, 21.0 * steep], [21.5, 21.0 * steep]);
+        let one = |to: [f32; 2], weight: f32| [here[0], here[1], to[0], to[1], weight];
+        let views = [
+            [one(here, 2.0), one(here, 2.0), one([f32::NAN; 2], 2.0)],
+            [one(beside, 3.0), one(here, 3.0), one(beside, 8e-6)],
+        ];
+        let matches = tensor(device, &[1, 2, 1, 3, 5], views.as_flattened().as_flattened().to_vec());
+        let mut intrinsics = [INTRINSICS; 3];
+        intrinsics.iter_mut().for_each(|k| k[3..6].iter_mut().for_each(|v| *v *= steep));
+        let intrinsics = tensor(device, &[1, 3, 3, 3], intrinsics.concat());
+        let pose = |x: f32| [1.0, 0.0, 0.0, x, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+        let poses = tensor(device, &[1, 3, 3, 4], [pose(0.0), pose(0.0), pose(-1.0)].concat());
+        let found = points_from_matches(&intrinsics, &poses, &matches, 0.0).map_err(|e| e.to_string())?;
+        Ok::<_, String>((read(&found.points)?, read(&found.depth)?, read(&found.confidence)?))
+    };
+    let (points, depth, confidence) = run(1.0)?;
+    check_equal(&confidence, &[3.0, 0.0, 8e-6])?;
+    check_close(&points[..6], &[0.3, -0.2, 4.0, f64::NAN, f64::NAN, f64::NAN], Tolerance::Absolute(2e-5))?;
+    check_close(&depth[..2], &[4.0, f64::NAN], Tolerance::Absolute(2e-5))?;
+    check_close(&points[6..], &[2.4e-6, -1.6e-6, 3.2e-5], Tolerance::Absolute(1e-9))?;
+    check_close(&depth[2..], &[3.2e-5], Tolerance::Absolute(1e-9))?;
+    let (points, depth, confidence) = run(STEEP)?;
+    check_equal(&confidence, &[0.0; 3])?;
+    check_close(&[points, depth].concat(), &[f64::NAN; 12], Tolerance::Exact)
 }
 
 fn not_finite(device: &Device) -> Verdict {

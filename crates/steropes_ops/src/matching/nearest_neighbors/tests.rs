@@ -27,6 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("nearest_neighbors/property/exact_sums_are_answered_as_by_the_oracle", exact_sums),
         case("nearest_neighbors/property/of_equal_rows_the_first", of_equal_rows_the_first),
         case("nearest_neighbors/property/rows_of_nan_are_not_found", rows_of_nan_are_not_found),
+        case("nearest_neighbors/property/infinite_scores_are_found", infinite_scores_are_found),
         gpu_case("nearest_neighbors/property/any_plan_gives_the_same", any_plan_gives_the_same),
         small_bindings_case("nearest_neighbors/property/small_bindings", 4096, rows_in_many_bindings),
         case("nearest_neighbors/property/any_split_gives_the_same", |_| any_split_gives_the_same()),
@@ -232,7 +233,7 @@ fn of_equal_rows_the_first(device: &Device) -> Verdict {
 }
 
 fn rows_of_nan_are_not_found(device: &Device) -> Verdict {
-    for depth in [24, 50] {
+    for depth in [24, 50, 100] {
         let queries = inputs::normal("nn/nan/q", 40 * depth);
         let rows = inputs::normal("nn/nan/k", 200 * depth);
         let found = |rows: &[f32], queries: &[f32]| -> Result<Vec<u32>, String> {
@@ -246,6 +247,14 @@ fn rows_of_nan_are_not_found(device: &Device) -> Verdict {
         for row in &losers {
             spoiled[row * depth + row % depth] = f32::NAN;
         }
+        // Nor do they hide the row before them.
+        let mut beside = rows.clone();
+        for row in
+            winners.iter().map(|w| *w as usize + 1).filter(|r| *r < 200 && !winners.contains(&(*r as u32)))
+        {
+            beside[row * depth] = f32::NAN;
+        }
+        check_equal(&found(&beside, &queries)?, &winners)?;
         let got = found(&spoiled, &queries)?;
         if let Some(query) = got.iter().position(|g| losers.contains(&(*g as usize))) {
             return Err(format!("query {query} got row {} of NaN", got[query]));
@@ -256,6 +265,18 @@ fn rows_of_nan_are_not_found(device: &Device) -> Verdict {
         want[7] = 0;
         check_equal(&found(&rows, &asked)?, &want)?;
         check_equal(&found(&vec![f32::NAN; 30 * depth], &queries)?, &[0; 40])?;
+    }
+    Ok(())
+}
+
+fn infinite_scores_are_found(device: &Device) -> Verdict {
+    for depth in [3, 24, 50, 100] {
+        let queries: Vec<f32> = inputs::normal("nn/infinite/q", 40 * depth).iter().map(|v| v.abs()).collect();
+        let mut rows = inputs::normal("nn/infinite/k", 200 * depth);
+        rows[77 * depth] = f32::INFINITY;
+        let database = database(device, &rows, depth, Metric::Dot)?;
+        let got = nearest_neighbors(&on(device, &[40, depth], &queries), &database).map_err(text)?;
+        check_equal(&got.read::<u32>().map_err(text)?, &[77; 40]).map_err(|e| format!("{depth}: {e}"))?;
     }
     Ok(())
 }
@@ -304,23 +325,27 @@ fn rows_in_many_bindings(device: &Device) -> Verdict {
     Ok(())
 }
 
-/// Some pixels of a list, in any order; what the count leaves out may hold anything.
+/// Some pixels of a list, in any order; what the count leaves out may hold anything. Rows are there three times, so that
+/// ranges tie, and the longest list has more than nine workgroups.
 fn only_what_is_asked(device: &Device) -> Verdict {
-    for (depth, count) in [(24, 0), (24, 1), (24, 130), (24, 700), (40, 77)] {
-        let source = integers("nn/asked/q", 500 * depth);
-        let rows = integers("nn/asked/k", 900 * depth);
-        let mut pixels: Vec<u32> = (0..700).map(|i| i * 37 % 500).collect();
-        let queries: Vec<f32> =
-            pixels[..count].iter().flat_map(|p| &source[*p as usize * depth..][..depth]).copied().collect();
+    for (depth, count) in [(24, 0), (24, 1), (24, 130), (24, 1300), (40, 77), (7, 400), (50, 700)] {
+        let source = integers("nn/asked/q", 100 * depth);
+        let rows = integers("nn/asked/k", 450 * depth).repeat(3);
+        let mut pixels: Vec<u32> = (0..1300).map(|i| i * 37 % 100).collect();
+        let asked_for = pixels[..count].to_vec();
         pixels[count..].fill(u32::MAX);
-        let want = reference::nearest_neighbors(Metric::Dot, &queries, &rows, depth);
         let list = |data: Vec<u32>| Tensor::new(device, &[data.len()], data).expect("a list");
         let asked = Asked { pixels: list(pixels), count: list(vec![count as u32]) };
-        let database = database(device, &rows, depth, Metric::Dot)?;
-        let got =
-            nearest_neighbors_of(&on(device, &[500, depth], &source), &asked, &database).map_err(text)?;
-        check_equal(got.shape(), &[700])?;
-        check_equal(&got.read::<u32>().map_err(text)?[..count], &want)?;
+        for metric in METRICS {
+            let of_all = reference::nearest_neighbors(metric, &source, &rows, depth);
+            let want: Vec<u32> = asked_for.iter().map(|p| of_all[*p as usize]).collect();
+            let database = database(device, &rows, depth, metric)?;
+            let got =
+                nearest_neighbors_of(&on(device, &[100, depth], &source), &asked, &database).map_err(text)?;
+            check_equal(got.shape(), &[1300])?;
+            check_equal(&got.read::<u32>().map_err(text)?[..count], &want)
+                .map_err(|e| format!("{metric:?} {count} of {depth}: {e}"))?;
+        }
     }
     Ok(())
 }

@@ -254,6 +254,7 @@ fn property_cases() -> Vec<Case> {
         case("conv2d/property/threads_do_not_matter", threads_do_not_matter),
         case("conv2d/property/nan_stays_near", nan_stays_near),
         gpu_case("conv2d/property/nan_stays_in_its_patches", nan_stays_in_its_patches),
+        case("conv2d/property/nan_of_a_weight_stays_in_its_output", nan_of_a_weight),
     ]
 }
 
@@ -345,6 +346,19 @@ fn nan_stays_in_its_patches(device: &Device) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// What pads the packed weights is 0 and not the next weight.
+fn nan_of_a_weight(device: &Device) -> Verdict {
+    let mut example = Example::new(device, [1, 5, 6], geometry([1, 6, 2, 1, 0]), PLAIN);
+    let mut weight = example.weight.read::<f32>().unwrap();
+    weight[4 * 4] = f32::NAN;
+    example.weight = Tensor::new(device, &[6, 1, 2, 2], weight).unwrap();
+    let y = example.run()?.read::<f32>().unwrap();
+    match (0..y.len()).find(|&i| y[i].is_nan() != (i % 6 == 4)) {
+        Some(i) => Err(format!("pixel {} output {} is {}", i / 6, i % 6, y[i])),
+        None => Ok(()),
+    }
 }
 
 fn pack_error_cases() -> Vec<Case> {

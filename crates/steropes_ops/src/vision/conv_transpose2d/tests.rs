@@ -10,13 +10,21 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases = vec![
         case("conv_transpose2d/property/adjoint_of_conv2d", adjoint_of_conv2d),
         case("conv_transpose2d/property/images_of_a_batch_are_independent", images_are_independent),
+        case("conv_transpose2d/property/nan_stays_in_its_block", |d| nan_stays_in_its_block(d, false)),
+        f16_case("conv_transpose2d/f16/nan_stays_in_its_block", |d| nan_stays_in_its_block(d, true)),
     ];
     cases.extend(
         [
             ("conv_transpose2d/oracle/one_value", [1, 1, 1, 1], 1, 1),
             ("conv_transpose2d/oracle/odd_sizes", [2, 5, 7, 13], 11, 3),
-            ("conv_transpose2d/oracle/kernel_1", [2, 5, 7, 13], 37, 1),
+            ("conv_transpose2d/oracle/kernel_1", [2, 5, 7, 45], 37, 1),
             ("conv_transpose2d/oracle/wide", [3, 4, 9, 40], 71, 2),
+            // More than eight tiles down, a whole number of tiles across or one column less, three steps along the depth.
+            ("conv_transpose2d/oracle/many_tiles", [2, 19, 17, 45], 71, 3),
+            ("conv_transpose2d/oracle/many_tiles_of_vectors", [2, 19, 17, 44], 16, 4),
+            ("conv_transpose2d/oracle/many_tiles_even_inputs", [2, 19, 17, 44], 71, 3),
+            ("conv_transpose2d/oracle/many_tiles_even_outputs", [2, 19, 17, 45], 16, 4),
+            ("conv_transpose2d/oracle/many_thin_tiles", [1, 46, 45, 37], 1, 2),
             ("conv_transpose2d/oracle/small_layer1", [1, 18, 24, 32], 32, 4),
             ("conv_transpose2d/oracle/small_layer2", [1, 18, 24, 64], 64, 2),
             ("conv_transpose2d/oracle/mast3r_layer1", [1, 12, 16, 96], 96, 4),
@@ -26,8 +34,10 @@ pub(crate) fn cases() -> Vec<Case> {
     );
     cases.extend(
         [
-            ("conv_transpose2d/f16/odd_sizes", [2, 5, 7, 13], 11, 3),
+            ("conv_transpose2d/f16/odd_sizes", [2, 5, 7, 45], 11, 3),
             ("conv_transpose2d/f16/small_layer2", [1, 9, 12, 64], 64, 2),
+            ("conv_transpose2d/f16/many_tiles", [2, 19, 17, 45], 71, 3),
+            ("conv_transpose2d/f16/many_tiles_of_vectors", [2, 19, 17, 44], 16, 4),
         ]
         .into_iter()
         .map(|(name, shape, outputs, k)| f16_case(name, move |d| f16_against_oracle(d, shape, outputs, k))),
@@ -91,6 +101,36 @@ fn images_are_independent(device: &Device) -> Verdict {
         let x = Tensor::new(device, &[1, 11, 7, 9], image.to_vec()).unwrap();
         let alone = conv_transpose2d(&x, &weights).map_err(|e| e.to_string())?;
         check_equal(&alone.read::<f32>().unwrap(), all)?;
+    }
+    Ok(())
+}
+
+/// A NaN shows in the block of its pixel and nowhere else, whatever pads the depth.
+fn nan_stays_in_its_block(device: &Device, f16: bool) -> Verdict {
+    let [height, width] = [5, 6];
+    let float = |name: &str, shape: &[usize]| normal(device, name, shape).read::<f32>().unwrap();
+    let make = |shape: &[usize], values: Vec<f32>| match f16 {
+        true => f16_tensor(device, shape, &values).0,
+        false => Tensor::new(device, shape, values).unwrap(),
+    };
+    for (inputs, outputs, k) in [(13, 5, 3), (14, 5, 3), (12, 5, 3), (36, 8, 2), (34, 8, 2), (7, 1, 2)] {
+        let shape = [inputs, outputs, k, k];
+        let weight = make(&shape, float("conv_transpose2d/weight", &shape));
+        let bias = normal(device, "conv_transpose2d/bias", &[outputs]);
+        let weights = ConvTranspose2dWeights::pack(&weight, &bias).map_err(|e| e.to_string())?;
+        for channel in [0, inputs - 1] {
+            let shape = [1, height, width, inputs];
+            let mut values = float("conv_transpose2d/x", &shape);
+            values[(2 * width + 3) * inputs + channel] = f32::NAN;
+            let y = conv_transpose2d(&make(&shape, values), &weights).map_err(|e| e.to_string())?;
+            for (pixel, y) in floats(&y)?.chunks(outputs).enumerate() {
+                let (row, column) = (pixel / (k * width), pixel % (k * width));
+                let inside = row / k == 2 && column / k == 3;
+                if y.iter().any(|v| v.is_nan() != inside) {
+                    return Err(format!("{inputs} inputs, channel {channel}: {y:?} at {row}, {column}"));
+                }
+            }
+        }
     }
     Ok(())
 }

@@ -26,8 +26,11 @@ pub(crate) fn cases() -> Vec<Case> {
         f16_case("pointmap/f16/odd_sizes", |d| f16_against_oracle(d, [3, 7, 11, 4], DepthMode::Exp, OPEN)),
         f16_case("pointmap/f16/sigmoid", |d| f16_against_oracle(d, [1, 5, 9, 4], DepthMode::Square, SIGMOID)),
         case("confidence/oracle/odd_sizes", confidence_against_oracle),
+        case("confidence/oracle/all_magnitudes", |d| confidences_of_all_magnitudes(d, false)),
         f16_case("confidence/f16/odd_sizes", f16_confidence),
-        case("confidence/property/nan_comes_through", confidence_of_nan),
+        f16_case("confidence/f16/all_magnitudes", |d| confidences_of_all_magnitudes(d, true)),
+        case("confidence/property/nan_comes_through", |d| confidence_of_nan(d, false)),
+        f16_case("confidence/f16/nan_comes_through", |d| confidence_of_nan(d, true)),
         case("confidence/property/nothing", |d| {
             let y = confidence(&normal(d, "raw", &[2, 0]), OPEN).map_err(|e| e.to_string())?;
             check_equal(y.shape(), &[2, 0])
@@ -145,8 +148,27 @@ fn f16_confidence(device: &Device) -> Verdict {
     check_close(&y.read::<f32>().unwrap(), &confidences_wanted(&rounded, OPEN), Tolerance::Ulps(4))
 }
 
-fn confidence_of_nan(device: &Device) -> Verdict {
-    let raw = Tensor::new(device, &[3], vec![0.0f32, f32::NAN, f32::INFINITY]).unwrap();
+/// The raw values of pixels, in every mode.
+fn confidences_of_all_magnitudes(device: &Device, f16: bool) -> Verdict {
+    for (_, mode) in EVERY_KERNEL {
+        let values: Vec<f32> = magnitudes(device, mode).chunks(4).map(|v| v[3]).collect();
+        let (raw, values) = match f16 {
+            true => f16_tensor(device, &[60, 50], &values),
+            false => (Tensor::new(device, &[60, 50], values.clone()).unwrap(), values),
+        };
+        let y = confidence(&raw, mode).map_err(|e| e.to_string())?;
+        check_close(&y.read::<f32>().unwrap(), &confidences_wanted(&values, mode), Tolerance::Ulps(4))
+            .map_err(|e| format!("{mode:?}: {e}"))?;
+    }
+    Ok(())
+}
+
+fn confidence_of_nan(device: &Device, f16: bool) -> Verdict {
+    let raw = vec![0.0f32, f32::NAN, f32::INFINITY];
+    let raw = match f16 {
+        true => f16_tensor(device, &[3], &raw).0,
+        false => Tensor::new(device, &[3], raw).unwrap(),
+    };
     let y = confidence(&raw, CAPPED).map_err(|e| e.to_string())?;
     check_close(&y.read::<f32>().unwrap(), &[1.5, f64::NAN, 2.0], Tolerance::Exact)
 }
