@@ -106,7 +106,8 @@ impl MatrixTile {
         fitting.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(tile, _)| tile)
     }
 
-    fn fits(self, gpu: &Capabilities, dtype: DType) -> bool {
+    /// Whether the device has the invocations and the workgroup memory.
+    pub(crate) fn fits(self, gpu: &Capabilities, dtype: DType) -> bool {
         self.threads() <= gpu.workgroup_threads && self.workgroup_bytes(dtype) <= gpu.workgroup_bytes
     }
 
