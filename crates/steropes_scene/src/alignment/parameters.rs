@@ -411,7 +411,8 @@ fn camera(view: &PinholeView) -> Camera {
         intrinsics: Intrinsics { focal_px: view.focal_px, center_px: view.principal_px },
         world_from_camera: Isometry3::from_parts(
             Translation3::from(Vector3::from(view.center)),
-            UnitQuaternion::from_rotation_matrix(&rotation),
+            // A GPU's rotation is orthonormal to f32 only.
+            UnitQuaternion::new_normalize(UnitQuaternion::from_rotation_matrix(&rotation).into_inner()),
         ),
     }
 }

@@ -385,6 +385,10 @@ fn alignment_on_a_gpu_ends_where_the_cpu_ends() {
         let poses: Vec<_> = want.images.cameras.iter().map(|c| c.world_from_camera).collect();
         let (angle, baseline) = errors(&got.images.cameras, &poses);
         assert!(angle < 0.05 && baseline < 0.01, "{angle} {baseline}");
+        for camera in &got.images.cameras {
+            let rotation = camera.world_from_camera.rotation;
+            assert!((rotation.norm() - 1.0).abs() < 1e-12, "{rotation:?} is no rotation in f64");
+        }
         let again = run(device.clone());
         assert!(again.images == got.images && again.fine_losses == got.fine_losses);
     }
