@@ -27,7 +27,7 @@ impl Rows {
         let most = MOST_THREADS.min(1 << gpu.workgroup_threads.ilog2());
         let wanted = packs.div_ceil(PACKS_EACH).next_power_of_two().min(most as usize) as u32;
         let threads = wanted.max(subgroup.unwrap_or(64));
-        let rows = if subgroup.is_some_and(|size| threads > size) { 1 } else { (128 / threads).max(1) };
+        let rows = if subgroup.is_some_and(|size| threads > size) { 1 } else { (64 / threads).max(1) };
         Self { threads, rows, subgroup }
     }
 

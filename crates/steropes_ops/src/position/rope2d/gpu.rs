@@ -12,7 +12,7 @@ use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 const THREADS: u32 = 256;
 
 /// Heads of an invocation, which turn by the same sines and cosines.
-const HEADS_EACH: usize = 4;
+const HEADS_EACH: usize = 2;
 
 pub(super) fn rope2d(
     gpu: &Gpu,

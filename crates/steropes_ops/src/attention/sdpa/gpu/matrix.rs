@@ -2,11 +2,12 @@
 //!
 //! A workgroup takes `16 x subgroups x row_groups` queries of one head; each subgroup of 32 owns `16 x row_groups` of them and
 //! keeps their sums in matrices. Keys and values pass through workgroup memory `keys` at a time; the next step is on
-//! its way in registers meanwhile. No element of a matrix can be named, so scores go through a scratch of their subgroup, where
-//! two lanes share a row: scores are written, read by row, and come back as weights in f16.
+//! its way in registers meanwhile. No element of a matrix can be named, so scores go through a scratch of their subgroup,
+//! `staged` keys of a row group at a time, where two lanes share a row: scores are written, read by row, and come back as weights
+//! in f16. The less is staged at once, the fewer registers and bytes of workgroup memory, and the more subgroups share a step.
 //!
-//! Weights are powers of two relative to a maximum that may lag: only if a row's scores outgrow it by more than 2^8
-//! are its sums scaled, which takes another way through the scratch. Weights up to 2^8 are no worse in f16 than those up to 1.
+//! Weights are powers of two relative to a maximum that may lag: only if those of a lane add up to more than [`MOST_WEIGHT`]
+//! is the maximum looked for and the sums scaled, which takes another way through the scratch.
 //!
 //! The text is generated because matrices must have names of their own: nothing says that an array of them with a loop over
 //! it stays in registers. An emulation, whose matrices are arrays that every invocation holds whole, runs the same text on
@@ -37,7 +38,7 @@ pub(in super::super) struct Matrix {
     pub(in super::super) row_groups: usize,
     /// Keys of a step.
     pub(in super::super) keys: usize,
-    /// Columns of the scratch for scores; divides `keys`.
+    /// Keys whose scores pass through the scratch at once; divides `keys`.
     pub(in super::super) staged: usize,
     /// Whether matrices are emulated.
     pub(in super::super) emulated: bool,
@@ -63,8 +64,8 @@ impl Matrix {
         };
         let groups = |m: &Self| e.batch * e.heads * e.queries.div_ceil(m.queries());
         // Two row groups read the keys half as often, but take registers that only 16 x 16 matrices leave, and fewer workgroups.
-        let large = cut([4, 2, 64, 16]);
-        let small = [[4, 1, 64, 64], [2, 1, 64, 64], [4, 1, 32, 32], [2, 1, 32, 32]].map(cut);
+        let large = cut([8, 2, 64, 16]);
+        let small = [[4, 1, 64, 32], [4, 1, 64, 16], [4, 1, 32, 16], [2, 1, 32, 16]].map(cut);
         let is_large = tile == 16 && groups(&large) >= LARGE_PROBLEM;
         is_large.then_some(large).into_iter().chain(small).find(fits)
     }
@@ -95,6 +96,10 @@ impl Matrix {
     }
 }
 
+/// What the weights of a lane may add up to before the maximum is raised: far from the end of f16, and no less exact than
+/// weights up to 1.
+const MOST_WEIGHT: f32 = 4096.0;
+
 /// Workgroups from which on large tiles of queries are faster, half as many as large GPUs have processors.
 const LARGE_PROBLEM: usize = 64;
 
@@ -119,13 +124,13 @@ macro_rules! line {
 impl Text {
     fn new(m: Matrix, head_dim: usize) -> Self {
         let padded = head_dim.next_multiple_of(ROWS);
-        let strip = if padded.is_multiple_of(32) { 32 } else { 16 };
+        let strip = if m.staged >= 32 && padded.is_multiple_of(32) { 32 } else { 16 };
         Self { m, head_dim, padded, strip, places: [0; 2], out: String::new() }
     }
 
     /// Row lengths in workgroup memory: of keys and values, of scores, of weights.
     fn row_lengths(&self) -> [usize; 3] {
-        [self.padded + PAD, self.m.staged + PAD, self.m.keys + PAD]
+        [self.padded + PAD, self.m.staged + PAD, self.m.staged + PAD]
     }
 
     /// Row length of sums, which pass where scores did.
@@ -133,10 +138,10 @@ impl Text {
         self.strip + PAD
     }
 
-    /// Values of a subgroup's scratch: scores of all its rows, or a strip of sums of a row group.
+    /// Values of a subgroup's scratch: staged scores or a strip of sums of a row group.
     fn scratch(&self) -> usize {
         let [_, scores, _] = self.row_lengths();
-        ROWS * (self.m.row_groups * scores).max(self.sum_row_length())
+        ROWS * scores.max(self.sum_row_length())
     }
 
     /// Values of workgroup memory: a tile of keys, the scores, the weights.
@@ -300,13 +305,17 @@ fn put_four_scores(at: u32, x: vec4<f32>) { scores[at] = x.x; scores[at + 1u] = 
         line!(self, "for (var first_key = 0u; first_key < params.keys; first_key += {keys}u) {{");
         self.put_fetched();
         line!(self, "{{ let next = first_key + {keys}u;\nif (next < params.keys) {{\n{fetch}}} }}");
-        self.scores();
-        self.mask();
-        for r in 0..self.m.row_groups {
-            self.weigh(r);
+        for first in (0..keys).step_by(self.m.staged) {
+            line!(self, "{{");
+            self.scores(first);
+            self.mask(first);
+            for r in 0..self.m.row_groups {
+                self.weigh(r, first);
+            }
+            line!(self, "{}", self.meet());
+            self.add_values(first);
+            line!(self, "}}");
         }
-        line!(self, "{}", self.meet());
-        self.add_values();
         line!(self, "}}");
         for r in 0..self.m.row_groups {
             self.write(r);
@@ -362,8 +371,8 @@ let half = lane % 2u;
         let [_, _, stride] = self.row_lengths();
         let (rows, t) = (ROWS * self.m.row_groups, self.m.tile);
         let in_head = self.head_dim / CHUNK;
-        for first in (0..self.padded).step_by(self.m.keys) {
-            let width = self.m.keys.min(self.padded - first);
+        for first in (0..self.padded).step_by(self.m.staged) {
+            let width = self.m.staged.min(self.padded - first);
             let chunks = width / CHUNK;
             line!(self, "for (var i = lane; i < {}u; i += 32u) {{", rows * chunks);
             line!(self, "let r = i / {chunks}u; let c = i % {chunks}u + {}u;", first / CHUNK);
@@ -452,66 +461,70 @@ let half = lane % 2u;
         line!(self, "workgroupBarrier();");
     }
 
-    /// Scores of a step, scaled, as `x{chunk}_{row group}_{vector}`: two lanes share a row, and take vectors in turn.
-    fn scores(&mut self) {
+    /// Scores of the staged keys from `first` on, scaled, as `x{row group}_{vector}`: two lanes share a row, and take vectors in turn.
+    fn scores(&mut self, first: usize) {
         let [tile_row, score_row, _] = self.row_lengths();
         let (t, staged) = (self.m.tile, self.m.staged);
-        for (chunk, first) in (0..self.m.keys).step_by(staged).enumerate() {
-            let before = self.places[0];
-            let rows: Vec<(usize, usize)> =
-                (0..self.m.row_groups).flat_map(|r| (0..self.row_tiles()).map(move |tr| (r, tr))).collect();
+        let before = self.places[0];
+        let rows = self.tile_rows();
+        for i in 0..staged / 8 {
+            for r in 0..self.m.row_groups {
+                line!(self, "var x{r}_{i}: vec4<f32>;");
+            }
+        }
+        line!(self, "{{");
+        for &(r, tr) in &rows {
+            for c in (0..staged).step_by(t) {
+                self.declare_sums(&format!("score{r}_{tr}_{c}"));
+            }
+        }
+        for d in (0..self.padded).step_by(t) {
+            let outer = self.places[0];
+            line!(self, "{{");
+            for c in (0..staged).step_by(t) {
+                let place = [(first + c) * tile_row + d, tile_row];
+                self.declare(&format!("key{c}"), 'B', "key_tile", "0u", place);
+            }
             for &(r, tr) in &rows {
                 for c in (0..staged).step_by(t) {
-                    self.declare_sums(&format!("score{chunk}_{r}_{tr}_{c}"));
+                    let (a, b) = (format!("query{r}_{tr}_{d}"), format!("key{c}"));
+                    line!(self, "{}", self.multiply_add(&a, &b, &format!("score{r}_{tr}_{c}")));
                 }
             }
-            for d in (0..self.padded).step_by(t) {
-                let outer = self.places[0];
-                line!(self, "{{");
+            line!(self, "}}");
+            self.places[0] = outer;
+        }
+        for r in 0..self.m.row_groups {
+            for tr in 0..self.row_tiles() {
                 for c in (0..staged).step_by(t) {
-                    let place = [(first + c) * tile_row + d, tile_row];
-                    self.declare(&format!("key{c}"), 'B', "key_tile", "0u", place);
-                }
-                for &(r, tr) in &rows {
-                    for c in (0..staged).step_by(t) {
-                        let (a, b) = (format!("query{r}_{tr}_{d}"), format!("key{c}"));
-                        line!(self, "{}", self.multiply_add(&a, &b, &format!("score{chunk}_{r}_{tr}_{c}")));
-                    }
-                }
-                line!(self, "}}");
-                self.places[0] = outer;
-            }
-            // All rows share two meetings of their subgroup.
-            for &(r, tr) in &rows {
-                for c in (0..staged).step_by(t) {
-                    let place = [(r * ROWS + tr * t) * score_row + c, score_row];
-                    let store = self.store(&format!("score{chunk}_{r}_{tr}_{c}"), place);
+                    let store =
+                        self.store(&format!("score{r}_{tr}_{c}"), [tr * t * score_row + c, score_row]);
                     line!(self, "{store}");
                 }
             }
             line!(self, "{}", self.meet());
-            for r in 0..self.m.row_groups {
-                for i in 0..staged / 8 {
-                    let at = r * ROWS * score_row + 8 * i;
-                    line!(self, "var x{chunk}_{r}_{i} = four_scores(score_row + {at}u) * params.factor;");
-                }
+            for i in 0..staged / 8 {
+                line!(self, "x{r}_{i} = four_scores(score_row + {}u) * params.factor;", 8 * i);
             }
             line!(self, "{}", self.meet());
-            self.places[0] = before;
         }
+        line!(self, "}}");
+        self.places[0] = before;
+    }
+
+    /// The tiles of a subgroup's queries: row group and tile row in it.
+    fn tile_rows(&self) -> Vec<(usize, usize)> {
+        (0..self.m.row_groups).flat_map(|r| (0..self.row_tiles()).map(move |tr| (r, tr))).collect()
     }
 
     /// The scores of a row group with the offset of their first key, without that of the lane.
     fn row_scores(&self, r: usize) -> Vec<(String, usize)> {
-        let staged = self.m.staged;
-        let of_chunk =
-            |chunk| (0..staged / 8).map(move |i| (format!("x{chunk}_{r}_{i}"), chunk * staged + 8 * i));
-        (0..self.m.keys / staged).flat_map(of_chunk).collect()
+        (0..self.m.staged / 8).map(|i| (format!("x{r}_{i}"), 8 * i)).collect()
     }
 
-    fn mask(&mut self) {
-        line!(self, "if (first_key + {}u > params.keys) {{", self.m.keys);
-        line!(self, "let place = vec4<u32>(first_key + half * 4u) + vec4<u32>(0u, 1u, 2u, 3u);");
+    fn mask(&mut self, first: usize) {
+        line!(self, "if (first_key + {}u > params.keys) {{", first + self.m.staged);
+        line!(self, "let place = vec4<u32>(first_key + {first}u + half * 4u) + vec4<u32>(0u, 1u, 2u, 3u);");
         for r in 0..self.m.row_groups {
             for (x, offset) in self.row_scores(r) {
                 line!(
@@ -523,21 +536,19 @@ let half = lane % 2u;
         line!(self, "}}");
     }
 
-    /// Scores become weights; the sums are scaled if a maximum grew too much.
-    fn weigh(&mut self, r: usize) {
-        let [_, _, weight_row] = self.row_lengths();
-        let scores = self.row_scores(r);
-        line!(self, "{{\nvar best = {};", scores[0].0);
-        for (x, _) in &scores[1..] {
-            line!(self, "best = max(best, {x});");
-        }
-        line!(self, "var now = max(max(best.x, best.y), max(best.z, best.w));");
-        line!(self, "now = max(now, subgroupShuffleXor(now, 1u));");
-        line!(self, "if (first_key == 0u) {{ largest{r} = now; }}");
+    /// Scores become weights. If those of a lane add up to more than they should, or nothing is known of the maximum yet, the
+    /// maximum is raised: the sums are scaled and the weights computed again. So a step that raises nothing needs no maximum.
+    fn weigh(&mut self, r: usize, first: usize) {
+        line!(self, "var added{r}: f32;");
+        self.put_weights(r);
+        let start = if first == 0 { " || first_key == 0u" } else { "" };
         // A loop that runs once at most: the vote is the same for all lanes, which an `if` would have to prove.
-        line!(self, "loop {{\nif (!any_lane(now > largest{r} + 8.0, thread)) {{ break; }}");
-        line!(self, "let raised = max(largest{r}, now); let shrink = exp2(largest{r} - raised);");
-        line!(self, "largest{r} = raised; total{r} *= shrink;");
+        line!(self, "loop {{\nif (!any_lane(added{r} > {MOST_WEIGHT:?}{start}, thread)) {{ break; }}");
+        let scores = self.row_scores(r).into_iter().map(|(x, _)| x);
+        let best = scores.reduce(|a, b| format!("max({a}, {b})")).expect("staged keys");
+        line!(self, "let best = {best};\nlet now = max(max(best.x, best.y), max(best.z, best.w));");
+        line!(self, "let raised = max(largest{r}, max(now, subgroupShuffleXor(now, 1u)));");
+        line!(self, "let shrink = exp2(largest{r} - raised);\nlargest{r} = raised; total{r} *= shrink;");
         for first in (0..self.padded).step_by(self.strip) {
             self.store_sums(r, first);
             for i in 0..self.strip / 8 {
@@ -547,15 +558,22 @@ let half = lane % 2u;
             line!(self, "{}", self.meet());
             self.load_sums(r, first);
         }
-        line!(self, "break;\n}}\nvar all = vec4<f32>();");
-        for (x, offset) in &scores {
+        self.put_weights(r);
+        line!(self, "break;\n}}\ntotal{r} += added{r};");
+    }
+
+    /// The weights of a row group's staged scores, and their sum over those of the lane.
+    fn put_weights(&mut self, r: usize) {
+        let [_, _, weight_row] = self.row_lengths();
+        line!(self, "{{\nvar all = vec4<f32>();");
+        for (x, offset) in self.row_scores(r) {
             let at = r * ROWS * weight_row + offset;
             line!(
                 self,
                 "{{ let w = exp2({x} - largest{r}); all += w; put_four_weights(weight_row + {at}u, vec4<f16>(w)); }}"
             );
         }
-        line!(self, "total{r} += (all.x + all.y) + (all.z + all.w);\n}}");
+        line!(self, "added{r} = (all.x + all.y) + (all.z + all.w);\n}}");
     }
 
     /// A strip of sums to the scratch.
@@ -583,12 +601,11 @@ let half = lane % 2u;
         line!(self, "{}", self.meet());
     }
 
-    /// Adds weights times values to the sums.
-    fn add_values(&mut self) {
+    /// Adds the staged weights times the values of the keys from `first` on to the sums.
+    fn add_values(&mut self, first: usize) {
         let ([tile_row, _, weight_row], t) = (self.row_lengths(), self.m.tile);
-        let rows: Vec<(usize, usize)> =
-            (0..self.m.row_groups).flat_map(|r| (0..self.row_tiles()).map(move |tr| (r, tr))).collect();
-        for key in (0..self.m.keys).step_by(t) {
+        let rows = self.tile_rows();
+        for key in (0..self.m.staged).step_by(t) {
             let outer = self.places[0];
             line!(self, "{{");
             for &(r, tr) in &rows {
@@ -596,7 +613,8 @@ let half = lane % 2u;
                 self.declare(&format!("weight{r}_{tr}"), 'A', "weights", "weight_base", place);
             }
             for d in (0..self.padded).step_by(t) {
-                self.declare(&format!("value{d}"), 'B', "value_tile", "0u", [key * tile_row + d, tile_row]);
+                let place = [(first + key) * tile_row + d, tile_row];
+                self.declare(&format!("value{d}"), 'B', "value_tile", "0u", place);
                 for &(r, tr) in &rows {
                     let (a, b) = (format!("weight{r}_{tr}"), format!("value{d}"));
                     line!(self, "{}", self.multiply_add(&a, &b, &format!("sum{r}_{tr}_{d}")));
