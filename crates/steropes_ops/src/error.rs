@@ -104,6 +104,8 @@ impl OpError {
 pub(crate) enum Holds {
     /// f32 on the CPU, f32 or f16 on a GPU that has f16; all arguments of this kind must agree.
     Float,
+    /// f32, on a GPU that has f16 also f16, on the CPU also bf16: weights of products.
+    Factor,
     /// f32.
     F32,
     /// u32.
@@ -117,7 +119,11 @@ impl Holds {
         let f16 = device.gpu().is_some_and(|gpu| gpu.capabilities().f16);
         let (fits, expected) = match self {
             Self::Float if f16 => (matches!(dtype, DType::F32 | DType::F16), "f32 or f16"),
-            Self::Float | Self::F32 => (dtype == DType::F32, "f32"),
+            Self::Factor if f16 => (matches!(dtype, DType::F32 | DType::F16), "f32 or f16"),
+            Self::Factor if device.gpu().is_none() => {
+                (matches!(dtype, DType::F32 | DType::BF16), "f32 or bf16")
+            }
+            Self::Float | Self::Factor | Self::F32 => (dtype == DType::F32, "f32"),
             Self::U32 => (dtype == DType::U32, "u32"),
             Self::Integer => {
                 (matches!(dtype, DType::U8 | DType::I32 | DType::U32 | DType::I64), "u8, i32, u32 or i64")

@@ -7,7 +7,7 @@ mod tolerance;
 pub use narrow::{narrow_groups, narrow_text, set_narrow};
 pub use tolerance::{Tolerance, check_close, check_equal};
 
-use half::f16;
+use half::{bf16, f16};
 use steropes_tensor::{DType, Device, Tensor};
 
 /// The outcome of a case: `Err` says in one line what is wrong.
@@ -31,6 +31,11 @@ pub fn case(name: &'static str, run: impl Fn(&Device) -> Verdict + Send + Sync +
 /// A [`Case`] for devices that compute with f16 storage.
 pub fn f16_case(name: &'static str, run: impl Fn(&Device) -> Verdict + Send + Sync + 'static) -> Case {
     Case { needs: Needs::F16, ..case(name, run) }
+}
+
+/// A [`Case`] for the CPU only, for example about a format that only it has.
+pub fn cpu_case(name: &'static str, run: impl Fn(&Device) -> Verdict + Send + Sync + 'static) -> Case {
+    Case { needs: Needs::Cpu, ..case(name, run) }
 }
 
 /// A [`Case`] for GPUs only, for example about memory that only they have.
@@ -85,6 +90,16 @@ pub fn f16_tensor(device: &Device, shape: &[usize], values: &[f32]) -> (Tensor, 
     (Tensor::new(device, shape, halves).expect("a test's shape fits its values"), rounded)
 }
 
+/// A bf16 tensor of `values`, and the values as it holds them.
+///
+/// # Panics
+/// If the shape does not fit the values.
+pub fn bf16_tensor(device: &Device, shape: &[usize], values: &[f32]) -> (Tensor, Vec<f32>) {
+    let halves: Vec<bf16> = values.iter().map(|&v| bf16::from_f32(v)).collect();
+    let rounded = halves.iter().map(|h| h.to_f32()).collect();
+    (Tensor::new(device, shape, halves).expect("a test's shape fits its values"), rounded)
+}
+
 /// The values of an f32 or f16 tensor as f32.
 ///
 /// # Errors
@@ -132,6 +147,16 @@ pub fn f16_bench(
     prepare: impl Fn(&Device) -> Launch + 'static,
 ) -> Bench {
     Bench { needs: Needs::F16, ..bench(name, flops, bytes, prepare) }
+}
+
+/// A [`Bench`] for the CPU only.
+pub fn cpu_bench(
+    name: &'static str,
+    flops: f64,
+    bytes: f64,
+    prepare: impl Fn(&Device) -> Launch + 'static,
+) -> Bench {
+    Bench { needs: Needs::Cpu, ..bench(name, flops, bytes, prepare) }
 }
 
 /// Passes if `result` is an error whose text contains `part`; for the error cases of an op.

@@ -1,5 +1,6 @@
 //! Which instruction set runs.
 
+use super::pairs::PairUnit;
 use super::plain::Plain;
 use super::simd::Kernel;
 use std::cell::Cell;
@@ -9,7 +10,10 @@ use std::sync::OnceLock;
 ///
 /// A value exists only for what was detected, so a kernel that holds one may run on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Isa(Kind);
+pub struct Isa {
+    kind: Kind,
+    pairs: Option<PairUnit>,
+}
 
 /// The instruction sets by name, for kernels with forms of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,22 +51,25 @@ impl Isa {
     pub fn available() -> &'static [Self] {
         static FOUND: OnceLock<Vec<Isa>> = OnceLock::new();
         FOUND.get_or_init(|| {
+            let only = |kind| Self { kind, pairs: None };
             let mut found = Vec::new();
             #[cfg(target_arch = "x86_64")]
             {
                 let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
                 if fma && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-                    found.push(Self(Kind::Avx512));
+                    let units = PairUnit::available().into_iter();
+                    found.extend(units.map(|unit| Self { kind: Kind::Avx512, pairs: Some(unit) }));
+                    found.push(only(Kind::Avx512));
                 }
                 if fma {
-                    found.push(Self(Kind::Avx2));
+                    found.push(only(Kind::Avx2));
                 }
             }
             #[cfg(target_arch = "aarch64")]
             if std::arch::is_aarch64_feature_detected!("neon") {
-                found.push(Self(Kind::Neon));
+                found.push(only(Kind::Neon));
             }
-            found.push(Self(Kind::Plain));
+            found.push(only(Kind::Plain));
             found
         })
     }
@@ -74,12 +81,20 @@ impl Isa {
 
     /// Which one it is.
     pub(crate) fn kind(self) -> Kind {
-        self.0
+        self.kind
+    }
+
+    /// What multiplies pairs of bf16, if anything does.
+    pub(crate) fn pair_unit(self) -> Option<PairUnit> {
+        self.pairs
     }
 
     /// A name for reports.
     pub fn name(self) -> &'static str {
-        match self.0 {
+        if let Some(unit) = self.pairs {
+            return unit.name();
+        }
+        match self.kind {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
@@ -92,7 +107,7 @@ impl Isa {
 
     /// Runs `kernel`, compiled for this instruction set.
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        match self.0 {
+        match self.kind {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: an `Isa` exists only if the CPU has it.
             Kind::Avx512 => unsafe { super::x86::run_avx512(kernel) },

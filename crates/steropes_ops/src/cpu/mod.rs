@@ -18,18 +18,20 @@
 //! | `simd` | what a kernel may use of a vector, the register tile |
 //! | `x86`, `neon`, `plain` | the instruction sets |
 //! | `pack` | weights packed once, rows packed block by block from any row source |
+//! | `pairs` | bf16 by instructions that multiply pairs: AMX, AVX-512 |
 //! | `product` | blocking, fused epilogues, threads |
 //! | `math` | exponentials, GELU |
 //! | `peak` | what the machine can do at most, to judge the kernels by |
 //!
-//! The unit of packing is a group of 32 bits, which is one f32 today. Two bf16 or four int8 values take the
-//! same place, so those formats need another multiply instruction and another row packing, not another layout.
+//! The unit of packing is a group of 32 bits: one f32 or two bf16. Weights in bf16 are multiplied in pairs where the CPU can, and
+//! are widened panel by panel to f32 where it cannot.
 
 mod isa;
 pub(crate) mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod pack;
+mod pairs;
 mod peak;
 mod plain;
 pub(crate) mod product;

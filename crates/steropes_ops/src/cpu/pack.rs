@@ -1,10 +1,12 @@
 //! Operands of the register tile: weights packed once, rows packed block by block.
 //!
-//! Both become panels of groups (32 bits, here one f32): weights `[columns / C][depth][C]` and rows `[rows / R][depth][R]` for
-//! a tile of `R x C`, padded with zeros.
+//! Both become panels of groups of 32 bits: one f32, or two bf16 of neighbouring depth. Weights are `[columns / C][groups][C]` and
+//! rows `[rows / R][groups][R]` for a tile of `R x C`, padded with zeros.
 
 use super::isa::Isa;
+use super::pairs::{self, PairUnit};
 use super::simd::{Kernel, MAX_TILE_ROWS, Simd};
+use half::bf16;
 use rayon::prelude::*;
 
 /// A cache line, so that panels are aligned to 64 bytes.
@@ -41,7 +43,15 @@ impl AlignedVec {
     }
 }
 
-/// The right operand of a product, `[columns / C][depth][C]`, aligned to 64 bytes and padded with zeros.
+/// How packed weights are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    F32,
+    /// Two values in a group, the lower half first.
+    Bf16,
+}
+
+/// The right operand of a product, `[columns / C][groups][C]`, aligned to 64 bytes and padded with zeros.
 ///
 /// It remembers the instruction set that it was packed for; the product runs on that one.
 #[derive(Clone, Debug)]
@@ -50,6 +60,7 @@ pub(crate) struct PackedWeights {
     depth: usize,
     columns: usize,
     panel_columns: usize,
+    held: Held,
     panels: AlignedVec,
 }
 
@@ -69,7 +80,7 @@ impl PackedWeights {
                 }
             }
         });
-        Self { isa, depth, columns, panel_columns, panels }
+        Self { isa, depth, columns, panel_columns, held: Held::F32, panels }
     }
 
     /// Packs the rows of `source` as columns, as a linear layer stores its weight: `[columns, depth]`.
@@ -84,7 +95,30 @@ impl PackedWeights {
                 isa.run(ColumnPanel { source, first: panel * panel_columns, out });
             });
         }
-        Self { isa, depth, columns, panel_columns, panels }
+        Self { isa, depth, columns, panel_columns, held: Held::F32, panels }
+    }
+
+    /// Packs rows of `depth` bf16 as columns: `weight` is `[columns, depth]`. It stays bf16 in memory.
+    pub(crate) fn from_bf16_rows(weight: &[bf16], columns: usize, depth: usize) -> Self {
+        let isa = Isa::current();
+        let panel_columns = isa.run(TileColumns);
+        let panel_len = pairs::groups(depth) * panel_columns;
+        let mut panels = AlignedVec::zeros(columns.div_ceil(panel_columns) * panel_len);
+        let pairs: &mut [[bf16; 2]] = bytemuck::cast_slice_mut(panels.as_mut_slice());
+        pairs.par_chunks_mut(panel_len).enumerate().for_each(|(panel, out)| {
+            let rows = weight.chunks_exact(depth.max(1)).skip(panel * panel_columns).take(panel_columns);
+            for (c, row) in rows.enumerate() {
+                for (i, &value) in row.iter().enumerate() {
+                    out[i / 2 * panel_columns + c][i % 2] = value;
+                }
+            }
+        });
+        Self { isa, depth, columns, panel_columns, held: Held::Bf16, panels }
+    }
+
+    /// The unit that multiplies them as pairs of bf16; `None` if they are f32 or there is none.
+    pub(crate) fn pair_unit(&self) -> Option<PairUnit> {
+        self.isa.pair_unit().filter(|_| self.held == Held::Bf16)
     }
 
     /// The instruction set that the panels are made for.
@@ -107,10 +141,32 @@ impl PackedWeights {
         self.columns.div_ceil(self.panel_columns)
     }
 
-    /// Panel `index`, `[depth][C]`.
+    /// Panel `index` as it is held, `[groups][C]`.
     pub(crate) fn panel(&self, index: usize) -> &[f32] {
-        let len = self.depth * self.panel_columns;
+        let groups = if self.held == Held::F32 { self.depth } else { pairs::groups(self.depth) };
+        let len = groups * self.panel_columns;
         &self.panels.as_slice()[index * len..][..len]
+    }
+
+    /// Panel `index` in f32, `[depth][C]`; one that is held otherwise is widened into `memory`.
+    #[inline(always)]
+    pub(crate) fn f32_panel<'a>(&'a self, index: usize, memory: &'a mut AlignedVec) -> &'a [f32] {
+        let panel = self.panel(index);
+        if self.held == Held::F32 {
+            return panel;
+        }
+        let columns = self.panel_columns;
+        let wide = memory.reserve_len(self.depth * columns);
+        for (group, rows) in panel.chunks_exact(columns).zip(wide.chunks_mut(2 * columns)) {
+            let (low, high) = rows.split_at_mut(columns);
+            for (x, pair) in low.iter_mut().zip(group) {
+                *x = f32::from_bits(pair.to_bits() << 16);
+            }
+            for (x, pair) in high.iter_mut().zip(group) {
+                *x = f32::from_bits(pair.to_bits() & 0xffff_0000);
+            }
+        }
+        wide
     }
 }
 
@@ -262,7 +318,7 @@ pub(crate) fn pack_rows<S: Simd>(s: S, source: &dyn RowSource, first: usize, row
 /// # Safety
 /// `starts` must be null or readable for `len` values; `out` must be writable for `len * TILE_ROWS + 16` values.
 #[inline(always)]
-unsafe fn interleave<S: Simd>(
+pub(super) unsafe fn interleave<S: Simd>(
     s: S,
     starts: &[*const f32; MAX_TILE_ROWS],
     len: usize,

@@ -9,6 +9,7 @@
 use super::isa::Isa;
 use super::math;
 use super::pack::{AlignedVec, PackedWeights, RowSource, pack_rows, packed_len};
+use super::pairs::{self, PairMemory, PairUnit};
 use super::simd::{Kernel, Lane, Place, Simd};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -119,10 +120,12 @@ struct Part {
     panels: Range<usize>,
 }
 
-/// Memory that a thread keeps from task to task: a packed block of rows and the sums of one block and panel.
+/// Memory that a thread keeps from task to task: a packed block of rows, a widened panel, and the sums of one block and panel.
 #[derive(Default)]
 struct Scratch {
     rows: AlignedVec,
+    pairs: PairMemory,
+    panel: AlignedVec,
     sums: AlignedVec,
 }
 
@@ -141,13 +144,22 @@ impl Product<'_> {
         let isa = self.weights.isa();
         let work = rows * columns * depth.max(1);
         let threads = if work < LEAST_PARALLEL_WORK { 1 } else { rayon::current_num_threads() };
-        let parts = parts(rows, self.weights.panel_count(), isa.run(TileSize), threads);
+        let [tile_rows, tile_columns] = isa.run(TileSize);
+        let tile_rows = self.weights.pair_unit().map_or(tile_rows, PairUnit::tile_rows);
+        let parts = parts(rows, self.weights.panel_count(), [tile_rows, tile_columns], threads);
         if threads == 1 {
             parts.into_iter().for_each(|part| self.run_part(isa, part));
         } else {
             // One part at a time: rayon's queue is what balances cores of unequal speed.
             parts.into_par_iter().with_max_len(1).for_each(|part| self.run_part(isa, part));
         }
+    }
+
+    /// Where the sums of these rows and a panel go.
+    fn target<S: Simd>(&self, rows: &Range<usize>, panel: usize) -> Target {
+        let (width, column) = (self.weights.columns(), panel * S::TILE_COLUMNS);
+        let columns = S::TILE_COLUMNS.min(width - column);
+        Target { out: self.out.0, width, row: rows.start, rows: rows.len(), column, columns }
     }
 
     fn run_part(&self, isa: Isa, part: Part) {
@@ -201,24 +213,41 @@ impl Kernel for PartKernel<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Product { source, weights, epilogue, out } = *self.product;
-        let (rows, depth, columns) = (self.part.rows.len(), weights.depth(), weights.columns());
-        let packed = self.scratch.rows.reserve_len(packed_len::<S>(rows, depth));
+        match self.product.weights.pair_unit() {
+            Some(unit) => self.run_in_pairs(s, unit),
+            None => self.run_in_f32(s),
+        }
+    }
+}
+
+impl PartKernel<'_> {
+    #[inline(always)]
+    fn run_in_f32<S: Simd>(self, s: S) {
+        let (source, weights) = (self.product.source, self.product.weights);
+        let (rows, depth) = (self.part.rows.len(), weights.depth());
+        let Scratch { rows: packed, panel: wide, sums, .. } = self.scratch;
+        let packed = packed.reserve_len(packed_len::<S>(rows, depth));
         pack_rows(s, source, self.part.rows.start, rows, packed);
         let row_panels = rows.div_ceil(S::TILE_ROWS);
-        let sums = self.scratch.sums.reserve_len(row_panels * S::TILE_ROWS * S::TILE_COLUMNS);
-        for panel in self.part.panels {
-            block_times_panel(s, depth, packed, row_panels, weights.panel(panel), sums);
-            let column = panel * S::TILE_COLUMNS;
-            let target = Target {
-                out: out.0,
-                width: columns,
-                row: self.part.rows.start,
-                rows,
-                column,
-                columns: S::TILE_COLUMNS.min(columns - column),
-            };
-            finish(s, sums, &epilogue, &target);
+        let sums = sums.reserve_len(row_panels * S::TILE_ROWS * S::TILE_COLUMNS);
+        for panel in self.part.panels.clone() {
+            let columns = weights.f32_panel(panel, wide);
+            block_times_panel(s, depth, packed, row_panels, columns, sums);
+            finish(s, sums, &self.product.epilogue, &self.product.target::<S>(&self.part.rows, panel));
+        }
+    }
+
+    /// Activations are rounded to bf16 as well.
+    #[inline(always)]
+    fn run_in_pairs<S: Simd>(self, s: S, unit: PairUnit) {
+        let (source, weights) = (self.product.source, self.product.weights);
+        let (rows, groups) = (self.part.rows.len(), pairs::groups(weights.depth()));
+        let Scratch { pairs, sums, .. } = self.scratch;
+        let packed = unit.pack_rows(s, source, self.part.rows.start, rows, pairs);
+        let sums = sums.reserve_len(rows.next_multiple_of(unit.tile_rows()) * S::TILE_COLUMNS);
+        for panel in self.part.panels.clone() {
+            unit.block_times_panel(rows, groups, &packed, weights.panel(panel), sums);
+            finish(s, sums, &self.product.epilogue, &self.product.target::<S>(&self.part.rows, panel));
         }
     }
 }

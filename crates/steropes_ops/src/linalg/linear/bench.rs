@@ -1,7 +1,7 @@
 use super::{Activation, LinearWeights, linear, linear_add};
 use steropes_tensor::Tensor;
 use steropes_testkit::inputs::uniform;
-use steropes_testkit::{Bench, bench, f16_bench, f16_tensor};
+use steropes_testkit::{Bench, bench, bf16_tensor, cpu_bench, f16_bench, f16_tensor};
 
 pub(crate) fn benches() -> Vec<Bench> {
     use Activation::{Gelu, Identity};
@@ -24,7 +24,37 @@ pub(crate) fn benches() -> Vec<Bench> {
     ]
     .into_iter()
     .chain(f16_benches())
+    .chain(bf16_benches())
     .collect()
+}
+
+/// Weights in bf16, for the layers of MASt3R that take the most time.
+fn bf16_benches() -> Vec<Bench> {
+    use Activation::{Gelu, Identity};
+    [
+        ("linear/bf16/mast3r_qkv/encoder", [768, 1024, 3072], Identity),
+        ("linear/bf16/mast3r_fc1/encoder", [768, 1024, 4096], Gelu),
+        ("linear/bf16/mast3r_fc2/encoder", [768, 4096, 1024], Identity),
+        ("linear/bf16/mast3r_fc1/decoder", [768, 768, 3072], Gelu),
+        ("linear/bf16/mast3r_features_fc2", [768, 7168, 6400], Identity),
+        ("linear/bf16/tiny_encoder_fc1", [432, 256, 1024], Gelu),
+    ]
+    .into_iter()
+    .map(|(name, extents, activation)| bf16_layer(name, extents, activation))
+    .collect()
+}
+
+fn bf16_layer(name: &'static str, extents: [usize; 3], activation: Activation) -> Bench {
+    let [rows, inputs, outputs] = extents;
+    cpu_bench(name, flops(extents), bytes(extents) - 2.0 * (inputs * outputs) as f64, move |device| {
+        let x = tensor(device, "x", &[rows, inputs]);
+        let bias = tensor(device, "bias", &[outputs]);
+        let (weight, _) = bf16_tensor(device, &[outputs, inputs], &uniform("weight", inputs * outputs));
+        let weights = LinearWeights::pack(&weight, Some(&bias)).expect("a valid layer");
+        Box::new(move || {
+            std::hint::black_box(linear(&x, &weights, activation).expect("valid arguments"));
+        })
+    })
 }
 
 /// The layers of MASt3R for one and two images of 512 x 384: width 1024 in the encoder, 768 in the decoder.

@@ -3,6 +3,8 @@
 use super::Activation;
 use crate::cpu::pack::{Matrix, PackedWeights};
 use crate::cpu::product::{Epilogue, Residual, product, product_into};
+use crate::error::values;
+use steropes_tensor::{DType, Tensor};
 
 #[derive(Debug)]
 pub(super) struct Packed {
@@ -11,9 +13,13 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    pub(super) fn new(weight: &[f32], bias: Option<&[f32]>, outputs: usize, inputs: usize) -> Self {
-        let weights = PackedWeights::from_rows(&Matrix::new(weight, outputs, inputs));
-        Self { weights, bias: bias.map(<[f32]>::to_vec) }
+    /// `[outputs, inputs]` in f32 or bf16.
+    pub(super) fn new(weight: &Tensor, bias: Option<&Tensor>, [outputs, inputs]: [usize; 2]) -> Self {
+        let weights = match weight.dtype() {
+            DType::BF16 => PackedWeights::from_bf16_rows(values(weight), outputs, inputs),
+            _ => PackedWeights::from_rows(&Matrix::new(values(weight), outputs, inputs)),
+        };
+        Self { weights, bias: bias.map(|bias| values(bias).to_vec()) }
     }
 }
 

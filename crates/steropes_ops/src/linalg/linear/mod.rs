@@ -33,7 +33,7 @@ impl LinearWeights {
     /// Packs `weight` and `bias` on their device, in the dtype of `weight`.
     ///
     /// # Shapes
-    /// - `weight`: `[outputs, inputs]`, f32, on a GPU also f16
+    /// - `weight`: `[outputs, inputs]`, f32, on a GPU also f16, on the CPU also bf16
     /// - `bias`: `[outputs]`, f32
     ///
     /// # Errors
@@ -47,13 +47,10 @@ impl LinearWeights {
         {
             return Err(OpError::shape(OP, "bias", format!("[{outputs}]"), bias.shape()));
         }
-        let mut arguments = vec![("weight", weight, Holds::Float)];
+        let mut arguments = vec![("weight", weight, Holds::Factor)];
         arguments.extend(bias.map(|bias| ("bias", bias, Holds::F32)));
         let packed = match common_place(OP, &arguments)? {
-            Place::Cpu => {
-                let packed = cpu::Packed::new(values(weight), bias.map(values), outputs, inputs);
-                Packed::Cpu(std::sync::Arc::new(packed))
-            }
+            Place::Cpu => Packed::Cpu(std::sync::Arc::new(cpu::Packed::new(weight, bias, [outputs, inputs]))),
             Place::Gpu(gpu) => Packed::Gpu(gpu::pack(&gpu, weight, bias)?),
         };
         Ok(Self { device: weight.device(), inputs, outputs, packed })
@@ -73,11 +70,14 @@ impl LinearWeights {
 /// `activation(x Wᵀ + b)`.
 ///
 /// # Shapes
-/// - `x`: `[.., inputs]`, in the dtype of the weights
+/// - `x`: `[.., inputs]`, in the dtype of the weights; f32 if these are bf16
 /// - returns: `[.., outputs]`, in the dtype of `x`
 ///
 /// # Numerics
-/// f32 products and sums, on the CPU every 512 inputs on their own. Within `Tolerance::Sum { depth: inputs }`; GELU
+/// bf16 weights: where the CPU multiplies pairs of bf16 (AMX, AVX-512), `x` is rounded to bf16 too, to within 2^-9 of each value, else
+/// it stays f32. Products are exact, sums f32.
+///
+/// Else f32 products and sums, on the CPU every 512 inputs on their own. Within `Tolerance::Sum { depth: inputs }`; GELU
 /// adds at most 5e-7 absolute. f16 results are rounded once, to within 5e-4 of themselves. The result does not depend on the
 /// number of threads, nor a row on the others.
 ///
@@ -103,8 +103,7 @@ pub fn linear(x: &Tensor, weights: &LinearWeights, activation: Activation) -> Re
 /// `residual + x Wᵀ + b`, in the memory of `residual` when nobody else holds it.
 ///
 /// # Shapes
-/// - `residual`: `[.., outputs]`, in the dtype of the weights
-/// - `x`: `[.., inputs]`, in the dtype of the weights
+/// - `residual`, `x`: `[.., outputs]` and `[.., inputs]`, in the dtype of the weights; f32 if these are bf16
 /// - returns: `[.., outputs]`, in the dtype of `x`
 ///
 /// # Numerics

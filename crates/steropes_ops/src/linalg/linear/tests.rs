@@ -3,12 +3,12 @@ use crate::gpu::product::{MatrixTile, PlainTile, Plan, Residual};
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::inputs::normal;
 use steropes_testkit::{
-    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
-    gpu_case,
+    Case, Tolerance, Verdict, bf16_tensor, case, check_close, check_equal, cpu_case, expect_error, f16_case,
+    f16_tensor, floats, gpu_case,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
-    [oracle_cases(), f16_cases(), form_cases(), property_cases(), error_cases()]
+    [oracle_cases(), f16_cases(), bf16_cases(), form_cases(), property_cases(), error_cases()]
         .into_iter()
         .flatten()
         .collect()
@@ -40,6 +40,22 @@ fn f16_cases() -> Vec<Case> {
         f16_case("linear/f16/add_odd_sizes", |d| f16_sum_against_oracle(d, [31, 45, 77])),
         f16_case("linear/f16/add_tiny_fc2", |d| f16_sum_against_oracle(d, [432, 1024, 256])),
         f16_case("linear/f16/other_dtypes_are_refused", f16_dtypes),
+    ]
+}
+
+fn bf16_cases() -> Vec<Case> {
+    use Activation::{Gelu, Identity, Relu};
+    vec![
+        cpu_case("linear/bf16/one_value", |d| bf16_against_oracle(d, [1, 1, 1], Identity)),
+        cpu_case("linear/bf16/odd_sizes", |d| bf16_against_oracle(d, [29, 67, 43], Gelu)),
+        cpu_case("linear/bf16/tiny_encoder_fc1", |d| bf16_against_oracle(d, [432, 256, 1024], Gelu)),
+        cpu_case("linear/bf16/mast3r_encoder_fc2", |d| bf16_against_oracle(d, [768, 4096, 1024], Relu)),
+        cpu_case("linear/bf16/every_tile_edge", bf16_tile_edges),
+        cpu_case("linear/bf16/activations_are_rounded_at_most", bf16_rounds_activations),
+        cpu_case("linear/bf16/add", bf16_sum),
+        cpu_case("linear/bf16/nan_stays_in_its_row", bf16_nan),
+        cpu_case("linear/bf16/nothing_to_sum", bf16_nothing_to_sum),
+        gpu_case("linear/bf16/gpus_refuse_it", bf16_on_a_gpu),
     ]
 }
 
@@ -203,6 +219,110 @@ fn f16_dtypes(device: &Device) -> Verdict {
         linear_add(Tensor::zeros::<f32>(device, &[4, 2]), &x, &layer),
         "`residual` must hold f16 as the first argument, got f32",
     )
+}
+
+/// A layer in bf16 and the values of its weight and bias.
+fn bf16_layer(device: &Device, inputs: usize, outputs: usize) -> HalfLayer {
+    let weight = normal("linear/weight", inputs * outputs);
+    let (tensor, weight) = bf16_tensor(device, &[outputs, inputs], &weight);
+    let bias = random(device, "linear/bias", &[outputs]);
+    let layer = LinearWeights::pack(&tensor, Some(&bias)).expect("a valid layer");
+    HalfLayer { layer, weight, bias: bias.read::<f32>().unwrap() }
+}
+
+/// Activations that bf16 holds, so that every form computes the same products.
+fn bf16_rows(device: &Device, rows: usize, inputs: usize) -> Tensor {
+    let (_, values) = bf16_tensor(device, &[rows, inputs], &normal("linear/x", rows * inputs));
+    tensor(device, &[rows, inputs], values)
+}
+
+fn bf16_against_oracle(
+    device: &Device,
+    [rows, inputs, outputs]: [usize; 3],
+    activation: Activation,
+) -> Verdict {
+    let x = bf16_rows(device, rows, inputs);
+    let HalfLayer { layer, weight, bias } = bf16_layer(device, inputs, outputs);
+    let y = values(linear(&x, &layer, activation))?;
+    let checked = checked_rows(rows);
+    let x = picked(&x.read::<f32>().unwrap(), inputs, &checked);
+    let want = reference::linear(&x, &weight, &bias, activation);
+    check_close(&picked(&y, outputs, &checked), &want, Tolerance::Sum { depth: inputs })
+}
+
+fn bf16_tile_edges(device: &Device) -> Verdict {
+    for rows in [1, 13, 14, 15, 31, 32, 33, 65] {
+        for outputs in [1, 15, 16, 17, 31, 32, 33, 64] {
+            for inputs in [1, 2, 31, 32, 33, 64, 97] {
+                bf16_against_oracle(device, [rows, inputs, outputs], Activation::Identity)
+                    .map_err(|e| format!("{rows} x {inputs} x {outputs}: {e}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Activations of f32 are at most rounded to bf16, by half a unit in the last place of 8 bits.
+fn bf16_rounds_activations(device: &Device) -> Verdict {
+    let [rows, inputs, outputs] = [37, 130, 45];
+    let x = normal("linear/x", rows * inputs);
+    let HalfLayer { layer, weight, bias } = bf16_layer(device, inputs, outputs);
+    let got = values(linear(&tensor(device, &[rows, inputs], x.clone()), &layer, Activation::Identity))?;
+    let want = reference::linear(&x, &weight, &bias, Activation::Identity);
+    for (i, (&got, want)) in got.iter().zip(want).enumerate() {
+        let (row, column) = (i / outputs, i % outputs);
+        let products = x[row * inputs..].iter().zip(&weight[column * inputs..]).take(inputs);
+        let sum: f64 = products.map(|(&x, &w)| f64::from(x * w).abs()).sum();
+        let error = (f64::from(got) - want).abs();
+        if error > sum / 256.0 + 1e-5 {
+            return Err(format!("element {i}: error {error:.1e}, products add up to {sum:.1e}"));
+        }
+    }
+    Ok(())
+}
+
+fn bf16_sum(device: &Device) -> Verdict {
+    let [rows, inputs, outputs] = [45, 77, 31];
+    let (x, residual) =
+        (bf16_rows(device, rows, inputs), random(device, "linear/residual", &[rows, outputs]));
+    let HalfLayer { layer, weight, bias } = bf16_layer(device, inputs, outputs);
+    let product = reference::linear(&x.read::<f32>().unwrap(), &weight, &bias, Activation::Identity);
+    let before = residual.read::<f32>().unwrap();
+    let want: Vec<f64> = before.iter().zip(product).map(|(&r, p)| f64::from(r) + p).collect();
+    check_close(&values(linear_add(residual, &x, &layer))?, &want, Tolerance::Sum { depth: inputs })
+}
+
+fn bf16_nan(device: &Device) -> Verdict {
+    let [rows, inputs, outputs] = [40, 50, 35];
+    let mut x = bf16_rows(device, rows, inputs).read::<f32>().unwrap();
+    let layer = bf16_layer(device, inputs, outputs).layer;
+    let clean = values(linear(&tensor(device, &[rows, inputs], x.clone()), &layer, Activation::Identity))?;
+    x[17 * inputs + 3] = f32::NAN;
+    let got = values(linear(&tensor(device, &[rows, inputs], x), &layer, Activation::Identity))?;
+    for row in 0..rows {
+        let (got, clean) = (&got[row * outputs..][..outputs], &clean[row * outputs..][..outputs]);
+        if row == 17 {
+            check_equal(&got.iter().map(|v| v.is_nan()).collect::<Vec<_>>(), &vec![true; outputs])?;
+        } else {
+            check_equal(got, clean)?;
+        }
+    }
+    Ok(())
+}
+
+/// No rows, and no inputs, which leave the bias.
+fn bf16_nothing_to_sum(device: &Device) -> Verdict {
+    let HalfLayer { layer, bias, .. } = bf16_layer(device, 0, 5);
+    let y = values(linear(&Tensor::zeros::<f32>(device, &[3, 0]), &layer, Activation::Identity))?;
+    check_equal(&y, &bias.repeat(3))?;
+    let layer = bf16_layer(device, 7, 5).layer;
+    let none = values(linear(&Tensor::zeros::<f32>(device, &[0, 7]), &layer, Activation::Identity))?;
+    check_equal(&none, &[])
+}
+
+fn bf16_on_a_gpu(device: &Device) -> Verdict {
+    let (weight, _) = bf16_tensor(device, &[2, 3], &[1.0; 6]);
+    expect_error(LinearWeights::pack(&weight, None), "`weight` must hold f32")
 }
 
 /// The result of a plan, and what the oracle says.
