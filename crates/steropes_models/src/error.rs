@@ -1,5 +1,6 @@
 //! What can be wrong with a model or its inputs.
 
+use crate::Precision;
 use steropes_nn::LoadError;
 use steropes_ops::OpError;
 use steropes_tensor::DeviceError;
@@ -20,10 +21,12 @@ pub enum ModelError {
         problem: String,
     },
     /// The device does not compute with the precision asked for.
-    #[error("`{device}` does not compute with f16: use --precision f32 or a GPU that has f16")]
+    #[error("`{device}` does not compute with {precision}: use --precision f32 or {where_else}", where_else = precision.place())]
     Precision {
         /// The device.
         device: String,
+        /// The precision.
+        precision: Precision,
     },
     /// The device failed or has no memory for an input.
     #[error(transparent)]

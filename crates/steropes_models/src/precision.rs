@@ -14,6 +14,9 @@ pub enum Precision {
     F32,
     /// f16, on a GPU that has it.
     F16,
+    /// bf16 for the weights of linear layers, on the CPU: half the memory, and several times as fast where the CPU multiplies bf16. What
+    /// flows between layers, convolutions and points stay f32.
+    Bf16,
 }
 
 /// Bytes of stored weights from which on a network is large.
@@ -29,8 +32,22 @@ impl Precision {
         match self {
             Self::Auto if has_f16 && weight_bytes >= LARGE_NETWORK => Ok(DType::F16),
             Self::F16 if has_f16 => Ok(DType::F16),
-            Self::F16 => Err(ModelError::Precision { device: device.name().to_owned() }),
+            Self::Bf16 if device.gpu().is_none() => Ok(DType::BF16),
+            Self::F16 | Self::Bf16 => {
+                Err(ModelError::Precision { device: device.name().to_owned(), precision: self })
+            }
             Self::Auto | Self::F32 => Ok(DType::F32),
+        }
+    }
+}
+
+impl Precision {
+    /// Where there is such a precision, in words.
+    pub(crate) fn place(self) -> &'static str {
+        match self {
+            Self::Bf16 => "--device cpu",
+            Self::F16 => "a GPU that has f16",
+            Self::Auto | Self::F32 => "any device",
         }
     }
 }
@@ -43,7 +60,8 @@ impl std::str::FromStr for Precision {
             "auto" => Ok(Self::Auto),
             "f32" => Ok(Self::F32),
             "f16" => Ok(Self::F16),
-            _ => Err("must be f32, f16 or auto".to_owned()),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err("must be f32, f16, bf16 or auto".to_owned()),
         }
     }
 }
@@ -54,6 +72,7 @@ impl std::fmt::Display for Precision {
             Self::Auto => "auto",
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::Bf16 => "bf16",
         })
     }
 }
@@ -71,7 +90,7 @@ mod tests {
 
     #[test]
     fn names_come_back() {
-        for precision in [Precision::Auto, Precision::F32, Precision::F16] {
+        for precision in [Precision::Auto, Precision::F32, Precision::F16, Precision::Bf16] {
             assert_eq!(precision.to_string().parse(), Ok(precision));
         }
         assert!("f64".parse::<Precision>().is_err());

@@ -27,7 +27,7 @@ impl Linear {
     /// # Errors
     /// [`LoadError`] if a tensor is missing or not as above.
     pub fn load_pointwise(weights: &Weights<'_>, inputs: usize, outputs: usize) -> Result<Self, LoadError> {
-        let weight = weights.factor("weight", &[outputs, inputs, 1, 1])?;
+        let weight = weights.without_bf16().factor("weight", &[outputs, inputs, 1, 1])?;
         let weight = weight.reshape(&[outputs, inputs]).expect("extents of 1 hold no elements");
         Self::pack(weights, &weight, &weights.tensor("bias", &[outputs])?)
     }
@@ -55,7 +55,7 @@ impl Linear {
         Self::pack(&first, &weight, &bias)
     }
 
-    /// Layers on a GPU may hold their factors in f16; the bias is always f32.
+    /// Factors may be f16 on a GPU and bf16 on the CPU; the bias is always f32.
     fn pack(weights: &Weights<'_>, weight: &Tensor, bias: &Tensor) -> Result<Self, LoadError> {
         let packed = LinearWeights::pack(weight, Some(bias)).map_err(|e| weights.refused(e))?;
         Ok(Self { packed })

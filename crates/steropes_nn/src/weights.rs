@@ -27,10 +27,17 @@ impl<'a> Weights<'a> {
         Self { checkpoint, device, precision: DType::F32, path: String::new() }
     }
 
-    /// The same place, whose [`Weights::factor`]s are read in `precision`: f32, or f16 on a GPU that has it.
+    /// The same place, whose [`Weights::factor`]s are read in `precision`: f32, f16 on a GPU that has it, or bf16 on the CPU.
     #[must_use]
     pub fn in_precision(self, precision: DType) -> Self {
         Self { precision, ..self }
+    }
+
+    /// The same place with factors of f32 where they would be bf16: for convolutions, and for layers whose errors grow afterwards.
+    #[must_use]
+    pub fn without_bf16(&self) -> Self {
+        let precision = if self.precision == DType::BF16 { DType::F32 } else { self.precision };
+        self.clone().in_precision(precision)
     }
 
     /// The subtree below the component or dotted path `part`.
@@ -99,13 +106,20 @@ impl<'a> Weights<'a> {
     /// # Panics
     /// If `shape` does not fit the values.
     pub fn upload_factor(&self, name: &str, shape: &[usize], values: Vec<f32>) -> Result<Tensor, LoadError> {
-        if self.precision != DType::F16 {
-            return self.upload(name, shape, values);
-        }
         self.check_factor(name, &values)?;
-        let mut halves = vec![f16::ZERO; values.len()];
-        halves.convert_from_f32_slice(&values);
-        self.place(name, shape, halves)
+        match self.precision {
+            DType::F16 => {
+                let mut halves = vec![f16::ZERO; values.len()];
+                halves.convert_from_f32_slice(&values);
+                self.place(name, shape, halves)
+            }
+            DType::BF16 => {
+                let mut halves = vec![bf16::ZERO; values.len()];
+                halves.convert_from_f32_slice(&values);
+                self.place(name, shape, halves)
+            }
+            _ => self.upload(name, shape, values),
+        }
     }
 
     /// Whether values can be held in the precision of [`Weights::in_precision`].

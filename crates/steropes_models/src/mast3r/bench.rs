@@ -5,15 +5,18 @@ use super::{Model, ViewOutput};
 use crate::Precision;
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::inputs::uniform;
-use steropes_testkit::{Bench, bench, f16_bench};
+use steropes_testkit::{Bench, bench, cpu_bench, f16_bench};
 
 /// The benches of this crate.
 pub fn benches() -> Vec<Bench> {
     vec![
         embedded("network/tiny_pair_384x288", Precision::F32),
         embedded("network/tiny_pair_384x288_f16", Precision::F16),
-        large("network/mast3r_large_pair_512x384_f16", 1),
-        large("network/mast3r_large_pair_512x384_f16_batch8", 8),
+        embedded("network/tiny_pair_384x288_bf16", Precision::Bf16),
+        large("network/mast3r_large_pair_512x384_f16", Precision::F16, 1),
+        large("network/mast3r_large_pair_512x384_f16_batch8", Precision::F16, 8),
+        large("network/mast3r_large_pair_512x384_cpu", Precision::F32, 1),
+        large("network/mast3r_large_pair_512x384_bf16", Precision::Bf16, 1),
     ]
 }
 
@@ -37,33 +40,41 @@ fn embedded(name: &'static str, precision: Precision) -> Bench {
         let model = Model::embedded(device, precision).expect("the model fits the device");
         pair(model, 1, size)
     };
-    let (flops, value_bytes) =
-        (2.0 * flops(&TINY, TINY_HIDDEN, size), if precision == Precision::F16 { 2.0 } else { 4.0 });
-    let bytes = value_bytes * weights(&TINY, TINY_HIDDEN);
-    if precision == Precision::F16 {
-        f16_bench(name, flops, bytes, prepare)
-    } else {
-        bench(name, flops, bytes, prepare)
+    let flops = 2.0 * flops(&TINY, TINY_HIDDEN, size);
+    let bytes = value_bytes(precision) * weights(&TINY, TINY_HIDDEN);
+    match precision {
+        Precision::F16 => f16_bench(name, flops, bytes, prepare),
+        Precision::Bf16 => cpu_bench(name, flops, bytes, prepare),
+        Precision::F32 | Precision::Auto => bench(name, flops, bytes, prepare),
     }
+}
+
+fn value_bytes(precision: Precision) -> f64 {
+    if matches!(precision, Precision::F16 | Precision::Bf16) { 2.0 } else { 4.0 }
 }
 
 /// Width of the hidden layer of the descriptors in the embedded network.
 const TINY_HIDDEN: usize = 192;
 
-/// The published ViT-L with generated weights in f16.
-fn large(name: &'static str, batch: usize) -> Bench {
+/// The published ViT-L with generated weights: in f16 on a GPU, else on the CPU.
+fn large(name: &'static str, precision: Precision, batch: usize) -> Bench {
     let (extents, size) = (Extents::MAST3R_LARGE, [384, 512]);
     let hidden = large_hidden(&extents);
     let work = 2.0 * batch as f64 * flops(&extents, hidden, size);
-    f16_bench(name, work, 2.0 * weights(&extents, hidden), move |device| {
+    let bytes = value_bytes(precision) * weights(&extents, hidden);
+    let prepare = move |device: &Device| -> Box<dyn FnMut()> {
         let config = "{\"args\": \"AsymmetricMASt3R(pos_embed='RoPE100', head_type='catmlp+dpt', \
              output_mode='pts3d+desc24', depth_mode=('exp', -inf, inf), conf_mode=('exp', 1, inf), \
              desc_conf_mode=('exp', 0, inf), two_confs=True, enc_embed_dim=1024, enc_depth=24, enc_num_heads=16, \
              dec_embed_dim=768, dec_depth=12, dec_num_heads=12, landscape_only=False)\", \"patch_size\": 16}";
         let file = weight_file("bench", &parameters(&extents), DType::F16);
-        let model = Model::from_bytes("large", config, file, device, Precision::F16);
+        let model = Model::from_bytes("large", config, file, device, precision);
         pair(model.expect("the model fits the device"), batch, size)
-    })
+    };
+    match precision {
+        Precision::F16 => f16_bench(name, work, bytes, prepare),
+        _ => cpu_bench(name, work, bytes, prepare),
+    }
 }
 
 fn pair(model: Model, batch: usize, [height, width]: [usize; 2]) -> Box<dyn FnMut()> {

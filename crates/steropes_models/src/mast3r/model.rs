@@ -149,7 +149,7 @@ impl Model {
         &self.device
     }
 
-    /// The element type of weights and images: f32 or f16.
+    /// The element type of weights: f32, f16 or bf16. Images have it too, or f32 with bf16.
     pub fn precision(&self) -> DType {
         self.precision
     }

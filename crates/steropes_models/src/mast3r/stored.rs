@@ -27,10 +27,11 @@ pub struct PairTolerance {
 }
 
 impl PairTolerance {
-    /// What rounding between layers explains in a precision: f32 or f16.
+    /// What rounding between layers explains in a precision.
     pub fn of(precision: DType) -> Self {
         match precision {
             DType::F16 => Self { points: 1e-2, descriptors: 1.2e-2, rms: 2e-3 },
+            DType::BF16 => Self { points: 1e-1, descriptors: 1e-1, rms: 2e-2 },
             _ => Self { points: 5e-5, descriptors: 1e-5, rms: 3e-6 },
         }
     }

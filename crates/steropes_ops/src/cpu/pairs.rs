@@ -8,12 +8,15 @@
 //! | AMX | 32 | 16 x 16 sums of 16 pairs each, in tile registers |
 //! | AVX-512 BF16 | 14 | 16 sums of a pair |
 
-#![cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no other CPU has a unit yet"))]
-
-#[cfg(target_arch = "x86_64")]
-use super::pack::interleave;
+use super::isa::Isa;
 use super::pack::{AlignedVec, RowSource};
-use super::simd::Simd;
+use rayon::prelude::*;
+#[cfg(target_arch = "x86_64")]
+use {
+    super::pack::interleave,
+    super::simd::{Kernel, MAX_TILE_ROWS, Simd},
+    std::cell::RefCell,
+};
 
 /// Depth is padded with zeros to a multiple of this: what one AMX instruction sums.
 pub(crate) const DEPTH_STEP: usize = 32;
@@ -69,107 +72,111 @@ impl PairUnit {
         }
     }
 
-    /// Rows `first .. first + rows` of `source`, rounded to bf16 and laid out for [`PairUnit::block_times_panel`].
-    #[inline(always)]
-    pub(crate) fn pack_rows<'m, S: Simd>(
+    /// Rows of a task: more would leave no room for weights in L2. Fewer than the least would read the weights too often for
+    /// what is computed with them.
+    pub(crate) fn block_rows(self) -> [usize; 2] {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Unit::Amx => [192, 384],
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512 => [98, 196],
+        }
+    }
+
+    /// All rows of `source`, rounded to bf16 and laid out for [`PairUnit::block_times_panel`], on `threads` threads or one.
+    pub(crate) fn pack_rows<'m>(
         self,
-        s: S,
+        isa: Isa,
         source: &dyn RowSource,
-        first: usize,
-        rows: usize,
-        memory: &'m mut PairMemory,
+        is_parallel: bool,
+        memory: &'m mut AlignedVec,
     ) -> PackedPairs<'m> {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Unit::Amx => {
-                let stride = round_rows(source, first, rows, 32, &mut memory.rounded);
-                PackedPairs { values: memory.rounded.as_slice(), stride }
+                // No power of two from row to row: rows would share the sets of a cache.
+                let stride = groups(source.segments() * source.segment_len()) + 16;
+                let tile = 32 * stride;
+                let values = memory.reserve_len(source.rows().div_ceil(32) * tile);
+                each_chunk(values, tile, is_parallel, |i, out| round_rows(source, i * 32, stride, out));
+                PackedPairs { values, tile, row: stride }
             }
             #[cfg(target_arch = "x86_64")]
             Unit::Avx512 => {
-                assert_eq!(S::TILE_ROWS, 14, "the unit belongs to AVX-512");
-                let stride = round_rows(source, first, rows, 14, &mut memory.rounded);
                 let groups = groups(source.segments() * source.segment_len());
-                let panels = rows.div_ceil(S::TILE_ROWS);
-                let turned = memory.turned.reserve_len(panels * S::TILE_ROWS * groups + 16);
-                for panel in 0..panels {
-                    let mut starts = [std::ptr::null(); super::simd::MAX_TILE_ROWS];
-                    for (r, start) in starts.iter_mut().enumerate().take(S::TILE_ROWS) {
-                        *start = memory.rounded.as_slice()[(panel * S::TILE_ROWS + r) * stride..].as_ptr();
-                    }
-                    // SAFETY: every row has `groups` groups, and there is room for a panel and a vector behind it. The
-                    // bits of a pair pass as those of an f32 would: nothing is below the floor.
-                    unsafe {
-                        let out = turned.as_mut_ptr().add(panel * groups * S::TILE_ROWS);
-                        interleave(s, &starts, groups, f32::NEG_INFINITY, out);
-                    }
-                }
-                PackedPairs { values: turned, stride: groups }
+                // The last vector of a panel reaches behind it.
+                let tile = 14 * groups + 16;
+                let values = memory.reserve_len(source.rows().div_ceil(14) * tile);
+                each_chunk(values, tile, is_parallel, |i, out| {
+                    isa.run(RoundedPanel { source, first: i * 14, groups, out });
+                });
+                PackedPairs { values, tile, row: 14 }
             }
         }
     }
 
-    /// All packed rows against one panel of 32 columns: `sums` becomes `[rows][32]`, for `rows` rounded up to whole tiles.
-    #[inline(always)]
+    /// Packed rows `first .. first + rows`, where `first` begins a tile, against one panel of 32 columns: `sums` becomes
+    /// `[rows][32]`, for `rows` rounded up to whole tiles.
     pub(crate) fn block_times_panel(
         self,
-        rows: usize,
+        rows: std::ops::Range<usize>,
         groups: usize,
         packed: &PackedPairs<'_>,
         panel: &[f32],
         sums: &mut [f32],
     ) {
-        let tiles = rows.div_ceil(self.tile_rows());
-        assert!(packed.values.len() >= tiles * self.tile_rows() * packed.stride, "all packed rows");
+        let tile_rows = self.tile_rows();
+        assert!(rows.start.is_multiple_of(tile_rows), "rows from the start of a tile");
+        let tiles = rows.start / tile_rows..rows.end.div_ceil(tile_rows);
+        assert!(packed.values.len() >= tiles.end * packed.tile, "all packed rows");
         assert!(panel.len() >= groups * 32, "a whole panel");
-        assert!(sums.len() >= tiles * self.tile_rows() * 32, "room for the sums");
-        match self.0 {
-            // SAFETY: the lengths were checked, and a unit exists only if the CPU has it.
-            #[cfg(target_arch = "x86_64")]
-            Unit::Amx => unsafe { x86::amx_block(tiles, groups, packed, panel.as_ptr(), sums.as_mut_ptr()) },
-            #[cfg(target_arch = "x86_64")]
-            Unit::Avx512 => {
-                for tile in 0..tiles {
-                    // SAFETY: as above.
-                    unsafe {
-                        let a = packed.values.as_ptr().add(tile * 14 * groups);
-                        x86::tile_14_x_32(groups, a, panel.as_ptr(), sums.as_mut_ptr().add(tile * 14 * 32));
-                    }
-                }
+        assert!(sums.len() >= tiles.len() * tile_rows * 32, "room for the sums");
+        // Pieces of a panel that stay in L1 while all rows pass; equal ones, of whole steps.
+        let steps = groups / STEP_GROUPS;
+        let pieces = steps.div_ceil(PIECE_STEPS);
+        let piece = steps.div_ceil(pieces) * STEP_GROUPS;
+        for at in (0..groups).step_by(piece) {
+            let depth = at..groups.min(at + piece);
+            match self.0 {
+                // SAFETY: the lengths were checked, and a unit exists only if the CPU has it.
+                #[cfg(target_arch = "x86_64")]
+                Unit::Amx => unsafe { x86::amx_tiles(tiles.clone(), depth, packed, panel, sums) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Unit::Avx512 => unsafe { x86::vector_tiles(tiles.clone(), depth, packed, panel, sums) },
             }
         }
     }
 }
 
-/// Memory for packed rows that a thread keeps.
-#[derive(Default)]
-pub(crate) struct PairMemory {
-    rounded: AlignedVec,
-    turned: AlignedVec,
+/// Groups of a [`DEPTH_STEP`].
+const STEP_GROUPS: usize = DEPTH_STEP / 2;
+/// Steps of a piece: 16 KB of a panel.
+const PIECE_STEPS: usize = 16;
+
+/// `body` for each chunk of `len` values and its number.
+fn each_chunk(values: &mut [f32], len: usize, is_parallel: bool, body: impl Fn(usize, &mut [f32]) + Sync) {
+    if is_parallel {
+        values.par_chunks_exact_mut(len).enumerate().for_each(|(i, chunk)| body(i, chunk));
+    } else {
+        values.chunks_exact_mut(len).enumerate().for_each(|(i, chunk)| body(i, chunk));
+    }
 }
 
 /// Rows of pairs, as their unit wants them. The bits of a pair are held as those of an f32.
 pub(crate) struct PackedPairs<'a> {
     values: &'a [f32],
-    /// Groups from row to row, where rows lie one behind the other.
-    stride: usize,
+    /// From tile to tile.
+    tile: usize,
+    /// From row to row of a tile, or from group to group.
+    row: usize,
 }
 
-/// Rows as bf16 one behind the other, zeros behind the depth and, up to a multiple of `multiple`, anything for further rows.
-/// Returns the groups from row to row, which are no power of two: rows would share the sets of a cache.
+/// Rows from `first` on as bf16, `stride` groups from row to row, with zeros behind the depth; anything for rows behind the last.
 #[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn round_rows(
-    source: &dyn RowSource,
-    first: usize,
-    rows: usize,
-    multiple: usize,
-    memory: &mut AlignedVec,
-) -> usize {
+fn round_rows(source: &dyn RowSource, first: usize, stride: usize, out: &mut [f32]) {
     let (segments, len) = (source.segments(), source.segment_len());
-    let groups = groups(segments * len);
-    let stride = groups + 16;
-    let out = memory.reserve_len(rows.next_multiple_of(multiple) * stride);
+    let rows = source.rows().saturating_sub(first);
     for (r, row) in out.chunks_exact_mut(stride).enumerate().take(rows) {
         let halves: &mut [u16] = bytemuck::cast_slice_mut(row);
         for segment in 0..segments {
@@ -180,16 +187,52 @@ fn round_rows(
                 None => to.fill(0),
             }
         }
-        halves[segments * len..2 * groups].fill(0);
+        halves[segments * len..2 * groups(segments * len)].fill(0);
     }
-    stride
+}
+
+/// A tile of rows as `[groups][14]`.
+#[cfg(target_arch = "x86_64")]
+struct RoundedPanel<'a> {
+    source: &'a dyn RowSource,
+    first: usize,
+    groups: usize,
+    out: &'a mut [f32],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Kernel for RoundedPanel<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { source, first, groups, out } = self;
+        assert!(S::TILE_ROWS == 14 && out.len() >= 14 * groups + 16, "room for a tile of AVX-512");
+        ROUNDED.with_borrow_mut(|memory| {
+            let rounded = memory.reserve_len(14 * groups);
+            round_rows(source, first, groups, rounded);
+            let mut starts = [std::ptr::null(); MAX_TILE_ROWS];
+            let rows = rounded.chunks_exact(groups);
+            starts.iter_mut().zip(rows).for_each(|(start, row)| *start = row.as_ptr());
+            // SAFETY: 14 rows have `groups` groups, and there is room behind the tile. The bits of a pair pass as those of
+            // an f32 would: nothing is below the floor.
+            unsafe { interleave(s, &starts, groups, f32::NEG_INFINITY, out.as_mut_ptr()) };
+        });
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+thread_local! {
+    /// A tile of rows before its groups lie together.
+    static ROUNDED: RefCell<AlignedVec> = RefCell::default();
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::PackedPairs;
+    use super::{PackedPairs, STEP_GROUPS};
+    use std::arch::asm;
     #[allow(clippy::wildcard_imports, reason = "a dozen instructions, all with their own prefix")]
     use std::arch::x86_64::*;
+    use std::ops::Range;
 
     /// Whether the CPU has AMX for bf16 and the system lets this process use its registers.
     pub(super) fn amx_is_allowed() -> bool {
@@ -236,32 +279,52 @@ mod x86 {
         }
     }
 
-    /// `out[r][c] = Σ_g a[g][r] · b[g][c]`, 14 rows and 32 columns, all sums in registers.
+    /// `sums[r][c] (+)= Σ_g a[g][r] · b[g][c]` for tiles of 14 rows and 32 columns, all sums in registers; added from the second
+    /// piece of the depth on.
     ///
     /// # Safety
-    /// The CPU must have the features named here; the pointers must cover the tile.
+    /// The CPU must have the features named here; the slices must cover the tiles.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     #[expect(
         clippy::needless_range_loop,
         reason = "index loops with constant bounds are what becomes registers"
     )]
-    pub(super) unsafe fn tile_14_x_32(groups: usize, a: *const f32, b: *const f32, out: *mut f32) {
-        let mut sums = [[_mm512_setzero_ps(); 2]; 14];
-        // SAFETY: the caller vouches for the pointers; all 512-bit types are bits.
-        unsafe {
-            let pair = |x: __m512| std::mem::transmute::<__m512, __m512bh>(x);
-            for g in 0..groups {
-                let columns = [0, 1].map(|v| pair(_mm512_loadu_ps(b.add(g * 32 + v * 16))));
-                for r in 0..14 {
-                    let x = pair(_mm512_set1_ps(*a.add(g * 14 + r)));
-                    for v in 0..2 {
-                        sums[r][v] = _mm512_dpbf16_ps(sums[r][v], x, columns[v]);
+    pub(super) unsafe fn vector_tiles(
+        tiles: Range<usize>,
+        depth: Range<usize>,
+        packed: &PackedPairs<'_>,
+        panel: &[f32],
+        sums: &mut [f32],
+    ) {
+        let pair = |x: __m512| {
+            // SAFETY: both types are 512 bits.
+            unsafe { std::mem::transmute::<__m512, __m512bh>(x) }
+        };
+        for (tile, out) in tiles.zip(sums.chunks_exact_mut(14 * 32)) {
+            let mut sums = [[_mm512_setzero_ps(); 2]; 14];
+            // SAFETY: the caller vouches for the slices.
+            unsafe {
+                let a = packed.values.as_ptr().add(tile * packed.tile);
+                if depth.start > 0 {
+                    for r in 0..14 {
+                        for v in 0..2 {
+                            sums[r][v] = _mm512_loadu_ps(out.as_ptr().add(r * 32 + v * 16));
+                        }
                     }
                 }
-            }
-            for r in 0..14 {
-                for v in 0..2 {
-                    _mm512_storeu_ps(out.add(r * 32 + v * 16), sums[r][v]);
+                for g in depth.clone() {
+                    let columns = [0, 1].map(|v| pair(_mm512_loadu_ps(panel.as_ptr().add(g * 32 + v * 16))));
+                    for r in 0..14 {
+                        let x = pair(_mm512_set1_ps(*a.add(g * packed.row + r)));
+                        for v in 0..2 {
+                            sums[r][v] = _mm512_dpbf16_ps(sums[r][v], x, columns[v]);
+                        }
+                    }
+                }
+                for r in 0..14 {
+                    for v in 0..2 {
+                        _mm512_storeu_ps(out.as_mut_ptr().add(r * 32 + v * 16), sums[r][v]);
+                    }
                 }
             }
         }
@@ -285,36 +348,43 @@ mod x86 {
         rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
     };
 
-    /// `tiles` times 32 rows against a panel of 32 columns. Four tile registers hold the sums, two the rows, two the columns:
-    /// each load serves two multiplications.
+    /// `sums[r][c] (+)= Σ_g a[r][g] · b[g][c]` for tiles of 32 rows and 32 columns; added from the second piece of the depth on.
+    /// Four tile registers hold the sums, two the rows, two the columns: each load serves two multiplications.
     ///
     /// # Safety
-    /// AMX must be allowed, `groups` a multiple of 16 and above 0, and the pointers must cover all tiles.
-    pub(super) unsafe fn amx_block(
-        tiles: usize,
-        groups: usize,
+    /// AMX must be allowed, `depth` must hold whole steps and not be empty, and the slices must cover the tiles.
+    pub(super) unsafe fn amx_tiles(
+        tiles: Range<usize>,
+        depth: Range<usize>,
         packed: &PackedPairs<'_>,
-        panel: *const f32,
-        sums: *mut f32,
+        panel: &[f32],
+        sums: &mut [f32],
     ) {
-        let row_bytes = packed.stride * 4;
         // SAFETY: the configuration lives as long as the program.
-        unsafe { std::arch::asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack)) };
-        for tile in 0..tiles {
-            // SAFETY: the caller vouches for the pointers. Nobody else uses tile registers on this thread: they are
-            // released below, and a compiler leaves them alone.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack)) };
+        for (tile, out) in tiles.zip(sums.chunks_exact_mut(32 * 32)) {
+            let a = packed.values[tile * packed.tile + depth.start..].as_ptr();
+            // SAFETY: the caller vouches for the slices. Nobody else uses tile registers on this thread: they are released
+            // below, and a compiler leaves them alone.
             unsafe {
-                let a = packed.values.as_ptr().add(tile * 32 * packed.stride);
-                std::arch::asm!(
+                asm!(
+                    "test {adds:e}, {adds:e}",
+                    "jz 3f",
+                    "tileloadd tmm0, [{out} + {group}]",
+                    "tileloadd tmm1, [{out} + {group} + 64]",
+                    "tileloadd tmm2, [{out} + {group} + 2048]",
+                    "tileloadd tmm3, [{out} + {group} + 2112]",
+                    "jmp 2f",
+                    "3:",
                     "tilezero tmm0",
                     "tilezero tmm1",
                     "tilezero tmm2",
                     "tilezero tmm3",
                     "2:",
-                    "tileloadd tmm4, [{upper} + {row}]",
                     "tileloadd tmm6, [{b} + {group}]",
-                    "tileloadd tmm7, [{b} + {group} + 64]",
+                    "tileloadd tmm4, [{upper} + {row}]",
                     "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{b} + {group} + 64]",
                     "tdpbf16ps tmm1, tmm4, tmm7",
                     "tileloadd tmm5, [{lower} + {row}]",
                     "tdpbf16ps tmm2, tmm5, tmm6",
@@ -329,11 +399,12 @@ mod x86 {
                     "tilestored [{out} + {group} + 2048], tmm2",
                     "tilestored [{out} + {group} + 2112], tmm3",
                     upper = inout(reg) a => _,
-                    lower = inout(reg) a.add(16 * packed.stride) => _,
-                    b = inout(reg) panel => _,
-                    steps = inout(reg) groups / 16 => _,
-                    out = in(reg) sums.add(tile * 32 * 32),
-                    row = in(reg) row_bytes,
+                    lower = inout(reg) a.add(16 * packed.row) => _,
+                    b = inout(reg) panel.as_ptr().add(depth.start * 32) => _,
+                    steps = inout(reg) depth.len() / STEP_GROUPS => _,
+                    out = in(reg) out.as_mut_ptr(),
+                    adds = in(reg) u32::from(depth.start > 0),
+                    row = in(reg) packed.row * 4,
                     // A group of 32 columns, and a row of 32 sums.
                     group = in(reg) 128usize,
                     out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
@@ -343,6 +414,6 @@ mod x86 {
             }
         }
         // SAFETY: as above. A thread that holds tiles costs the system 8 KB at every switch.
-        unsafe { std::arch::asm!("tilerelease", options(nostack)) };
+        unsafe { asm!("tilerelease", options(nostack)) };
     }
 }

@@ -6,13 +6,12 @@
 //!
 //! The order of the additions depends on the depth alone, so the result does not depend on the number of threads.
 
-use super::isa::Isa;
 use super::math;
 use super::pack::{AlignedVec, PackedWeights, RowSource, pack_rows, packed_len};
-use super::pairs::{self, PairMemory, PairUnit};
+use super::pairs::{self, PackedPairs, PairUnit};
 use super::simd::{Kernel, Lane, Place, Simd};
 use rayon::prelude::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
 /// Rows that are packed together: more would mean fewer passes over the weights, but the block must stay in L2.
@@ -124,13 +123,14 @@ struct Part {
 #[derive(Default)]
 struct Scratch {
     rows: AlignedVec,
-    pairs: PairMemory,
     panel: AlignedVec,
     sums: AlignedVec,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// All rows of a product in pairs, which its tasks share.
+    static PAIRS: Cell<AlignedVec> = Cell::default();
 }
 
 impl Product<'_> {
@@ -145,13 +145,29 @@ impl Product<'_> {
         let work = rows * columns * depth.max(1);
         let threads = if work < LEAST_PARALLEL_WORK { 1 } else { rayon::current_num_threads() };
         let [tile_rows, tile_columns] = isa.run(TileSize);
-        let tile_rows = self.weights.pair_unit().map_or(tile_rows, PairUnit::tile_rows);
-        let parts = parts(rows, self.weights.panel_count(), [tile_rows, tile_columns], threads);
+        let panels = self.weights.panel_count();
+        let Some(unit) = self.weights.pair_unit() else {
+            let blocks = Blocks { tile: [tile_rows, tile_columns], rows: [LEAST_BLOCK_ROWS, BLOCK_ROWS] };
+            return self.run_parts(&parts(rows, panels, blocks, threads), threads, None);
+        };
+        let mut memory = PAIRS.take();
+        let packed = unit.pack_rows(isa, self.source, threads > 1, &mut memory);
+        let blocks = Blocks { tile: [unit.tile_rows(), tile_columns], rows: unit.block_rows() };
+        self.run_parts(&parts(rows, panels, blocks, threads), threads, Some((unit, &packed)));
+        PAIRS.set(memory);
+    }
+
+    fn run_parts(&self, parts: &[Part], threads: usize, pairs: Option<(PairUnit, &PackedPairs<'_>)>) {
+        let run = |part: &Part| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                self.weights.isa().run(PartKernel { product: self, part: part.clone(), pairs, scratch });
+            });
+        };
         if threads == 1 {
-            parts.into_iter().for_each(|part| self.run_part(isa, part));
+            parts.iter().for_each(run);
         } else {
             // One part at a time: rayon's queue is what balances cores of unequal speed.
-            parts.into_par_iter().with_max_len(1).for_each(|part| self.run_part(isa, part));
+            parts.par_iter().with_max_len(1).for_each(run);
         }
     }
 
@@ -160,10 +176,6 @@ impl Product<'_> {
         let (width, column) = (self.weights.columns(), panel * S::TILE_COLUMNS);
         let columns = S::TILE_COLUMNS.min(width - column);
         Target { out: self.out.0, width, row: rows.start, rows: rows.len(), column, columns }
-    }
-
-    fn run_part(&self, isa: Isa, part: Part) {
-        SCRATCH.with_borrow_mut(|scratch| isa.run(PartKernel { product: self, part, scratch }));
     }
 }
 
@@ -178,14 +190,24 @@ impl Kernel for TileSize {
     }
 }
 
+/// What a part is made of.
+#[derive(Clone, Copy)]
+struct Blocks {
+    /// Rows and columns of a tile.
+    tile: [usize; 2],
+    /// Least and most rows.
+    rows: [usize; 2],
+}
+
 /// Cuts the output into equal blocks of rows and, where those are too few for the threads, of panels.
-fn parts(rows: usize, panels: usize, [tile_rows, tile_columns]: [usize; 2], threads: usize) -> Vec<Part> {
+fn parts(rows: usize, panels: usize, blocks: Blocks, threads: usize) -> Vec<Part> {
+    let Blocks { tile: [tile_rows, tile_columns], rows: [least_rows, most_rows] } = blocks;
     if rows == 0 || panels == 0 {
         return Vec::new();
     }
     let wanted = if threads == 1 { 1 } else { threads * TASKS_PER_THREAD };
-    let most_blocks = (rows / LEAST_BLOCK_ROWS).max(1);
-    let blocks = rows.div_ceil(BLOCK_ROWS).max(wanted.min(most_blocks));
+    let most_blocks = (rows / least_rows).max(1);
+    let blocks = rows.div_ceil(most_rows).max(wanted.min(most_blocks));
     let block_rows = rows.div_ceil(blocks).next_multiple_of(tile_rows);
     let blocks = rows.div_ceil(block_rows);
     let most_pieces = (panels * tile_columns / LEAST_TASK_COLUMNS).max(1);
@@ -206,6 +228,8 @@ fn parts(rows: usize, panels: usize, [tile_rows, tile_columns]: [usize; 2], thre
 struct PartKernel<'a> {
     product: &'a Product<'a>,
     part: Part,
+    /// The unit that multiplies pairs, and all rows as it wants them.
+    pairs: Option<(PairUnit, &'a PackedPairs<'a>)>,
     scratch: &'a mut Scratch,
 }
 
@@ -213,8 +237,8 @@ impl Kernel for PartKernel<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.product.weights.pair_unit() {
-            Some(unit) => self.run_in_pairs(s, unit),
+        match self.pairs {
+            Some((unit, packed)) => self.run_in_pairs(s, unit, packed),
             None => self.run_in_f32(s),
         }
     }
@@ -239,15 +263,14 @@ impl PartKernel<'_> {
 
     /// Activations are rounded to bf16 as well.
     #[inline(always)]
-    fn run_in_pairs<S: Simd>(self, s: S, unit: PairUnit) {
-        let (source, weights) = (self.product.source, self.product.weights);
-        let (rows, groups) = (self.part.rows.len(), pairs::groups(weights.depth()));
-        let Scratch { pairs, sums, .. } = self.scratch;
-        let packed = unit.pack_rows(s, source, self.part.rows.start, rows, pairs);
-        let sums = sums.reserve_len(rows.next_multiple_of(unit.tile_rows()) * S::TILE_COLUMNS);
+    fn run_in_pairs<S: Simd>(self, s: S, unit: PairUnit, packed: &PackedPairs<'_>) {
+        let Product { weights, epilogue, .. } = self.product;
+        let (rows, groups) = (&self.part.rows, pairs::groups(weights.depth()));
+        let sums =
+            self.scratch.sums.reserve_len(rows.len().next_multiple_of(unit.tile_rows()) * S::TILE_COLUMNS);
         for panel in self.part.panels.clone() {
-            unit.block_times_panel(rows, groups, &packed, weights.panel(panel), sums);
-            finish(s, sums, &self.product.epilogue, &self.product.target::<S>(&self.part.rows, panel));
+            unit.block_times_panel(rows.clone(), groups, packed, weights.panel(panel), sums);
+            finish(s, sums, epilogue, &self.product.target::<S>(rows, panel));
         }
     }
 }
@@ -344,7 +367,8 @@ mod tests {
             for panels in [0, 1, 3, 4, 5, 32, 129] {
                 for threads in [1, 2, 3, 16] {
                     let mut seen = vec![0; rows * panels];
-                    for part in parts(rows, panels, [14, 32], threads) {
+                    let blocks = Blocks { tile: [14, 32], rows: [LEAST_BLOCK_ROWS, BLOCK_ROWS] };
+                    for part in parts(rows, panels, blocks, threads) {
                         assert!(part.rows.len() <= BLOCK_ROWS && part.rows.start % 14 == 0, "{part:?}");
                         for row in part.rows {
                             part.panels.clone().for_each(|panel| seen[row * panels + panel] += 1);

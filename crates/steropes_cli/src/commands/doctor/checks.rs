@@ -28,6 +28,7 @@ impl Check {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Pair(Precision::F16) => "pair/f16",
+            Self::Pair(Precision::Bf16) => "pair/bf16",
             Self::Pair(_) => "pair/f32",
             Self::Repeat => "repeat",
             Self::Memory => "memory",

@@ -111,10 +111,9 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
 
 /// The checks beside the cases of ops.
 fn checks_for(device: &Device) -> Vec<Check> {
-    let mut checks = vec![Check::Pair(Precision::F32), Check::Repeat];
-    if Precision::F16.on(device, 0).is_ok() {
-        checks.insert(1, Check::Pair(Precision::F16));
-    }
+    let precisions = [Precision::F32, Precision::F16, Precision::Bf16].into_iter();
+    let mut checks: Vec<Check> =
+        precisions.filter(|p| p.on(device, 0).is_ok()).map(Check::Pair).chain([Check::Repeat]).collect();
     if device.gpu().is_some() {
         checks.push(Check::Memory);
         checks.push(Check::Start);
