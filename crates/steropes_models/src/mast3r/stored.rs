@@ -31,7 +31,7 @@ impl PairTolerance {
     pub fn of(precision: DType) -> Self {
         match precision {
             DType::F16 => Self { points: 1e-2, descriptors: 1.2e-2, rms: 2e-3 },
-            DType::BF16 => Self { points: 1e-1, descriptors: 1e-1, rms: 2e-2 },
+            DType::BF16 => Self { points: 3e-2, descriptors: 5e-2, rms: 1e-2 },
             _ => Self { points: 5e-5, descriptors: 1e-5, rms: 3e-6 },
         }
     }

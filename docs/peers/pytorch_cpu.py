@@ -1,0 +1,35 @@
+"""PyTorch on the CPU for docs/performance.md: the pair of `steropes bench large_pair --device cpu`, one JSON object per line.
+
+Needs torch. `pytorch_cpu.py [threads]`. The network is that of pytorch_gpu.py, with fused attention; convolutions also with channels last,
+which is the better of the two.
+"""
+
+import json
+import resource
+import statistics
+import sys
+import time
+
+import torch
+from pytorch_gpu import Pair
+
+torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else torch.get_num_threads())
+print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads()}), flush=True)
+for dtype in (torch.bfloat16, torch.float32):
+    torch.manual_seed(0)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        model = Pair().eval().to(dtype).to(memory_format=layout)
+        images = torch.randn(2, 3, 384, 512).to(dtype).to(memory_format=layout)
+        times = []
+        with torch.inference_mode():
+            for _ in range(4):
+                start = time.perf_counter()
+                model(images)
+                times.append(time.perf_counter() - start)
+        row = {
+            "name": f"mast3r_pair/{str(dtype)[6:]}/{str(layout)[6:]}",
+            "seconds": round(statistics.median(times[1:]), 2),
+            "least": round(min(times), 2),
+            "peak_gbytes_so_far": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        }
+        print(json.dumps(row), flush=True)
