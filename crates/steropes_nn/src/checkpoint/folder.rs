@@ -12,8 +12,17 @@ const INDEX: &str = "model.safetensors.index.json";
 /// The weights in a folder.
 pub(super) fn open(folder: &Path) -> Result<Checkpoint, LoadError> {
     let index = folder.join(INDEX);
-    if folder.join(WHOLE).exists() || !index.exists() {
+    if folder.join(WHOLE).exists() {
         return Checkpoint::open_file(&folder.join(WHOLE));
+    }
+    if !index.exists() {
+        let (file, problem) = (
+            folder.display().to_string(),
+            format!(
+                "the folder holds neither {WHOLE} nor {INDEX}; give another one, or the weight file itself"
+            ),
+        );
+        return Err(LoadError::Refused { file, problem });
     }
     let file = index.display().to_string();
     let text =

@@ -56,6 +56,9 @@ struct Archive {
 impl Archive {
     fn open(bytes: &[u8]) -> Result<Self, Problem> {
         let damaged = |error: zip::result::ZipError| Problem::damaged(error.to_string());
+        check_end(bytes).ok_or_else(|| {
+            Problem::damaged("its archive does not end as one: it was cut off or appended to")
+        })?;
         let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
         if archive.has_duplicate_names() {
             return Err(Problem::damaged("its archive has two entries of one name"));
@@ -119,6 +122,37 @@ impl Archive {
             None => Err(Problem::damaged(format!("entry `{name}` of its archive is missing"))),
         }
     }
+}
+
+/// Checks the record at the end of an archive, as `torch.save` writes it: the directory ends where the record begins, and
+/// is long enough for the entries that it is said to have. The reader of archives takes memory by what it says.
+fn check_end(bytes: &[u8]) -> Option<()> {
+    let number = |at: usize, digits: usize| -> Option<u64> {
+        let mut full = [0; 8];
+        full[..digits].copy_from_slice(bytes.get(at..at.checked_add(digits)?)?);
+        Some(u64::from_le_bytes(full))
+    };
+    let begins =
+        |at: usize, signature: &[u8; 4]| bytes.get(at..).is_some_and(|rest| rest.starts_with(signature));
+    let end = bytes
+        .len()
+        .checked_sub(22)
+        .filter(|&end| begins(end, b"PK\x05\x06") && number(end + 20, 2) == Some(0))?;
+    let short = [number(end + 10, 2)?, number(end + 12, 4)?, number(end + 16, 4)?];
+    let (mut directory_end, mut numbers) = (end, short);
+    // Another record before it says the same in longer numbers.
+    if let Some(locator) = end.checked_sub(20).filter(|&locator| begins(locator, b"PK\x06\x07")) {
+        let record = locator.checked_sub(56).filter(|&record| begins(record, b"PK\x06\x06"))?;
+        (directory_end, numbers) =
+            (record, [number(record + 32, 8)?, number(record + 40, 8)?, number(record + 48, 8)?]);
+        let largest = [u16::MAX.into(), u32::MAX.into(), u32::MAX.into()];
+        if (0..3).any(|i| short[i] != numbers[i].min(largest[i])) {
+            return None;
+        }
+    }
+    let [count, size, start] = numbers;
+    let is_sound = start.checked_add(size)? == directory_end as u64 && count.checked_mul(46)? <= size;
+    is_sound.then_some(())
 }
 
 /// Where the bytes of a stored entry lie, if that is in the file.
