@@ -11,7 +11,7 @@ use steropes_scene::reconstruct::Monitor as _;
 /// The network and how it sees the photos.
 #[derive(clap::Args)]
 pub(crate) struct NetworkArgs {
-    /// `steropes-tiny` (built in), a folder with config.json and model.safetensors, or a .safetensors file
+    /// `steropes-tiny` (built in), a .pth or .safetensors file, or a folder with config.json and model.safetensors
     #[arg(long, value_name = "NAME|PATH", default_value = "steropes-tiny")]
     pub(crate) model: String,
     /// Long side of the photos for the network, in pixels
@@ -51,7 +51,7 @@ impl NetworkArgs {
         let path = PathBuf::from(&self.model);
         if !path.exists() {
             bail!(
-                "no model `{}`: give the built-in name `steropes-tiny`, a folder or a .safetensors file",
+                "no model `{}`: give the built-in name `steropes-tiny`, a .pth or .safetensors file, or a folder",
                 self.model
             );
         }

@@ -20,14 +20,14 @@ pub enum Precision {
 }
 
 /// Bytes of stored weights from which on a network is large.
-const LARGE_NETWORK: usize = 200 << 20;
+const LARGE_NETWORK: u64 = 200 << 20;
 
 impl Precision {
     /// The element type on `device` for a network whose weights take `weight_bytes` bytes as they are stored.
     ///
     /// # Errors
     /// [`ModelError::Precision`] if `device` does not compute with it.
-    pub fn on(self, device: &Device, weight_bytes: usize) -> Result<DType, ModelError> {
+    pub fn on(self, device: &Device, weight_bytes: u64) -> Result<DType, ModelError> {
         let has_f16 = device.gpu().is_some_and(|gpu| gpu.capabilities().f16);
         match self {
             Self::Auto if has_f16 && weight_bytes >= LARGE_NETWORK => Ok(DType::F16),

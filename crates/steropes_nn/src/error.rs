@@ -31,14 +31,22 @@ pub enum LoadError {
         found: u64,
     },
     /// The file is in another format or its header is damaged.
-    #[error(
-        "`{file}` is no valid safetensors file ({reason}); get the file again or convert it to safetensors"
-    )]
+    #[error("`{file}` is no valid {format} file ({reason}); get the file again or convert it to safetensors")]
     Format {
         /// The file.
         file: String,
+        /// The format that its first bytes speak of.
+        format: &'static str,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The file is sound, but of a kind that is not read.
+    #[error("`{file}`: {problem}")]
+    Refused {
+        /// The file.
+        file: String,
+        /// What it is and what to do.
+        problem: String,
     },
     /// A tensor that the network needs is not in the file.
     #[error("`{file}`: tensor `{tensor}` is missing; check that config.json belongs to this file")]
@@ -64,12 +72,14 @@ pub enum LoadError {
         found: Vec<usize>,
     },
     /// A tensor is stored in an element type that is not read.
-    #[error("`{file}`: tensor `{tensor}` must hold f32, f16 or bf16, got {found}; convert the file")]
+    #[error("`{file}`: tensor `{tensor}` must hold {expected}, got {found}; convert the file")]
     ElementType {
         /// The file.
         file: String,
         /// Full path of the tensor.
         tensor: String,
+        /// The element types that are read.
+        expected: &'static str,
         /// The element type it has.
         found: String,
     },
@@ -85,7 +95,7 @@ pub enum LoadError {
         /// Row-major index of the first such element.
         index: usize,
         /// The element.
-        value: f32,
+        value: f64,
     },
     /// A tensor holds a value that f16 cannot hold.
     #[error(

@@ -1,6 +1,6 @@
 //! Layers (named weights plus ops) and the reading of weight files.
 //!
-//! A [`Checkpoint`] is an opened weight file, [`Weights`] a place in its tree of names. Layers are loaded from
+//! A [`Checkpoint`] is an opened weight file of any format, [`Weights`] a place in its tree of names. Layers are loaded from
 //! [`Weights`], which checks every name, shape and value, so that a forward pass has nothing left to check.
 
 mod attention;
@@ -13,7 +13,7 @@ mod mlp;
 mod weights;
 
 pub use attention::Attention;
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Codebook, Container, Family, Summary, Value};
 pub use conv::{Conv2d, ConvTranspose2d};
 pub use error::LoadError;
 pub use layer_norm::LayerNorm;

@@ -154,17 +154,31 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// As [`Weights::tensor`].
     pub fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        self.decoded(name, shape)
+    }
+
+    /// [`Weights::values`] in f64, for what is computed in f64: also tensors that are stored so are read, and no value is
+    /// rounded.
+    ///
+    /// # Errors
+    /// As [`Weights::values`].
+    pub fn values_f64(&self, name: &str, shape: &[usize]) -> Result<Vec<f64>, LoadError> {
+        self.decoded(name, shape)
+    }
+
+    fn decoded<T: Decoded>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, LoadError> {
         let (stored, entry) = self.find(name)?;
         if entry.shape != shape {
             let (expected, found) = (format!("{shape:?}"), entry.shape.clone());
             return Err(LoadError::Shape { file: self.file(), tensor: stored, expected, found });
         }
-        let Some(values) = floats(entry.dtype, self.checkpoint.data(entry)) else {
-            let found = format!("{:?}", entry.dtype);
-            return Err(LoadError::ElementType { file: self.file(), tensor: stored, found });
+        let Some(values) = T::decode(entry.dtype, &self.checkpoint.data(entry)) else {
+            let (expected, found) = (T::STORED, format!("{:?}", entry.dtype));
+            return Err(LoadError::ElementType { file: self.file(), tensor: stored, expected, found });
         };
-        if let Some(index) = values.iter().position(|v| !v.is_finite()) {
-            let value = values[index];
+        let widened = |v: &T| -> f64 { (*v).into() };
+        if let Some(index) = values.iter().position(|v| !widened(v).is_finite()) {
+            let value = widened(&values[index]);
             return Err(LoadError::NotFinite { file: self.file(), tensor: stored, index, value });
         }
         self.checkpoint.mark_read(&stored);
@@ -218,19 +232,42 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// Stored floats as f32; `None` for another element type.
-fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+/// A type that stored floats are read as.
+trait Decoded: Copy + Into<f64> {
+    /// The element types that are read, for messages.
+    const STORED: &'static str;
+
+    /// The elements; `None` if they are stored in a type that is not read.
+    fn decode(dtype: Dtype, bytes: &[u8]) -> Option<Vec<Self>>;
+}
+
+impl Decoded for f32 {
+    const STORED: &'static str = "f32, f16 or bf16";
+
     // The bytes of a file need not be aligned for their type, so they are read one by one.
-    match dtype {
-        Dtype::F32 => Some(words(bytes, f32::from_le_bytes)),
-        Dtype::F16 => {
-            let stored = words(bytes, f16::from_le_bytes);
-            let mut values = vec![0.0; stored.len()];
-            stored.convert_to_f32_slice(&mut values);
-            Some(values)
+    fn decode(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+        match dtype {
+            Dtype::F32 => Some(words(bytes, f32::from_le_bytes)),
+            Dtype::F16 => {
+                let stored = words(bytes, f16::from_le_bytes);
+                let mut values = vec![0.0; stored.len()];
+                stored.convert_to_f32_slice(&mut values);
+                Some(values)
+            }
+            Dtype::BF16 => Some(words(bytes, |b| bf16::from_le_bytes(b).to_f32())),
+            _ => None,
         }
-        Dtype::BF16 => Some(words(bytes, |b| bf16::from_le_bytes(b).to_f32())),
-        _ => None,
+    }
+}
+
+impl Decoded for f64 {
+    const STORED: &'static str = "f64, f32, f16 or bf16";
+
+    fn decode(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
+        if dtype == Dtype::F64 {
+            return Some(words(bytes, f64::from_le_bytes));
+        }
+        Some(f32::decode(dtype, bytes)?.into_iter().map(f64::from).collect())
     }
 }
 

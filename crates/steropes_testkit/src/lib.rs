@@ -3,6 +3,7 @@
 pub mod inputs;
 mod narrow;
 mod tolerance;
+pub mod torch_file;
 
 pub use narrow::{narrow_groups, narrow_text, set_narrow};
 pub use tolerance::{Tolerance, check_close, check_equal};

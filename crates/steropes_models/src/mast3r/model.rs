@@ -9,8 +9,8 @@ use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
-use steropes_nn::{Checkpoint, LoadError, Weights};
+use std::path::Path;
+use steropes_nn::{Checkpoint, Container, LoadError, Value, Weights};
 use steropes_ops::OpError;
 use steropes_tensor::{DType, Device, Tensor, TensorError};
 
@@ -24,7 +24,7 @@ pub struct ModelInfo {
     pub name: String,
     /// Licence of the weights, if the configuration states it.
     pub licence: Option<String>,
-    /// SHA-256 of the weight file, as 64 hexadecimal digits.
+    /// SHA-256 of the weight file, or of its files one after the other, as 64 hexadecimal digits.
     pub sha256: String,
     /// Number of weights that inference uses; weights used in two places count once.
     pub parameters: u64,
@@ -76,19 +76,20 @@ impl Model {
         Self::from_bytes(Self::EMBEDDED, EMBEDDED_CONFIG, EMBEDDED_WEIGHTS, device, precision)
     }
 
-    /// The model in a folder with `config.json` and `model.safetensors`, or in a `.safetensors` file with a
-    /// `config.json` beside it. The weights are mapped, and everything is checked before this returns.
+    /// The model in a folder with `config.json` and safetensors files, in a `.safetensors` file with a `config.json`
+    /// beside it, or in a `.pth` file of `torch.save` that says in `args.model` how the network is built. The weights
+    /// are mapped, and everything is checked before this returns.
     ///
     /// # Errors
     /// [`ModelError::Load`], [`ModelError::Config`] or [`ModelError::Precision`], each one line that names the file and says
     /// what to do.
     pub fn open(path: &Path, device: &Device, precision: Precision) -> Result<Self, ModelError> {
-        let (weights, _, name) = files_of(path)?;
-        let config = Config::open(path)?;
-        Self::load(name, config, Checkpoint::open(&weights)?, device, precision)
+        let checkpoint = Checkpoint::open(path)?;
+        let config = Config::of(&checkpoint, path)?;
+        Self::load(name_of(path), config, checkpoint, device, precision)
     }
 
-    /// A model from the text of its `config.json` and the bytes of its safetensors file; `name` stands for both in
+    /// A model from the text of its `config.json` and the bytes of its weight file; `name` stands for both in
     /// messages.
     ///
     /// # Errors
@@ -111,11 +112,15 @@ impl Model {
         device: &Device,
         precision: Precision,
     ) -> Result<Self, ModelError> {
-        let precision = precision.on(device, checkpoint.bytes().len())?;
+        let precision = precision.on(device, checkpoint.summary().bytes)?;
         let checkpoint = with_all_ties(checkpoint, &config);
         // Hashing a large file takes about as long as reading it into layers, so both happen at once.
         let (sha256, parts) = std::thread::scope(|scope| {
-            let hash = scope.spawn(|| format!("{:x}", Sha256::digest(checkpoint.bytes())));
+            let hash = scope.spawn(|| {
+                let mut hash = Sha256::new();
+                checkpoint.bytes().for_each(|bytes| hash.update(bytes));
+                format!("{:x}", hash.finalize())
+            });
             let parts = load_parts(&Weights::new(&checkpoint, device).in_precision(precision), &config);
             (hash.join().expect("hashing does not panic"), parts)
         });
@@ -255,7 +260,25 @@ impl Config {
     /// # Errors
     /// [`ModelError::Load`] or [`ModelError::Config`].
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let (_, config, _) = files_of(path)?;
+        Self::of(&Checkpoint::open(path)?, path)
+    }
+
+    /// The configuration that the weights at `path` state themselves, else that in the `config.json` with them.
+    fn of(checkpoint: &Checkpoint, path: &Path) -> Result<Self, ModelError> {
+        if let Some(args) = checkpoint.value("args.model").and_then(Value::as_text) {
+            return Self::from_args(checkpoint.file(), args);
+        }
+        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+        let config = folder.join("config.json");
+        let summary = checkpoint.summary();
+        if summary.container == Container::Torch && !config.exists() {
+            let problem = format!(
+                "it does not say in `args.model` how its network is built (by its names: {}); give a MASt3R or DUSt3R \
+                 file, or put its config.json beside it",
+                summary.family
+            );
+            return Err(ModelError::Config { file: checkpoint.file().to_owned(), problem });
+        }
         let file = config.display().to_string();
         let text = std::fs::read_to_string(&config)
             .map_err(|source| LoadError::Io { file: file.clone(), source })?;
@@ -295,24 +318,15 @@ fn is_known_unused(name: &str) -> bool {
         || name.contains(".scratch.refinenet4.resConfUnit1.")
 }
 
-/// The weight file, the configuration and the name of the model at `path`.
-fn files_of(path: &Path) -> Result<(PathBuf, PathBuf, String), ModelError> {
-    let folder_name = |folder: &Path| {
-        // A path such as `.` has no name of its own.
-        let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-        whole.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
-    };
-    if path.is_dir() {
-        return Ok((path.join("model.safetensors"), path.join("config.json"), folder_name(path)));
+/// The name of the model at `path`: that of its folder, or of its file if that says more.
+fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().filter(|stem| !path.is_dir() && *stem != "model");
+    if let Some(stem) = stem {
+        return stem.to_string_lossy().into_owned();
     }
-    let file = path.display().to_string();
-    if path.extension().is_none_or(|extension| extension != "safetensors") && path.exists() {
-        let problem = "a model must be a .safetensors file or a folder that holds one; convert it".to_owned();
-        return Err(ModelError::Config { file, problem });
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let stem =
-        path.file_stem().filter(|stem| *stem != "model").map(|stem| stem.to_string_lossy().into_owned());
-    let name = stem.unwrap_or_else(|| folder_name(folder));
-    Ok((path.to_owned(), folder.join("config.json"), name))
+    // A path such as `.` has no name of its own.
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let folder = if whole.is_dir() { Some(whole.as_path()) } else { whole.parent() };
+    let name = folder.and_then(Path::file_name);
+    name.map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }

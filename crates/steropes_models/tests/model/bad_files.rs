@@ -54,9 +54,10 @@ fn a_file_of_the_wrong_length_or_format_is_refused() {
     }
     assert_contains(&one_line(load(&config, &good[..100])), "is truncated");
     assert_contains(&one_line(load(&config, [&good[..], b"more"].concat())), "was appended to");
-    for bad in [&b""[..], b"PK\x03\x04", &[0xff; 4000], b"<!DOCTYPE html><html>Not Found</html>", &[0; 64]] {
+    for bad in [&b""[..], &[0xff; 4000], b"<!DOCTYPE html><html>Not Found</html>", &[0; 64]] {
         assert_contains(&one_line(load(&config, bad)), "`net` is no valid safetensors file");
     }
+    assert_contains(&one_line(load(&config, b"PK\x03\x04")), "`net` is no valid torch file");
     let mut broken = good;
     broken[9] = b'!';
     assert_contains(&one_line(load(&config, broken)), "is no valid safetensors file");
@@ -296,20 +297,20 @@ fn paths_that_hold_no_model_are_refused() {
     let open = |path: &Path| one_line(Model::open(path, &Device::cpu(), Precision::F32));
     let at = |name: &str| folder.path().join(name);
     assert_contains(&open(&at("nowhere.safetensors")), "cannot read");
-    assert_contains(&open(folder.path()), "config.json");
-    std::fs::write(at("config.json"), WeightFile::smallest_config()).unwrap();
-    assert_contains(&open(folder.path()), "model.safetensors");
+    assert_contains(&open(folder.path()), "the folder holds neither model.safetensors nor");
     std::fs::write(at("model.safetensors"), b"").unwrap();
     assert_contains(&open(folder.path()), "is no valid safetensors file");
     let good = WeightFile::smallest().bytes();
     std::fs::write(at("model.safetensors"), &good[..good.len() / 2]).unwrap();
     assert_contains(&open(&at("model.safetensors")), "is truncated");
-    std::fs::write(at("weights.pth"), b"PK").unwrap();
-    assert_contains(&open(&at("weights.pth")), "a model must be a .safetensors file or a folder");
+    std::fs::write(at("model.safetensors"), &good).unwrap();
+    assert_contains(&open(folder.path()), "config.json");
+    std::fs::write(at("config.json"), WeightFile::smallest_config()).unwrap();
+    std::fs::write(at("weights.pth"), b"PK\x03\x04").unwrap();
+    assert_contains(&open(&at("weights.pth")), "weights.pth` is no valid torch file");
     std::fs::write(at("my net.safetensors"), &good).unwrap();
     let model = Model::open(&at("my net.safetensors"), &Device::cpu(), Precision::F32).unwrap();
     assert_eq!(model.info().name, "my net");
-    std::fs::write(at("model.safetensors"), &good).unwrap();
     let model = Model::open(folder.path(), &Device::cpu(), Precision::F32).unwrap();
     assert_eq!(model.info().name, folder.path().file_name().unwrap().to_str().unwrap());
 }

@@ -17,7 +17,8 @@ fn all_bits(output: &ViewOutput) -> Vec<u32> {
     parts.into_iter().chain(optional).flatten().flat_map(bits).collect()
 }
 
-fn assert_same(one: &BothOrders, other: &BothOrders) {
+/// Passes if two networks gave the same bits for a pair.
+pub(crate) fn assert_same(one: &BothOrders, other: &BothOrders) {
     assert!(all_bits(&one.out11) == all_bits(&other.out11), "out11");
     assert!(all_bits(&one.out21) == all_bits(&other.out21), "out21");
     assert!(all_bits(&one.out22) == all_bits(&other.out22), "out22");

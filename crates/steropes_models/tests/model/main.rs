@@ -3,3 +3,4 @@
 mod bad_files;
 mod embedded;
 mod files;
+mod torch_files;
