@@ -75,7 +75,10 @@ impl DuneEncoder {
             let weights = blocks.at(i);
             let [hidden, _] = weights.shape("mlp.fc1.weight")?;
             let norm_eps = config.norm_eps;
-            EncoderBlock::load(&weights, &BlockExtents { width, heads, hidden, norm_eps, has_layer_scale: true })
+            EncoderBlock::load(
+                &weights,
+                &BlockExtents { width, heads, hidden, norm_eps, has_layer_scale: true },
+            )
         };
         Ok(Self {
             patch_embed: Conv2d::load_patches_of(&patch, &inputs, width, config.patch_size)?,
@@ -190,6 +193,8 @@ pub(crate) fn is_known_unused(name: &str, root: Option<&str>) -> bool {
     });
     matches!(in_encoder, Some("mask_token" | "norm.weight" | "norm.bias"))
         || matches!(name, "imagenet_mean" | "imagenet_std")
-        || ["mast3r.patch_embed.", "mast3r.enc_blocks.", "mast3r.enc_norm."].iter().any(|p| name.starts_with(p))
+        || ["mast3r.patch_embed.", "mast3r.enc_blocks.", "mast3r.enc_norm."]
+            .iter()
+            .any(|p| name.starts_with(p))
         || name.split('.').any(|part| part == "projectors" || part == "teacher_norms")
 }

@@ -19,11 +19,7 @@ const A: f64 = -0.75;
 ///
 /// # Panics
 /// If `stored` does not hold `side * side * width` values or `side` is 0.
-pub fn resize_positions(
-    stored: &[f32],
-    [side, width]: [usize; 2],
-    [rows, columns]: [usize; 2],
-) -> Vec<f32> {
+pub fn resize_positions(stored: &[f32], [side, width]: [usize; 2], [rows, columns]: [usize; 2]) -> Vec<f32> {
     assert!(side > 0 && stored.len() == side * side * width, "a square grid of positions");
     if [rows, columns] == [side, side] {
         return stored.to_vec();

@@ -37,7 +37,8 @@ impl CrocoEncoder {
     ) -> Result<Tensor, OpError> {
         let map = self.patch_embed.forward(images, ConvOptions::default())?;
         let &[batch, rows, columns, width] = map.shape() else { unreachable!("images have four extents") };
-        let mut tokens = map.reshape(&[batch, rows * columns, width]).expect("rows and columns become one axis");
+        let mut tokens =
+            map.reshape(&[batch, rows * columns, width]).expect("rows and columns become one axis");
         observe("patch_embed", &tokens);
         for (i, block) in self.blocks.iter().enumerate() {
             tokens = block.forward(tokens, Some(rotary))?;

@@ -125,7 +125,8 @@ impl Model {
         // Hashing a large file takes about as long as reading it into layers, so both happen at once.
         let (sha256, parts) = std::thread::scope(|scope| {
             let hash = scope.spawn(|| {
-                let digest = files.iter().fold(Sha256::new(), |digest, file| digest.chain_update(file.bytes()));
+                let digest =
+                    files.iter().fold(Sha256::new(), |digest, file| digest.chain_update(file.bytes()));
                 format!("{:x}", digest.finalize())
             });
             let weights: Vec<_> =
@@ -295,9 +296,10 @@ fn load_parts(
             let found = roots.find_map(|(file, weights)| Some(weights.at(dune::root_of(file)?)));
             let encoder = found.ok_or_else(|| ModelError::Config {
                 file: files[0].file().to_owned(),
-                problem: "has no DUNE encoder (`dune_backbone.cls_token`); put the file of the encoder beside it, \
+                problem:
+                    "has no DUNE encoder (`dune_backbone.cls_token`); put the file of the encoder beside it, \
                           as encoder.safetensors"
-                    .to_owned(),
+                        .to_owned(),
             })?;
             Encoder::Dune(Box::new(DuneEncoder::load(&encoder, &weights[0].at("norm"), config, heads)?))
         }

@@ -1,5 +1,6 @@
 //! The models from outside: stored outputs, both orders of a pair, damaged files.
 
 mod bad_files;
+mod dune;
 mod embedded;
 mod files;
