@@ -1,10 +1,12 @@
 //! A small DUNE encoder with a decoder: files, sizes, batches, orders, and what is refused.
 
 use crate::files::{WeightFile, picture};
-use steropes_models::{Config, Model, ModelError, Precision, ViewOutput};
-use steropes_ops::elementwise::copy::copy_rows;
-use steropes_tensor::{Device, Tensor};
+use steropes_models::mast3r::PairTolerance;
+use steropes_models::mast3r::synthetic::{DptWidths, DuneExtents, Extents, dune_parameters, weight_file};
+use steropes_models::{Config, Model, ModelError, Precision};
+use steropes_tensor::{DType, Device};
 use steropes_testkit::inputs::uniform;
+use steropes_testkit::{Tolerance, check_close, floats};
 
 const WIDTH: usize = 8;
 const SIDE: usize = 3;
@@ -62,14 +64,6 @@ fn points(model: &Model, sizes: [[usize; 2]; 2]) -> [Vec<f32>; 2] {
         .map(|(name, [height, width])| model.encode(&picture(name, height, width)).unwrap());
     let (view1, view2) = model.decode(&one, &two).unwrap();
     [view1, view2].map(|view| view.points.read::<f32>().unwrap())
-}
-
-fn assert_close(got: &[f32], want: &[f32]) {
-    assert_eq!(got.len(), want.len());
-    let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    for (g, w) in got.iter().zip(want) {
-        assert!((g - w).abs() <= 1e-5 * largest, "{g} is not {w}");
-    }
 }
 
 #[test]
@@ -136,44 +130,101 @@ fn the_encoder_may_be_in_a_file_of_its_own() {
 }
 
 #[test]
-fn views_of_different_sizes_and_batches_agree_with_single_pairs() {
+fn more_sizes_than_are_kept_give_the_same_again() {
     let model = load(&weights("dune_backbone", 2));
-    let (one, two) = ([28, 42], [42, 42]);
-    let single = |first: &str, second: &str| -> [ViewOutput; 2] {
-        let encode = |name: &str, [height, width]: [usize; 2]| {
-            let values = uniform(name, 3 * height * width);
-            model.encode(&model.image([1, height, width, 3], values).unwrap()).unwrap()
-        };
-        model.decode(&encode(first, one), &encode(second, two)).unwrap().into()
-    };
-    let batch = |names: [&str; 2], [height, width]: [usize; 2]| {
-        let values = names.map(|name| uniform(name, 3 * height * width)).concat();
-        model.encode(&model.image([2, height, width, 3], values).unwrap()).unwrap()
-    };
-    let (first, second) = (batch(["a", "b"], one), batch(["c", "d"], two));
-    let (view1, view2) = model.decode(&first, &second).unwrap();
-    let singles = [single("a", "c"), single("b", "d")];
-    for (i, [one, two]) in singles.iter().enumerate() {
-        for (all, alone) in [(&view1, one), (&view2, two)] {
-            let values = |t: &Tensor| t.read::<f32>().unwrap();
-            assert_close(&values(&copy_rows(&all.points, i..i + 1).unwrap()), &values(&alone.points));
-            assert_close(&values(&copy_rows(&all.confidence, i..i + 1).unwrap()), &values(&alone.confidence));
-        }
-    }
-    // Both orders are the two single ones.
-    let both = model.decode_both(&first, &second).unwrap();
-    let (out22, out12) = model.decode(&second, &first).unwrap();
-    for (got, want) in
-        [(&both.out11, &view1), (&both.out21, &view2), (&both.out22, &out22), (&both.out12, &out12)]
-    {
-        assert_eq!(got.points.read::<f32>().unwrap(), want.points.read::<f32>().unwrap());
-    }
-    // More sizes than are kept, and the first again.
-    let again = points(&model, [one, two]);
+    let sizes = [[28, 42], [42, 42]];
+    let first = points(&model, sizes);
     for columns in 1..12 {
         points(&model, [[14, 14 * columns], [14, 14]]);
     }
-    assert_eq!(points(&model, [one, two]), again);
+    assert_eq!(points(&model, sizes), first);
+}
+
+#[test]
+fn the_last_normalisation_is_that_of_the_pair_network() {
+    // Blocks whose scales are 0 pass tokens on, and patches without weights are their positions, small beside eps.
+    let mut file = weights("dune_backbone", 2);
+    for (name, tensor) in &mut file.0 {
+        if name.contains(".gamma") || name.contains("patch_embed") {
+            tensor.bytes.fill(0);
+        }
+    }
+    let values = |file: &WeightFile, name: &str| -> Vec<f64> {
+        let words = file.0[name].bytes.chunks_exact(4);
+        words.map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
+    };
+    let positions: Vec<f64> = values(&file, "dune_backbone.pos_embed").iter().map(|v| v / 64.0).collect();
+    file.tensor("dune_backbone.pos_embed").bytes =
+        positions.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
+    // The encoder's own, which must not be used.
+    file.norms("dune_backbone", &["norm"]);
+    let encoded = load(&file).encode(&picture("a", 14 * SIDE, 14 * SIDE)).unwrap();
+    let got = encoded.tokens().read::<f32>().unwrap();
+    let (scale, shift) = (values(&file, "norm.weight"), values(&file, "norm.bias"));
+    for (token, position) in got.chunks_exact(WIDTH).zip(positions[WIDTH..].chunks_exact(WIDTH)) {
+        let mean = position.iter().sum::<f64>() / WIDTH as f64;
+        let variance = position.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / WIDTH as f64;
+        for i in 0..WIDTH {
+            let want = (position[i] - mean) / (variance + 1e-5).sqrt() * scale[i] + shift[i];
+            assert!((f64::from(token[i]) - want).abs() < 1e-5, "{} is not {want}", token[i]);
+        }
+    }
+}
+
+/// The GPU that `STEROPES_DEVICE` names, which must then exist, else the first of this machine, a program if need be.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests should know what was not tested")]
+fn gpu() -> Option<Device> {
+    let selector = std::env::var("STEROPES_DEVICE").ok();
+    if selector.is_none() && Device::gpus().is_empty() {
+        eprintln!("no GPU on this machine, not even a program: nothing is compared");
+        return None;
+    }
+    let device = Device::select(selector.as_deref().unwrap_or("gpu:0")).expect("the GPU opens");
+    device.gpu().is_some().then_some(device)
+}
+
+#[test]
+fn a_gpu_gives_what_the_cpu_gives() {
+    let Some(gpu) = gpu() else { return };
+    let encoder = DuneExtents { patch: 14, width: 64, depth: 2, side: 4, registers: 3 };
+    let dpt = DptWidths { features: 16, last: 8, stages: [8, 16, 16, 24] };
+    let extents = Extents { enc: 64, dec: 32, dec_depth: 4, dpt, ..encoder.pair() };
+    let file = weight_file("gpu", &dune_parameters(&encoder, &extents), DType::F32);
+    let args = "AsymmetricMASt3R(pos_embed='RoPE100', head_type='catmlp+dpt', output_mode='pts3d+desc24', \
+                desc_conf_mode=('exp', 0, inf), two_confs=True, enc_embed_dim=64, enc_num_heads=2, \
+                dec_embed_dim=32, dec_depth=4, dec_num_heads=1)";
+    let config = serde_json::json!({ "mast3r_model_str": args }).to_string();
+    let run = |device: &Device, precision: Precision| {
+        let model = Model::from_bytes("net", &config, file.clone(), device, precision).unwrap();
+        let [one, two] = [("a", [42, 70]), ("b", [56, 56])].map(|(name, [height, width])| {
+            let pixels = uniform(name, 2 * 3 * height * width);
+            model.encode(&model.image([2, height, width, 3], pixels).unwrap()).unwrap()
+        });
+        let both = model.decode_both(&one, &two).unwrap();
+        [both.out11, both.out21, both.out22, both.out12]
+    };
+    let want = run(&Device::cpu(), Precision::F32);
+    let mut precisions = vec![(Precision::F32, PairTolerance::of(DType::F32))];
+    if gpu.gpu().is_some_and(|gpu| gpu.capabilities().f16) {
+        precisions.push((Precision::F16, PairTolerance::of(DType::F16)));
+    }
+    for (precision, tolerance) in precisions {
+        for (got, want) in run(&gpu, precision).iter().zip(&want) {
+            for (got, want, allowed) in [
+                (&got.points, &want.points, tolerance.points),
+                (&got.confidence, &want.confidence, tolerance.points),
+                (
+                    got.descriptors.as_ref().unwrap(),
+                    want.descriptors.as_ref().unwrap(),
+                    tolerance.descriptors,
+                ),
+            ] {
+                let want: Vec<f64> = want.read::<f32>().unwrap().into_iter().map(f64::from).collect();
+                check_close(&floats(got).unwrap(), &want, Tolerance::OfLargest(allowed))
+                    .unwrap_or_else(|e| panic!("{precision}: {e}"));
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The models from outside: stored outputs, both orders of a pair, damaged files.
 
 mod bad_files;
+mod batches;
 mod dune;
 mod embedded;
 mod files;
