@@ -1,7 +1,8 @@
-//! MASt3R and DUSt3R: from image pairs to raw network outputs.
+//! MASt3R, DUSt3R and DUNE+MASt3R: from image pairs to raw network outputs.
 //!
 //! [`Model`] is a loaded network of the family; it encodes single images and decodes pairs of them.
 
+pub mod dune;
 mod error;
 pub mod mast3r;
 mod precision;

@@ -1,7 +1,9 @@
 //! The element type that a network computes with.
 
 use crate::ModelError;
-use steropes_tensor::{DType, Device};
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
+use steropes_tensor::{DType, Device, Tensor, TensorError};
 
 /// The element type of weights and of what flows between layers. Sums, norms, softmax and outputs are f32 in each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,9 +41,7 @@ impl Precision {
             Self::Auto | Self::F32 => Ok(DType::F32),
         }
     }
-}
 
-impl Precision {
     /// Where there is such a precision, in words.
     pub(crate) fn place(self) -> &'static str {
         match self {
@@ -50,6 +50,24 @@ impl Precision {
             Self::Auto | Self::F32 => "any device",
         }
     }
+}
+
+/// Values that flow through a network of `precision`, on `device`: f16, or f32 with f32 and bf16.
+///
+/// # Errors
+/// [`TensorError`] if there are not as many values as `shape` has or the device has no memory for them.
+pub(crate) fn upload(
+    device: &Device,
+    precision: DType,
+    shape: &[usize],
+    values: Vec<f32>,
+) -> Result<Tensor, TensorError> {
+    if precision != DType::F16 {
+        return Tensor::new(device, shape, values);
+    }
+    let mut halves = vec![f16::ZERO; values.len()];
+    halves.convert_from_f32_slice(&values);
+    Tensor::new(device, shape, halves)
 }
 
 impl std::str::FromStr for Precision {

@@ -66,12 +66,52 @@ impl Conv2d {
         Self::load(weights, "weight", Some("bias"), extents)
     }
 
+    /// [`Conv2d::load_patches`] of `inputs.len()` channels for images that are to be brought to other units first: channel `c` of
+    /// the image times `factor` plus `offset`, where `(factor, offset)` is `inputs[c]`. The sums are f64 and rounded once, and a
+    /// convolution without padding is linear in its image, so this costs nothing later.
+    ///
+    /// # Errors
+    /// As [`Conv2d::load_patches`].
+    pub fn load_patches_of(
+        weights: &Weights<'_>,
+        inputs: &[(f64, f64)],
+        outputs: usize,
+        patch: usize,
+    ) -> Result<Self, LoadError> {
+        let shape = [outputs, inputs.len(), patch, patch];
+        let mut kernels = weights.values("weight", &shape)?;
+        let mut shifts = weights.values("bias", &[outputs])?;
+        let area = patch * patch;
+        for (kernel, shift) in kernels.chunks_exact_mut(inputs.len() * area).zip(&mut shifts) {
+            let mut sum = f64::from(*shift);
+            for (plane, (factor, offset)) in kernel.chunks_exact_mut(area).zip(inputs) {
+                for weight in plane {
+                    sum += f64::from(*weight) * offset;
+                    *weight = (f64::from(*weight) * factor) as f32;
+                }
+            }
+            *shift = sum as f32;
+        }
+        let weight = weights.without_bf16().upload_factor("weight", &shape, kernels)?;
+        let bias = weights.upload("bias", &[outputs], shifts)?;
+        Self::pack(weights, &weight, Some(&bias), patch, 0)
+    }
+
     fn load(weights: &Weights<'_>, name: &str, bias: Option<&str>, e: Extents) -> Result<Self, LoadError> {
         let weight = weights.without_bf16().factor(name, &[e.outputs, e.inputs, e.kernel, e.kernel])?;
         let bias = bias.map(|bias| weights.tensor(bias, &[e.outputs])).transpose()?;
-        let packed = Conv2dWeights::pack(&weight, bias.as_ref(), e.stride, e.padding)
-            .map_err(|error| weights.refused(error))?;
-        Ok(Self { packed })
+        Self::pack(weights, &weight, bias.as_ref(), e.stride, e.padding)
+    }
+
+    fn pack(
+        weights: &Weights<'_>,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        stride: usize,
+        padding: usize,
+    ) -> Result<Self, LoadError> {
+        let packed = Conv2dWeights::pack(weight, bias, stride, padding);
+        Ok(Self { packed: packed.map_err(|error| weights.refused(error))? })
     }
 
     /// The convolved image with the fused steps of `options`.

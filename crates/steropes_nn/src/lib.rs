@@ -6,15 +6,17 @@
 mod attention;
 mod checkpoint;
 mod conv;
+mod encoder_block;
 mod error;
 mod layer_norm;
 mod linear;
 mod mlp;
 mod weights;
 
-pub use attention::Attention;
+pub use attention::{CrossAttention, Rotary, SelfAttention};
 pub use checkpoint::{Checkpoint, Codebook, Container, Family, Summary, Value};
 pub use conv::{Conv2d, ConvTranspose2d};
+pub use encoder_block::{BlockExtents, EncoderBlock};
 pub use error::LoadError;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;

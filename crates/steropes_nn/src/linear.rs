@@ -21,6 +21,23 @@ impl Linear {
         Self::pack(weights, &weight, &weights.tensor("bias", &[outputs])?)
     }
 
+    /// Reads a layer whose outputs, as many as `scale` has values, are multiplied by it: `weight` `[outputs, inputs]` and `bias`
+    /// `[outputs]`. Each product is rounded once.
+    ///
+    /// # Errors
+    /// As [`Linear::load`], and [`LoadError::TooLarge`] if a product does not fit the precision.
+    pub fn load_scaled(weights: &Weights<'_>, inputs: usize, scale: &[f32]) -> Result<Self, LoadError> {
+        let outputs = scale.len();
+        let mut rows = weights.values("weight", &[outputs, inputs])?;
+        let mut shifts = weights.values("bias", &[outputs])?;
+        for ((row, shift), factor) in rows.chunks_exact_mut(inputs).zip(&mut shifts).zip(scale) {
+            row.iter_mut().for_each(|weight| *weight *= factor);
+            *shift *= factor;
+        }
+        let weight = weights.upload_factor("weight", &[outputs, inputs], rows)?;
+        Self::pack(weights, &weight, &weights.upload("bias", &[outputs], shifts)?)
+    }
+
     /// Reads the parameters of a 1x1 convolution, which is a linear layer on the channels of each pixel: `weight`
     /// `[outputs, inputs, 1, 1]` and `bias` `[outputs]`.
     ///

@@ -27,6 +27,20 @@ impl Mlp {
         Ok(Self { fc1, fc2: Linear::load(&weights.at("fc2"), hidden, outputs)? })
     }
 
+    /// [`Mlp::load`] whose outputs, as many as `scale` has values, are multiplied by it.
+    ///
+    /// # Errors
+    /// As [`Mlp::load`], and [`LoadError::TooLarge`] if a product does not fit the precision.
+    pub fn load_scaled(
+        weights: &Weights<'_>,
+        inputs: usize,
+        hidden: usize,
+        scale: &[f32],
+    ) -> Result<Self, LoadError> {
+        let fc1 = Linear::load(&weights.at("fc1"), inputs, hidden)?;
+        Ok(Self { fc1, fc2: Linear::load_scaled(&weights.at("fc2"), hidden, scale)? })
+    }
+
     /// `fc2(gelu(fc1(x)))`: `[.., inputs]` to `[.., outputs]`.
     ///
     /// # Errors

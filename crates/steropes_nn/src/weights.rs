@@ -61,13 +61,14 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// [`LoadError::Missing`] or [`LoadError::Shape`].
     pub fn shape<const RANK: usize>(&self, name: &str) -> Result<[usize; RANK], LoadError> {
-        let (stored, entry) = self.find(name)?;
-        entry.shape.as_slice().try_into().map_err(|_| LoadError::Shape {
-            file: self.file(),
-            tensor: stored,
-            expected: format!("with {RANK} extents"),
-            found: entry.shape.clone(),
-        })
+        let found = &self.find(name)?.1.shape;
+        found.as_slice().try_into().map_err(|_| self.wrong_shape(name, format!("with {RANK} extents"), found))
+    }
+
+    /// The error for a tensor `name` that the file holds with the extents `found`.
+    pub fn wrong_shape(&self, name: &str, expected: String, found: &[usize]) -> LoadError {
+        let tensor = self.checkpoint.stored_path(&self.full(name));
+        LoadError::Shape { file: self.file(), tensor, expected, found: found.to_vec() }
     }
 
     /// The tensor `name` as f32 on the device, whose extents must be `shape`.
@@ -169,8 +170,7 @@ impl<'a> Weights<'a> {
     fn decoded<T: Decoded>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, LoadError> {
         let (stored, entry) = self.find(name)?;
         if entry.shape != shape {
-            let (expected, found) = (format!("{shape:?}"), entry.shape.clone());
-            return Err(LoadError::Shape { file: self.file(), tensor: stored, expected, found });
+            return Err(self.wrong_shape(name, format!("{shape:?}"), &entry.shape));
         }
         let Some(values) = T::decode(entry.dtype, &self.checkpoint.data(entry)) else {
             let (expected, found) = (T::STORED, format!("{:?}", entry.dtype));
@@ -203,6 +203,11 @@ impl<'a> Weights<'a> {
             (Ok(_), Err(_)) => Ok(name),
             (Err(missing), Err(_)) => Err(missing),
         }
+    }
+
+    /// The element type of [`Weights::factor`]s.
+    pub fn precision(&self) -> DType {
+        self.precision
     }
 
     /// The device that tensors are read onto.

@@ -8,7 +8,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use steropes_models::mast3r::synthetic;
+use steropes_models::dune::resize_positions;
+use steropes_models::mast3r::synthetic::{self, DuneExtents};
 use steropes_models::{Config, Encoded, Model, Precision, ViewOutput};
 use steropes_ops::position::rope2d::rope2d;
 use steropes_tensor::{DType, Device, Tensor};
@@ -55,7 +56,7 @@ struct PairCase<'a> {
     batch: usize,
     /// Whether the batch is (first, second), (second, first).
     is_symmetrised: bool,
-    store: &'a Value,
+    config: &'a Value,
 }
 
 impl<'a> Golden<'a> {
@@ -92,8 +93,6 @@ impl<'a> Golden<'a> {
             self.checkpoint_folder(stem, entry, report)?;
         } else if entry.get("grid").is_some() && entry.get("base").is_some() {
             self.rope(stem, entry, report)?;
-        } else if config["kind"] == "dune" || config.get("dune_embed").is_some() {
-            report.not_built(stem);
         } else if config.get("enc_embed_dim").is_some() {
             self.network(stem, entry, report)?;
         } else if !key.ends_with(".json") {
@@ -108,7 +107,11 @@ impl<'a> Golden<'a> {
             return Ok(());
         }
         let config = &entry["config"];
-        let parameters = synthetic::parameters(&parameters::extents(config)?);
+        let (extents, dune) = (parameters::extents(config)?, parameters::dune_extents(config)?);
+        let parameters = match dune {
+            Some(dune) => synthetic::dune_parameters(&dune, &extents),
+            None => synthetic::parameters(&extents),
+        };
         let index = self.folder.join(format!("{stem}.weights_index.json"));
         if index.exists() {
             report.verdict(&format!("{stem} weights index"), self.check_index(&index, &parameters));
@@ -163,12 +166,26 @@ impl<'a> Golden<'a> {
         let encoded1 = model.encode_observed(&image1, &mut observe)?;
         let encoded2 = model.encode_observed(&image2, &mut observe)?;
         let (view1, view2) = model.decode_observed(&encoded1, &encoded2, &mut observe)?;
+        if let Some(dune) = parameters::dune_extents(case.config)? {
+            let positions = self.learned_positions(&dune, encoded1.grid())?;
+            seen.insert("tap.dune.pos_embed".to_owned(), vec![positions]);
+        }
         add_output(seen, "view1", view1);
         add_output(seen, "view2", view2);
         if file.names().iter().any(|name| name.starts_with(&format!("{}res", case.prefix))) {
             self.run_both_orders(model, &encoded1, &encoded2, seen)?;
         }
         Ok(())
+    }
+
+    /// The position of the class token and those of the patches of a grid, `[1, 1 + patches, width]`.
+    fn learned_positions(&self, dune: &DuneExtents, grid: [usize; 2]) -> anyhow::Result<Tensor> {
+        let (side, width) = (dune.side, dune.width);
+        let shape = [1, 1 + side * side, width];
+        let stored = synthetic::weight(self.salt, "dune_backbone.pos_embed", &shape);
+        let (class, places) = stored.split_at(width);
+        let positions = [class, &resize_positions(places, [side, width], grid)].concat();
+        Ok(Tensor::new(&Device::cpu(), &[1, positions.len() / width, width], positions)?)
     }
 
     fn run_both_orders(
@@ -234,8 +251,8 @@ impl<'a> Golden<'a> {
     /// A folder of checkpoint files whose network is described beside it.
     fn checkpoint_folder(&self, stem: &str, entry: &Value, report: &mut Report<'_>) -> anyhow::Result<()> {
         let companion = self.entries().into_iter().find(|(key, _)| *key == format!("{stem}.safetensors"));
-        let network = companion.filter(|(_, network)| network["config"]["kind"] != "dune");
-        if let (Some(args), Some((_, network))) = (entry["args_model"].as_str(), &network) {
+        let args = ["args_model", "mast3r_model_str"].iter().find_map(|key| entry[key].as_str());
+        if let (Some(args), Some((_, network))) = (args, &companion) {
             report.verdict(&format!("{stem} args"), check_args(args, &network["config"]));
         }
         let mut open = vec![self.folder.join(stem)];
@@ -245,7 +262,7 @@ impl<'a> Golden<'a> {
             paths.sort();
             for path in paths {
                 let label = path.strip_prefix(self.folder).unwrap_or(&path).display().to_string();
-                match (path.extension().and_then(|e| e.to_str()), &network) {
+                match (path.extension().and_then(|e| e.to_str()), &companion) {
                     _ if path.is_dir() => open.push(path),
                     (Some("json"), _) => {}
                     (Some("safetensors"), Some((_, network))) => {
@@ -329,7 +346,9 @@ fn describes(key: &str, name: &str) -> bool {
 
 /// The constructor call of a checkpoint says the same as the configuration of its case.
 fn check_args(args: &str, config: &Value) -> Result<String, String> {
-    let mut from_args = Config::from_args("args", args).map_err(|e| e.to_string())?;
+    let is_dune = parameters::dune_extents(config).map_err(|e| e.to_string())?.is_some();
+    let from_args = if is_dune { Config::from_dune_args } else { Config::from_args };
+    let mut from_args = from_args("args", args).map_err(|e| e.to_string())?;
     let text = parameters::model_config(config).to_string();
     let from_config = Config::from_json("config", &text).map_err(|e| e.to_string())?;
     // The cases do not state the picture size of the training.
@@ -346,12 +365,12 @@ fn pair_cases<'a>(stem: &str, entry: &'a Value) -> anyhow::Result<Vec<PairCase<'
     let size = |value: &Value| -> anyhow::Result<[usize; 2]> {
         serde_json::from_value(value.clone()).context("a size is [height, width]")
     };
-    let store = &entry["config"]["store"];
+    let config = &entry["config"];
     let Some(cases) = entry["cases"].as_array() else {
         let sizes = [size(&entry["img1_HW"])?, size(&entry["img2_HW"])?];
         let images = format!("{}.", entry["tag"].as_str().unwrap_or(stem));
         let prefix = String::new();
-        return Ok(vec![PairCase { prefix, images, sizes, batch: 1, is_symmetrised: false, store }]);
+        return Ok(vec![PairCase { prefix, images, sizes, batch: 1, is_symmetrised: false, config }]);
     };
     let case = |case: &'a Value| {
         let name = case["name"].as_str().context("a case has a name")?;
@@ -361,7 +380,7 @@ fn pair_cases<'a>(stem: &str, entry: &'a Value) -> anyhow::Result<Vec<PairCase<'
             sizes: [size(&case["s1"])?, size(&case["s2"])?],
             batch: case["B"].as_u64().unwrap_or(1) as usize,
             is_symmetrised: case["instances"] == "sym",
-            store,
+            config,
         })
     };
     cases.iter().map(case).collect()
@@ -402,7 +421,8 @@ fn compare_pair(
             tap(tensors, call, shape[0], case.is_symmetrised)?
         } else {
             let output = key.rsplit('.').next().unwrap_or(key);
-            let step = case.store.get(output).or(Some(case.store)).and_then(Value::as_u64).unwrap_or(1);
+            let store = &case.config["store"];
+            let step = store.get(output).or(Some(store)).and_then(Value::as_u64).unwrap_or(1);
             every(&tensors[0], step as usize)?
         };
         report.close(&format!("{label} {name}"), &got, &file.f64(name)?, tolerance(key, &shape));

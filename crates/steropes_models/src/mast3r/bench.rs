@@ -1,6 +1,8 @@
 //! Benches of whole networks: a pair of images, from pixels to outputs in one order.
 
-use super::synthetic::{DptWidths, Extents, parameters, weight_file};
+use super::synthetic::{
+    DptWidths, DuneExtents, Extents, Parameter, dune_parameters, parameters, weight_file,
+};
 use super::{Model, ViewOutput};
 use crate::Precision;
 use steropes_tensor::{DType, Device, Tensor};
@@ -17,6 +19,9 @@ pub fn benches() -> Vec<Bench> {
         large("network/mast3r_large_pair_512x384_f16_batch8", Precision::F16, 8),
         large("network/mast3r_large_pair_512x384_cpu", Precision::F32, 1),
         large("network/mast3r_large_pair_512x384_bf16", Precision::Bf16, 1),
+        dune("network/dune_base_pair_518x378", Precision::F32),
+        dune("network/dune_base_pair_518x378_f16", Precision::F16),
+        dune("network/dune_base_pair_518x378_bf16", Precision::Bf16),
     ]
 }
 
@@ -62,19 +67,46 @@ fn large(name: &'static str, precision: Precision, batch: usize) -> Bench {
     let hidden = large_hidden(&extents);
     let work = 2.0 * batch as f64 * flops(&extents, hidden, size);
     let bytes = value_bytes(precision) * weights(&extents, hidden);
-    let prepare = move |device: &Device| -> Box<dyn FnMut()> {
-        let config = "{\"args\": \"AsymmetricMASt3R(pos_embed='RoPE100', head_type='catmlp+dpt', \
-             output_mode='pts3d+desc24', depth_mode=('exp', -inf, inf), conf_mode=('exp', 1, inf), \
-             desc_conf_mode=('exp', 0, inf), two_confs=True, enc_embed_dim=1024, enc_depth=24, enc_num_heads=16, \
-             dec_embed_dim=768, dec_depth=12, dec_num_heads=12, landscape_only=False)\", \"patch_size\": 16}";
-        let file = weight_file("bench", &parameters(&extents), DType::F16);
-        let model = Model::from_bytes("large", config, file, device, precision);
-        pair(model.expect("the model fits the device"), batch, size)
+    let config = format!(
+        "{{\"args\": \"AsymmetricMASt3R({PUBLISHED_HEAD}, enc_embed_dim=1024, enc_depth=24, enc_num_heads=16)\"}}"
+    );
+    let prepare = move |device: &Device| {
+        pair(generated(&config, &parameters(&extents), device, precision), batch, size)
     };
     match precision {
         Precision::F16 => f16_bench(name, work, bytes, prepare),
         _ => cpu_bench(name, work, bytes, prepare),
     }
+}
+
+/// The published ViT-B of DUNE with its decoder, with generated weights.
+fn dune(name: &'static str, precision: Precision) -> Bench {
+    let (encoder, size) = (DuneExtents::BASE, [378, 518]);
+    let extents = encoder.pair();
+    let parameters = dune_parameters(&encoder, &extents);
+    let work = 2.0 * (flops(&extents, large_hidden(&extents), size) + dune_blocks(&encoder, size));
+    let values: usize = parameters.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    let config = format!(
+        "{{\"mast3r_model_str\": \"AsymmetricMASt3R({PUBLISHED_HEAD}, enc_embed_dim=768, enc_depth=0)\"}}"
+    );
+    let prepare = move |device: &Device| pair(generated(&config, &parameters, device, precision), 1, size);
+    let bytes = value_bytes(precision) * values as f64;
+    match precision {
+        Precision::F16 => f16_bench(name, work, bytes, prepare),
+        Precision::Bf16 => cpu_bench(name, work, bytes, prepare),
+        Precision::F32 | Precision::Auto => bench(name, work, bytes, prepare),
+    }
+}
+
+/// What the published networks with descriptors have in common, as arguments of their constructor.
+const PUBLISHED_HEAD: &str = "pos_embed='RoPE100', head_type='catmlp+dpt', output_mode='pts3d+desc24', \
+    depth_mode=('exp', -inf, inf), conf_mode=('exp', 1, inf), desc_conf_mode=('exp', 0, inf), two_confs=True, \
+    dec_embed_dim=768, dec_depth=12, dec_num_heads=12";
+
+fn generated(config: &str, parameters: &[Parameter], device: &Device, precision: Precision) -> Model {
+    let stored = if precision == Precision::F16 { DType::F16 } else { DType::F32 };
+    let file = weight_file("bench", parameters, stored);
+    Model::from_bytes("generated", config, file, device, precision).expect("the model fits the device")
 }
 
 fn pair(model: Model, batch: usize, [height, width]: [usize; 2]) -> Box<dyn FnMut()> {
@@ -128,6 +160,13 @@ fn flops(e: &Extents, hidden: usize, [height, width]: [usize; 2]) -> f64 {
     2.0 * tokens * (patches + encoder + decoder + features + dpt(e))
 }
 
+/// Multiply-adds of the blocks of a DUNE encoder for one image of a pair, a multiply-add as two operations.
+fn dune_blocks(e: &DuneExtents, [height, width]: [usize; 2]) -> f64 {
+    let tokens = (1 + e.registers + height / e.patch * (width / e.patch)) as f64;
+    let dim = e.width as f64;
+    2.0 * tokens * e.depth as f64 * (12.0 * dim * dim + 2.0 * tokens * dim)
+}
+
 /// Multiply-adds of the DPT head for each token.
 fn dpt(e: &Extents) -> f64 {
     let DptWidths { features, last, stages } = e.dpt;
@@ -141,7 +180,8 @@ fn dpt(e: &Extents) -> f64 {
     let to_features: f64 = areas.iter().zip([s0, s1, s2, s3]).map(|(a, s)| 9.0 * a * s * f).sum();
     let fuse: f64 =
         areas.iter().zip([4.0, 4.0, 4.0, 2.0]).map(|(a, convs)| a * (9.0 * convs + 1.0) * f * f).sum();
-    let head = 64.0 * 9.0 * f * f / 2.0 + 256.0 * (9.0 * f / 2.0 * last + 4.0 * last);
+    let pixels = (e.patch * e.patch) as f64;
+    let head = 64.0 * 9.0 * f * f / 2.0 + pixels * (9.0 * f / 2.0 * last + 4.0 * last);
     project + resize + to_features + fuse + head
 }
 
@@ -156,6 +196,23 @@ mod tests {
         assert!((weights(&large, large_hidden(&large)) / 688e6 - 1.0).abs() < 0.02);
         let work = 2.0 * flops(&large, large_hidden(&large), [384, 512]);
         assert!((2.0e12..4.0e12).contains(&work), "{work:e}");
+    }
+
+    #[test]
+    fn dune_has_its_work() {
+        // Counted layer by layer where the last convolution of each fusion comes after the enlargement, at four times its cost.
+        for (e, size, counted) in [
+            (DuneExtents::SMALL, [336, 336], 696.6e9),
+            (DuneExtents::SMALL, [518, 518], 1855.7e9),
+            (DuneExtents::BASE, [378, 518], 1628.0e9),
+        ] {
+            let extents = e.pair();
+            let tokens = (size[0] / e.patch * (size[1] / e.patch)) as f64;
+            let later =
+                2.0 * tokens * 3.0 * (16.0 + 4.0 + 1.0 + 0.25) * (extents.dpt.features as f64).powi(2);
+            let work = 2.0 * (flops(&extents, large_hidden(&extents), size) + dune_blocks(&e, size) + later);
+            assert!((work / counted - 1.0).abs() < 2e-3, "{work:e} is not {counted:e}");
+        }
     }
 
     #[test]

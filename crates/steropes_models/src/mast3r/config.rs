@@ -46,6 +46,29 @@ pub struct Trunk {
     pub heads: usize,
 }
 
+/// What turns an image into tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncoderKind {
+    /// CroCo's vision transformer with rotary positions, a part of the pair network.
+    Croco(Trunk),
+    /// A DUNE encoder; its depth, its registers and the grid of its positions are those of its tensors.
+    Dune {
+        /// Width of a token.
+        width: usize,
+        /// Number of attention heads.
+        heads: usize,
+    },
+}
+
+impl EncoderKind {
+    /// Width of a token.
+    pub fn width(&self) -> usize {
+        match *self {
+            Self::Croco(Trunk { width, .. }) | Self::Dune { width, .. } => width,
+        }
+    }
+}
+
 /// What stands on top of the decoder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum HeadKind {
@@ -67,15 +90,15 @@ pub enum HeadKind {
 pub struct Config {
     /// Side of a patch in pixels; the sides of images must be multiples of it.
     pub patch_size: usize,
-    /// The encoder's extents.
-    pub encoder: Trunk,
+    /// The encoder.
+    pub encoder: EncoderKind,
     /// The decoder's extents.
     pub decoder: Trunk,
     /// Width of a perceptron's hidden layer relative to its tokens.
     pub mlp_ratio: f64,
     /// Base of the rotary frequencies.
     pub rope_base: f32,
-    /// What is added to the variance in all normalisations.
+    /// What is added to the variance in all normalisations, but for the last one of a DUNE encoder, which has its own.
     pub norm_eps: f32,
     /// Whether the other view's tokens are normalised before they are attended to.
     pub norm_memory: bool,
@@ -98,7 +121,8 @@ pub struct Config {
 impl Config {
     /// The configuration in the text of a `config.json`; `file` stands for it in messages.
     ///
-    /// A field `args` with a constructor call says more than the fields beside it, as in the training checkpoints.
+    /// A field `args` with a constructor call says more than the fields beside it, as in the training checkpoints; a field
+    /// `mast3r_model_str` is such a call for a network whose encoder is DUNE.
     ///
     /// # Errors
     /// [`ModelError::Config`].
@@ -111,11 +135,30 @@ impl Config {
     /// # Errors
     /// [`ModelError::Config`], where `file` stands for the place that the call comes from.
     pub fn from_args(file: &str, args: &str) -> Result<Self, ModelError> {
-        let call = parse_call(args).and_then(checked_call).and_then(|c| Self::build(&c.arguments));
-        call.map_err(|problem| ModelError::Config {
-            file: file.to_owned(),
-            problem: format!("`args`: {problem}"),
-        })
+        Self::build_call("args", args, Self::build)
+            .map_err(|problem| ModelError::Config { file: file.to_owned(), problem })
+    }
+
+    /// The configuration of a DUNE encoder with the decoder and heads of the constructor call `mast3r_model_str`.
+    ///
+    /// Patches are 14 pixels wide and squares are used as they are. Encoders of width 384 and 768 (ViT-S and ViT-B) have 6 and 12
+    /// heads, others as many as the call says; other arguments of the call for the encoder are those of one that is not used.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`], where `file` stands for the place that the call comes from.
+    pub fn from_dune_args(file: &str, mast3r_model_str: &str) -> Result<Self, ModelError> {
+        Self::build_call("mast3r_model_str", mast3r_model_str, Self::build_dune)
+            .map_err(|problem| ModelError::Config { file: file.to_owned(), problem })
+    }
+
+    /// Builds the configuration from the text of a constructor call that is called `field` in messages.
+    fn build_call(
+        field: &str,
+        text: &str,
+        build: fn(&BTreeMap<String, Literal>) -> Result<Self, String>,
+    ) -> Result<Self, String> {
+        let call = parse_call(text).and_then(checked_call).and_then(|call| build(&call.arguments));
+        call.map_err(|problem| format!("`{field}`: {problem}"))
     }
 
     /// Width of a perceptron's hidden layer for tokens of `width`.
@@ -136,13 +179,15 @@ impl Config {
         let Value::Object(fields) = parse_json(text)? else {
             return Err("must be a JSON object".to_owned());
         };
-        let mut config = match fields.get("args") {
-            Some(Value::String(args)) => {
-                let call = parse_call(args).and_then(checked_call).map_err(|e| format!("`args`: {e}"))?;
-                Self::build(&call.arguments).map_err(|e| format!("`args`: {e}"))?
+        let mut config = match (fields.get("args"), fields.get("mast3r_model_str")) {
+            (Some(_), Some(_)) => return Err("there must be one of `args` and `mast3r_model_str`".to_owned()),
+            (Some(Value::String(args)), None) => Self::build_call("args", args, Self::build)?,
+            (None, Some(Value::String(args))) => {
+                Self::build_call("mast3r_model_str", args, Self::build_dune)?
             }
-            Some(_) => return Err("`args` must be a text".to_owned()),
-            None => {
+            (Some(_), None) => return Err("`args` must be a text".to_owned()),
+            (None, Some(_)) => return Err("`mast3r_model_str` must be a text".to_owned()),
+            (None, None) => {
                 let known = |(name, value): (&String, &Value)| {
                     let known = ARGUMENTS.contains(&name.as_str());
                     known.then(|| literal_from_json(value).map(|v| (name.clone(), v))).flatten()
@@ -174,7 +219,7 @@ impl Config {
                         return Err(format!("`dpt_hooks` must be {:?}, got {value}", self.hooks()));
                     }
                 }
-                "args" => {}
+                "args" | "mast3r_model_str" => {}
                 name if ARGUMENTS.contains(&name) => {}
                 name => log::debug!("config.json: `{name}` has no effect on inference"),
             }
@@ -184,24 +229,37 @@ impl Config {
 
     /// Builds the configuration from constructor arguments and the defaults of the published models.
     fn build(given: &BTreeMap<String, Literal>) -> Result<Self, String> {
-        let trunk = |side: &str, width, depth, heads| -> Result<Trunk, String> {
-            Ok(Trunk {
-                width: positive(given, &format!("{side}_embed_dim"), width)?,
-                depth: positive(given, &format!("{side}_depth"), depth)?,
-                heads: positive(given, &format!("{side}_num_heads"), heads)?,
-            })
+        Self::build_with(given, EncoderKind::Croco(trunk(given, "enc", [768, 12, 12])?), 16)
+    }
+
+    /// [`Config::build`] for a network whose encoder is DUNE.
+    fn build_dune(given: &BTreeMap<String, Literal>) -> Result<Self, String> {
+        let width = positive(given, "enc_embed_dim", 768)?;
+        let heads = match width {
+            384 => 6,
+            768 => 12,
+            _ => positive(given, "enc_num_heads", 12)?,
         };
-        let encoder = trunk("enc", 768, 12, 12)?;
-        let decoder = trunk("dec", 512, 8, 16)?;
-        check_heads("enc", encoder)?;
-        check_heads("dec", decoder)?;
+        if !width.is_multiple_of(heads) {
+            return Err(format!("`enc_num_heads` must divide the width {width}, got {heads}"));
+        }
+        let config = Self::build_with(given, EncoderKind::Dune { width, heads }, 14)?;
+        Ok(Self { square_ok: true, ..config })
+    }
+
+    fn build_with(
+        given: &BTreeMap<String, Literal>,
+        encoder: EncoderKind,
+        patch_size: usize,
+    ) -> Result<Self, String> {
+        let decoder = trunk(given, "dec", [512, 8, 16])?;
         let confidence_mode = confidence_mode(given, "conf_mode")?.unwrap_or(DEFAULT_CONFIDENCE);
         let head = head_kind(given, confidence_mode)?;
         if head != HeadKind::Linear && decoder.depth < 2 {
             return Err(format!("`dec_depth` must be at least 2 for a DPT head, got {}", decoder.depth));
         }
         Ok(Self {
-            patch_size: positive(given, "patch_size", 16)?,
+            patch_size: positive(given, "patch_size", patch_size)?,
             encoder,
             decoder,
             mlp_ratio: mlp_ratio(given)?,
@@ -235,9 +293,17 @@ fn checked_call(call: Call) -> Result<Call, String> {
     }
 }
 
-fn check_heads(side: &str, Trunk { width, heads, .. }: Trunk) -> Result<(), String> {
+/// The extents of one side, `enc` or `dec`, of which `defaults` are width, depth and heads.
+fn trunk(
+    given: &BTreeMap<String, Literal>,
+    side: &str,
+    [width, depth, heads]: [usize; 3],
+) -> Result<Trunk, String> {
+    let width = positive(given, &format!("{side}_embed_dim"), width)?;
+    let depth = positive(given, &format!("{side}_depth"), depth)?;
+    let heads = positive(given, &format!("{side}_num_heads"), heads)?;
     if width.is_multiple_of(heads) && (width / heads).is_multiple_of(4) {
-        return Ok(());
+        return Ok(Trunk { width, depth, heads });
     }
     Err(format!("`{side}_num_heads` must split the width {width} into multiples of 4, got {heads}"))
 }

@@ -3,7 +3,7 @@
 use super::encoder::Encoded;
 use super::{Config, Observer};
 use std::sync::Arc;
-use steropes_nn::{Attention, LayerNorm, Linear, LoadError, Mlp, Weights};
+use steropes_nn::{CrossAttention, LayerNorm, Linear, LoadError, Mlp, Rotary, SelfAttention, Weights};
 use steropes_ops::OpError;
 use steropes_tensor::Tensor;
 
@@ -27,7 +27,7 @@ pub(super) struct Decoder {
 
 impl Decoder {
     pub(super) fn load(weights: &Weights<'_>, config: &Config) -> Result<Self, LoadError> {
-        let (inputs, width) = (config.encoder.width, config.decoder.width);
+        let (inputs, width) = (config.encoder.width(), config.decoder.width);
         let embed = Linear::load(&weights.at("decoder_embed"), inputs, width)?;
         let stack = |path: &Weights<'_>| -> Result<_, LoadError> {
             let block = |i| DecoderBlock::load(&path.at(i), config);
@@ -60,8 +60,8 @@ impl Decoder {
         let mut kept = [view1, view2].map(|view| vec![view.tokens.clone(); from_encoder]);
         for (i, (first, second)) in self.first.iter().zip(self.second.iter()).enumerate() {
             let (memory1, memory2) = (first.remember(&x2)?, second.remember(&x1)?);
-            x1 = first.forward(x1, &view1.positions, (&memory1, &view2.positions))?;
-            x2 = second.forward(x2, &view2.positions, (&memory2, &view1.positions))?;
+            x1 = first.forward(x1, &view1.rotary, (&memory1, &view2.rotary))?;
+            x2 = second.forward(x2, &view2.rotary, (&memory2, &view1.rotary))?;
             observe(&format!("dec_blocks.{i}"), &x1);
             observe(&format!("dec_blocks2.{i}"), &x2);
             // In a shallow decoder two hooks may be one; the last is taken after the norm.
@@ -86,24 +86,24 @@ fn stages(kept: Vec<Tensor>, view: &Encoded) -> Stages {
 #[derive(Debug)]
 struct DecoderBlock {
     norm1: LayerNorm,
-    attn: Attention,
+    attn: SelfAttention,
     norm_y: Option<LayerNorm>,
     norm2: LayerNorm,
-    cross_attn: Attention,
+    cross_attn: CrossAttention,
     norm3: LayerNorm,
     mlp: Mlp,
 }
 
 impl DecoderBlock {
     fn load(weights: &Weights<'_>, config: &Config) -> Result<Self, LoadError> {
-        let (width, heads, base) = (config.decoder.width, config.decoder.heads, config.rope_base);
+        let (width, heads) = (config.decoder.width, config.decoder.heads);
         let norm = |name: &str| LayerNorm::load(&weights.at(name), width, config.norm_eps);
         Ok(Self {
             norm1: norm("norm1")?,
-            attn: Attention::load_self(&weights.at("attn"), width, heads, base)?,
+            attn: SelfAttention::load(&weights.at("attn"), width, heads, None)?,
             norm_y: config.norm_memory.then(|| norm("norm_y")).transpose()?,
             norm2: norm("norm2")?,
-            cross_attn: Attention::load_cross(&weights.at("cross_attn"), width, heads, base)?,
+            cross_attn: CrossAttention::load(&weights.at("cross_attn"), width, heads)?,
             norm3: norm("norm3")?,
             mlp: Mlp::load(&weights.at("mlp"), width, config.hidden(width), width)?,
         })
@@ -114,11 +114,11 @@ impl DecoderBlock {
         self.norm_y.as_ref().map_or_else(|| Ok(other.clone()), |norm| norm.forward(other))
     }
 
-    fn forward(&self, x: Tensor, positions: &Tensor, memory: (&Tensor, &Tensor)) -> Result<Tensor, OpError> {
+    fn forward(&self, x: Tensor, rotary: &Rotary, memory: (&Tensor, &Rotary)) -> Result<Tensor, OpError> {
         let normed = self.norm1.forward(&x)?;
-        let x = self.attn.forward_self(x, &normed, positions)?;
+        let x = self.attn.forward(x, &normed, Some(rotary))?;
         let normed = self.norm2.forward(&x)?;
-        let x = self.cross_attn.forward_cross(x, (&normed, positions), memory)?;
+        let x = self.cross_attn.forward(x, (&normed, rotary), memory)?;
         let normed = self.norm3.forward(&x)?;
         self.mlp.forward_add(x, &normed)
     }

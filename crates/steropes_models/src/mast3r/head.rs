@@ -118,7 +118,7 @@ enum RawPoints {
 
 impl PointHead {
     fn load(weights: &Weights<'_>, config: &Config) -> Result<Self, LoadError> {
-        let (enc, dec, patch) = (config.encoder.width, config.decoder.width, config.patch_size);
+        let (enc, dec, patch) = (config.encoder.width(), config.decoder.width, config.patch_size);
         let raw = match config.head {
             HeadKind::Linear => {
                 let proj = Linear::load(&weights.without_bf16(), dec, 4 * patch * patch)?;
@@ -157,7 +157,7 @@ impl FeatureHead {
             unreachable!("only heads with descriptors have this part")
         };
         let patch = config.patch_size;
-        let inputs = config.encoder.width + config.decoder.width;
+        let inputs = config.encoder.width() + config.decoder.width;
         let [hidden, _] = weights.shape("fc1.weight")?;
         let channels = dim + usize::from(confidence.is_some());
         let mlp = Mlp::load(weights, inputs, hidden, channels * patch * patch)?;

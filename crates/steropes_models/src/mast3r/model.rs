@@ -1,12 +1,13 @@
 //! A loaded network.
 
+use super::croco::CrocoEncoder;
 use super::decoder::Decoder;
 use super::encoder::{Encoded, Encoder};
 use super::head::{Head, ViewOutput};
-use super::{Config, HeadKind, Observer};
+use super::{Config, EncoderKind, HeadKind, Observer};
+use crate::dune::{self, DuneEncoder};
+use crate::precision::upload;
 use crate::{ModelError, Precision};
-use half::f16;
-use half::slice::HalfFloatSliceExt as _;
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::path::Path;
@@ -24,7 +25,8 @@ pub struct ModelInfo {
     pub name: String,
     /// Licence of the weights, if the configuration states it.
     pub licence: Option<String>,
-    /// SHA-256 of the weight file, or of its files one after the other, as 64 hexadecimal digits.
+    /// SHA-256 of the weight file, or of its files one after the other, as 64 hexadecimal digits; an encoder in a file of its own
+    /// comes last.
     pub sha256: String,
     /// Number of weights that inference uses; weights used in two places count once.
     pub parameters: u64,
@@ -80,13 +82,19 @@ impl Model {
     /// beside it, or in a `.pth` file of `torch.save` that says in `args.model` how the network is built. The weights
     /// are mapped, and everything is checked before this returns.
     ///
+    /// A DUNE encoder may be in the file (below `dune_backbone` or `encoder`) or in `encoder.safetensors` beside it.
+    ///
     /// # Errors
     /// [`ModelError::Load`], [`ModelError::Config`] or [`ModelError::Precision`], each one line that names the file and says
     /// what to do.
     pub fn open(path: &Path, device: &Device, precision: Precision) -> Result<Self, ModelError> {
         let checkpoint = Checkpoint::open(path)?;
         let config = Config::of(&checkpoint, path)?;
-        Self::load(name_of(path), config, checkpoint, device, precision)
+        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+        let encoder = Some(folder.join("encoder.safetensors"))
+            .filter(|encoder| is_dune(&config) && dune::root_of(&checkpoint).is_none() && encoder.exists());
+        let encoder = encoder.map(|encoder| Checkpoint::open(&encoder)).transpose()?;
+        Self::load(name_of(path), config, checkpoint, encoder, device, precision)
     }
 
     /// A model from the text of its `config.json` and the bytes of its weight file; `name` stands for both in
@@ -102,35 +110,45 @@ impl Model {
         precision: Precision,
     ) -> Result<Self, ModelError> {
         let config = Config::from_json(name, config)?;
-        Self::load(name.to_owned(), config, Checkpoint::from_bytes(name, weights)?, device, precision)
+        Self::load(name.to_owned(), config, Checkpoint::from_bytes(name, weights)?, None, device, precision)
     }
 
+    /// Reads a model from its file and, where the encoder has one of its own, the second.
     fn load(
         name: String,
         config: Config,
         checkpoint: Checkpoint,
+        encoder: Option<Checkpoint>,
         device: &Device,
         precision: Precision,
     ) -> Result<Self, ModelError> {
-        let precision = precision.on(device, checkpoint.summary().bytes)?;
-        let checkpoint = with_all_ties(checkpoint, &config);
+        let files: Vec<_> = std::iter::once(with_all_ties(checkpoint, &config)).chain(encoder).collect();
+        let precision = precision.on(device, files.iter().map(|file| file.summary().bytes).sum())?;
         // Hashing a large file takes about as long as reading it into layers, so both happen at once.
         let (sha256, parts) = std::thread::scope(|scope| {
             let hash = scope.spawn(|| {
                 let mut hash = Sha256::new();
-                checkpoint.bytes().for_each(|bytes| hash.update(bytes));
+                files.iter().flat_map(Checkpoint::bytes).for_each(|bytes| hash.update(bytes));
                 format!("{:x}", hash.finalize())
             });
-            let parts = load_parts(&Weights::new(&checkpoint, device).in_precision(precision), &config);
+            let weights: Vec<_> =
+                files.iter().map(|file| Weights::new(file, device).in_precision(precision)).collect();
+            let parts = load_parts(&files, &weights, &config);
             (hash.join().expect("hashing does not panic"), parts)
         });
         let (encoder, decoder, heads) = parts?;
-        checkpoint.check_leftovers(is_known_unused)?;
+        for file in &files {
+            let (pair, root) = (pair_path(&config), dune::root_of(file));
+            file.check_leftovers(|name| {
+                is_known_unused(name.strip_prefix(pair).unwrap_or(name))
+                    || is_dune(&config) && dune::is_known_unused(name, root.as_deref())
+            })?;
+        }
         let info = ModelInfo {
             name,
             licence: config.licence.clone(),
             sha256,
-            parameters: checkpoint.values_read(),
+            parameters: files.iter().map(Checkpoint::values_read).sum(),
             patch_size: config.patch_size,
             square_ok: config.square_ok,
             has_descriptors: matches!(config.head, HeadKind::DptWithFeatures { .. }),
@@ -165,14 +183,7 @@ impl Model {
     /// [`ModelError::Input`] if there are not as many values as the shape has, [`ModelError::Device`] if the device has no
     /// memory for them.
     pub fn image(&self, shape: [usize; 4], values: Vec<f32>) -> Result<Tensor, ModelError> {
-        let image = if self.precision == DType::F16 {
-            let mut halves = vec![f16::ZERO; values.len()];
-            halves.convert_from_f32_slice(&values);
-            Tensor::new(&self.device, &shape, halves)
-        } else {
-            Tensor::new(&self.device, &shape, values)
-        };
-        image.map_err(|error| match error {
+        upload(&self.device, self.precision, &shape, values).map_err(|error| match error {
             TensorError::Device(error) => error.into(),
             error => OpError::value("image", "values", "as many as the shape has", error).into(),
         })
@@ -195,7 +206,7 @@ impl Model {
     /// # Errors
     /// As [`Model::encode`].
     pub fn encode_observed(&self, image: &Tensor, observe: &mut Observer<'_>) -> Result<Encoded, ModelError> {
-        self.encoder.forward(image, observe)
+        self.encoder.forward(image, &self.config, observe)
     }
 
     /// The outputs of a pair, both in the frame of the first camera. The views may differ in size.
@@ -293,22 +304,51 @@ fn check_pair(view1: &Encoded, view2: &Encoded) -> Result<(), OpError> {
     Err(OpError::value("decode", "view2", format!("{} images as view1", view1.batch()), view2.batch()))
 }
 
-fn load_parts(weights: &Weights<'_>, config: &Config) -> Result<(Encoder, Decoder, [Head; 2]), LoadError> {
-    Ok((Encoder::load(weights, config)?, Decoder::load(weights, config)?, Head::load_pair(weights, config)?))
+fn load_parts(
+    files: &[Checkpoint],
+    weights: &[Weights<'_>],
+    config: &Config,
+) -> Result<(Encoder, Decoder, [Head; 2]), ModelError> {
+    let encoder = match config.encoder {
+        EncoderKind::Croco(trunk) => Encoder::Croco(CrocoEncoder::load(&weights[0], config, trunk)?),
+        EncoderKind::Dune { heads, .. } => {
+            let mut roots = files.iter().zip(weights);
+            let found = roots.find_map(|(file, weights)| Some(weights.at(dune::root_of(file)?)));
+            let encoder = found.ok_or_else(|| ModelError::Config {
+                file: files[0].file().to_owned(),
+                problem:
+                    "has no DUNE encoder (`dune_backbone.cls_token`); put the file of the encoder beside it, \
+                          as encoder.safetensors"
+                        .to_owned(),
+            })?;
+            Encoder::Dune(Box::new(DuneEncoder::load(&encoder, &weights[0].at("norm"), config, heads)?))
+        }
+    };
+    let pair = weights[0].at(pair_path(config).trim_end_matches('.'));
+    Ok((encoder, Decoder::load(&pair, config)?, Head::load_pair(&pair, config)?))
+}
+
+/// What the names of the decoder's and the heads' tensors begin with.
+fn pair_path(config: &Config) -> &'static str {
+    if is_dune(config) { "mast3r." } else { "" }
+}
+
+fn is_dune(config: &Config) -> bool {
+    matches!(config.encoder, EncoderKind::Dune { .. })
 }
 
 /// The ties of the configuration, and the one of pre-training checkpoints: with a single stack of decoder blocks
 /// both streams use it.
 fn with_all_ties(checkpoint: Checkpoint, config: &Config) -> Checkpoint {
-    let second = "dec_blocks2";
-    let has_second = checkpoint.names().any(|name| name.starts_with(second));
-    let is_tied = config.tied.iter().any(|(from, _)| from.starts_with(second));
+    let [first, second] = ["dec_blocks", "dec_blocks2"].map(|stack| format!("{}{stack}", pair_path(config)));
+    let has_second = checkpoint.names().any(|name| name.starts_with(&second));
+    let is_tied = config.tied.iter().any(|(from, _)| from.starts_with(&second));
     let checkpoint = checkpoint.with_ties(&config.tied);
     if has_second || is_tied {
         return checkpoint;
     }
     log::info!("{}: one stack of decoder blocks, used for both views", checkpoint.file());
-    checkpoint.with_ties(&[(second.to_owned(), "dec_blocks".to_owned())])
+    checkpoint.with_ties(&[(second, first)])
 }
 
 /// Tensors that files of this family hold although inference never uses them.

@@ -63,6 +63,65 @@ impl Extents {
     };
 }
 
+/// The extents of a DUNE encoder, as far as they decide the shapes of its tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DuneExtents {
+    /// Side of a patch in pixels.
+    pub patch: usize,
+    /// Width of a token.
+    pub width: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Side of the grid of learned positions.
+    pub side: usize,
+    /// Number of register tokens.
+    pub registers: usize,
+}
+
+impl DuneExtents {
+    /// Those of the published ViT-S/14 for 448 pixels (arXiv:2503.14405): 22 million weights.
+    pub const SMALL: Self = Self { patch: 14, width: 384, depth: 12, side: 32, registers: 4 };
+    /// Those of the published ViT-B/14 for 448 pixels: 86 million weights.
+    pub const BASE: Self = Self { width: 768, ..Self::SMALL };
+
+    /// Those of a published pair network with this encoder.
+    pub const fn pair(&self) -> Extents {
+        Extents { patch: self.patch, enc: self.width, enc_depth: 0, ..Extents::MAST3R_LARGE }
+    }
+}
+
+/// All tensors of a network with a DUNE encoder, in one file, where `pair` are the extents of its pair network.
+pub fn dune_parameters(encoder: &DuneExtents, pair: &Extents) -> Vec<Parameter> {
+    let named = |path: &'static str| move |(name, shape): Parameter| (format!("{path}.{name}"), shape);
+    let mut out: Vec<_> = dune_encoder(encoder).into_iter().map(named("dune_backbone")).collect();
+    norms(&mut out, "", &["norm"], encoder.width);
+    out.extend(parameters(pair).into_iter().map(named("mast3r")));
+    out
+}
+
+fn dune_encoder(e: &DuneExtents) -> Vec<Parameter> {
+    let width = e.width;
+    let mut out = vec![
+        ("cls_token".to_owned(), vec![1, 1, width]),
+        ("pos_embed".to_owned(), vec![1, 1 + e.side * e.side, width]),
+        ("mask_token".to_owned(), vec![1, width]),
+    ];
+    if e.registers > 0 {
+        out.push(("register_tokens".to_owned(), vec![1, e.registers, width]));
+    }
+    layer(&mut out, "patch_embed.proj", &[width, 3, e.patch, e.patch]);
+    for i in 0..e.depth {
+        let block = format!("blocks.0.{i}");
+        norms(&mut out, &block, &["norm1", "norm2"], width);
+        layer(&mut out, &format!("{block}.attn.qkv"), &[3 * width, width]);
+        layer(&mut out, &format!("{block}.attn.proj"), &[width, width]);
+        mlp(&mut out, &format!("{block}.mlp"), [width, 4 * width, width]);
+        out.extend(["ls1", "ls2"].map(|scale| (format!("{block}.{scale}.gamma"), vec![width])));
+    }
+    norms(&mut out, "", &["norm"], width);
+    out
+}
+
 /// All tensors of a network under the names of its checkpoint, aliases by their first name.
 pub fn parameters(e: &Extents) -> Vec<Parameter> {
     let mut out = vec![
@@ -229,4 +288,23 @@ pub fn weight_file(salt: &str, parameters: &[Parameter], dtype: DType) -> Vec<u8
 /// The bytes of the values as files hold them.
 pub fn little_endian(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_networks_have_as_many_weights() {
+        let count = |parameters: Vec<Parameter>| -> usize {
+            parameters.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+        };
+        assert_eq!(count(parameters(&Extents::MAST3R_LARGE)), 688_638_856);
+        for (e, encoder, pair) in
+            [(DuneExtents::SMALL, 21_925_632, 323_479_888), (DuneExtents::BASE, 86_318_592, 347_389_648)]
+        {
+            assert_eq!(count(dune_encoder(&e)), encoder);
+            assert_eq!(count(dune_parameters(&e, &e.pair())), encoder + pair);
+        }
+    }
 }

@@ -72,12 +72,12 @@ impl WeightFile {
         self.0.insert(name.to_owned(), Stored { dtype: Dtype::F32, shape: shape.to_vec(), bytes });
     }
 
-    fn layer(&mut self, name: &str, shape: &[usize]) {
+    pub(crate) fn layer(&mut self, name: &str, shape: &[usize]) {
         self.add(&format!("{name}.weight"), shape);
         self.add(&format!("{name}.bias"), &shape[..1]);
     }
 
-    fn norms(&mut self, parent: &str, names: &[&str]) {
+    pub(crate) fn norms(&mut self, parent: &str, names: &[&str]) {
         let dot = if parent.is_empty() { "" } else { "." };
         for name in names {
             self.add(&format!("{parent}{dot}{name}.weight"), &[8]);

@@ -1,6 +1,8 @@
 //! The models from outside: stored outputs, both orders of a pair, damaged files.
 
 mod bad_files;
+mod batches;
+mod dune;
 mod embedded;
 mod files;
 mod torch_files;

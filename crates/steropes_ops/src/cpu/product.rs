@@ -357,7 +357,7 @@ fn finish<S: Simd>(s: S, sums: &[f32], epilogue: &Epilogue<'_>, target: &Target)
 mod tests {
     use super::*;
     use crate::cpu::pack::Matrix;
-    use crate::cpu::with_isa;
+    use crate::cpu::{Isa, with_isa};
     use steropes_testkit::inputs::normal;
     use steropes_testkit::{Tolerance, check_close};
 

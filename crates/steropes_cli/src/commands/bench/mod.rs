@@ -22,7 +22,8 @@ use steropes_testkit::{Bench, Needs};
 /// The limits are measured first: multiply-adds on registers alone and a copy that no cache holds. A row gives the
 /// median of several samples, the spread between the quartiles, and the share of the limit that was reached, where
 /// the limit is the slower of arithmetic and memory. On a GPU its own clock is read around many launches. Networks of
-/// the published size (several GB) run only if the filter names them: `steropes bench large`.
+/// the published size (several GB) run only if the filter names them: `steropes bench large`,
+/// `steropes bench dune`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -41,8 +42,8 @@ pub(crate) struct Args {
     compare: Option<PathBuf>,
 }
 
-/// Benches that need more memory than every machine has.
-const ONLY_IF_ASKED: &str = "large";
+/// Benches of networks of the published size: they need more memory or time than every machine has.
+const ONLY_IF_ASKED: [&str; 2] = ["large", "dune"];
 
 /// One measured bench.
 #[derive(Serialize, Deserialize)]
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
     benches.extend(steropes_models::mast3r::benches());
     benches.retain(|bench| bench.name.contains(&args.filter));
     if args.filter.is_empty() {
-        benches.retain(|bench| !bench.name.contains(ONLY_IF_ASKED));
+        benches.retain(|bench| !ONLY_IF_ASKED.iter().any(|name| bench.name.contains(name)));
     }
     if benches.is_empty() {
         bail!("no bench contains `{}`: `steropes bench` without a name lists them all", args.filter);
