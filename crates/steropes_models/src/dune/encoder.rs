@@ -176,12 +176,17 @@ impl Learned {
     }
 }
 
-/// The path of the encoder in a file that holds it: that of its class token, below which training programs put wrappers of theirs.
+/// The path of the encoder in a file that holds it: that of its class token, to which training programs add names of their wrappers.
+/// Only a file without a pair network may hold it at its root, where the last normalisations of both have one name.
 pub(crate) fn root_of(checkpoint: &Checkpoint) -> Option<String> {
     const WRAPPERS: [&str; 4] = ["module", "_orig_mod", "encoder", "dune_backbone"];
     let path = |name: &str| Some(name.strip_suffix("cls_token")?.trim_end_matches('.').to_owned());
-    let is_wrapped = |path: &String| path.is_empty() || path.split('.').all(|part| WRAPPERS.contains(&part));
-    checkpoint.names().filter_map(path).find(is_wrapped)
+    let has_pair = checkpoint.names().any(|name| name.starts_with("mast3r."));
+    let is_root = |path: &String| match path.as_str() {
+        "" => !has_pair,
+        path => path.split('.').all(|part| WRAPPERS.contains(&part)),
+    };
+    checkpoint.names().filter_map(path).find(is_root)
 }
 
 /// Whether inference has no use for the tensor `name` of a file whose encoder is at `root`: what only training needs, the encoder's

@@ -61,7 +61,7 @@ impl Encoded {
 /// The encoder of a network.
 #[derive(Debug)]
 pub(super) enum Encoder {
-    Croco(CrocoEncoder),
+    Croco(Box<CrocoEncoder>),
     Dune(Box<DuneEncoder>),
 }
 

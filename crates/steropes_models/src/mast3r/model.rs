@@ -131,9 +131,7 @@ impl Model {
                 files.iter().flat_map(Checkpoint::bytes).for_each(|bytes| hash.update(bytes));
                 format!("{:x}", hash.finalize())
             });
-            let weights: Vec<_> =
-                files.iter().map(|file| Weights::new(file, device).in_precision(precision)).collect();
-            let parts = load_parts(&files, &weights, &config);
+            let parts = load_parts(&files, &config, device, precision);
             (hash.join().expect("hashing does not panic"), parts)
         });
         let (encoder, decoder, heads) = parts?;
@@ -304,29 +302,31 @@ fn check_pair(view1: &Encoded, view2: &Encoded) -> Result<(), OpError> {
     Err(OpError::value("decode", "view2", format!("{} images as view1", view1.batch()), view2.batch()))
 }
 
+/// Reads all parts: the pair network from the first of the files, a DUNE encoder from the first that holds one.
 fn load_parts(
     files: &[Checkpoint],
-    weights: &[Weights<'_>],
     config: &Config,
+    device: &Device,
+    precision: DType,
 ) -> Result<(Encoder, Decoder, [Head; 2]), ModelError> {
+    let root = |file| Weights::new(file, device).in_precision(precision);
+    let first = root(&files[0]);
     let encoder = match config.encoder {
-        EncoderKind::Croco(trunk) => Encoder::Croco(CrocoEncoder::load(&weights[0], config, trunk)?),
+        EncoderKind::Croco(trunk) => Encoder::Croco(Box::new(CrocoEncoder::load(&first, config, trunk)?)),
         EncoderKind::Dune { heads, .. } => {
-            let mut roots = files.iter().zip(weights);
-            let found = roots.find_map(|(file, weights)| Some(weights.at(dune::root_of(file)?)));
+            let found = files.iter().find_map(|file| Some(root(file).at(dune::root_of(file)?)));
             let encoder = found.ok_or_else(|| ModelError::Config {
                 file: files[0].file().to_owned(),
-                problem:
-                    "has no DUNE encoder (`dune_backbone.cls_token`); put the file of the encoder beside it, \
-                          as encoder.safetensors"
-                        .to_owned(),
+                problem: NO_ENCODER.to_owned(),
             })?;
-            Encoder::Dune(Box::new(DuneEncoder::load(&encoder, &weights[0].at("norm"), config, heads)?))
+            Encoder::Dune(Box::new(DuneEncoder::load(&encoder, &first.at("norm"), config, heads)?))
         }
     };
-    let pair = weights[0].at(pair_path(config).trim_end_matches('.'));
+    let pair = first.at(pair_path(config).trim_end_matches('.'));
     Ok((encoder, Decoder::load(&pair, config)?, Head::load_pair(&pair, config)?))
 }
+
+const NO_ENCODER: &str = "has no DUNE encoder (`dune_backbone.cls_token`); put the encoder's file beside it, as encoder.safetensors";
 
 /// What the names of the decoder's and the heads' tensors begin with.
 fn pair_path(config: &Config) -> &'static str {

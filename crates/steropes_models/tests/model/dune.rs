@@ -94,6 +94,8 @@ fn the_encoder_may_be_in_a_file_of_its_own() {
         WeightFile(stored.0.into_iter().map(|(n, t)| (name(n), t)).collect())
     };
     assert_eq!(points(&load(&renamed("encoder")), sizes), want);
+    let text = load_with(&config(), &renamed("")).unwrap_err().to_string();
+    assert!(text.contains("has no DUNE encoder"), "{text}");
     for root in ["", "encoder", "module._orig_mod.encoder"] {
         let folder = tempfile::tempdir().unwrap();
         let (pair, mut encoder): (std::collections::BTreeMap<_, _>, std::collections::BTreeMap<_, _>) =
