@@ -71,7 +71,10 @@ fn weight_map(text: &str) -> Result<BTreeMap<String, String>, String> {
 fn file_name(shard: &Json) -> Result<String, String> {
     let name = shard.as_str().unwrap_or_default();
     let mut components = Path::new(name).components();
-    let is_plain = matches!((components.next(), components.next()), (Some(Component::Normal(part)), None) if part == name);
+    let is_plain = match (components.next(), components.next()) {
+        (Some(Component::Normal(part)), None) => part == name,
+        _ => false,
+    };
     if is_plain && !name.contains(['\\', ':']) && name.ends_with(".safetensors") {
         return Ok(name.to_owned());
     }

@@ -282,7 +282,7 @@ fn known_format(bytes: &[u8]) -> Option<&'static str> {
     }
     if is_pickle {
         return Some(
-            "it is a Python pickle without tensors of torch; give the .pth or .safetensors file of the network",
+            "it is a Python pickle without tensors; give the .pth or .safetensors file of the network",
         );
     }
     let is_pointer = bytes.starts_with(b"version https://git-lfs");

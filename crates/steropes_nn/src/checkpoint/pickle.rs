@@ -303,7 +303,7 @@ impl<'a> Machine<'a> {
             0x80 => match self.byte()? {
                 2..=5 => Ok(()), // PROTO
                 other => Err(Problem::refused(format!(
-                    "it is pickled by protocol {other}, protocols 2 to 5 are read; save it again with one of them"
+                    "it is pickled by protocol {other}; save it again by one of the protocols 2 to 5"
                 ))),
             },
             0x95 => self.length(8).map(drop),    // FRAME
@@ -344,8 +344,8 @@ impl<'a> Machine<'a> {
                 self.push(Node::Persistent(id))
             }
             other => Err(Problem::refused(format!(
-                "its pickle has the instruction {other:#04x}, which is not read; save it again by a current torch or \
-                 with pickle protocol 2 to 5"
+                "its pickle has the instruction {other:#04x}, which is not read; \
+                 save it again by a current torch or with pickle protocol 2 to 5"
             ))),
         }
     }
@@ -452,7 +452,8 @@ impl<'a> Machine<'a> {
         let full = format!("{}.{name}", current_module(module));
         let Some(known) = KNOWN.into_iter().find(|known| *known == full) else {
             return Err(Problem::refused(format!(
-                "it holds a Python object `{}`, which is not read, and no code of a file is run; save its state_dict() alone",
+                "it holds a Python object `{}`, which is not read, and no code of a file is run; \
+                 save its state_dict() alone",
                 shortened(&full)
             )));
         };

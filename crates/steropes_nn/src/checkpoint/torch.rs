@@ -117,7 +117,7 @@ impl Archive {
         match self.entries.get(&format!("{}{name}", self.root)) {
             Some(Ok(place)) => Ok(place.clone()),
             Some(Err(method)) => Err(Problem::refused(format!(
-                "entry `{name}` of its archive is compressed ({method}), as torch.save never writes it; save it again"
+                "entry `{name}` of its archive is compressed ({method}); save it again by torch.save, which does not"
             ))),
             None => Err(Problem::damaged(format!("entry `{name}` of its archive is missing"))),
         }
@@ -246,7 +246,8 @@ impl<'a> Reader<'a> {
         let held = storage.len() / item_size(dtype);
         let outside = || {
             Problem::damaged(format!(
-                "shape {shape:?} with strides {strides:?} from element {offset} does not fit a storage of {held} elements"
+                "shape {shape:?} with strides {strides:?} from element {offset} \
+                 does not fit a storage of {held} elements"
             ))
         };
         if strides.len() != shape.len() {
