@@ -122,8 +122,6 @@ pub(super) struct Call {
     pub(super) arguments: Id,
     /// What would have been set in the object by key.
     pub(super) items: Vec<(Id, Id)>,
-    /// What would have been appended to the object.
-    pub(super) elements: Vec<Id>,
     /// What the object would have been told about its fields.
     pub(super) state: Option<Id>,
 }
@@ -403,7 +401,7 @@ impl<'a> Machine<'a> {
         let target = self.top()?;
         match &mut self.nodes[target as usize] {
             Node::List(list) => list.extend_from_slice(values),
-            Node::Call(call) => call.elements.extend_from_slice(values),
+            Node::Call(_) => {} // no reader looks into such objects
             _ => return Err(Problem::damaged("its pickle appends to what is no list")),
         }
         Ok(())
@@ -477,13 +475,7 @@ impl<'a> Machine<'a> {
             return self.encoded(&arguments.clone());
         }
         let function = *function;
-        self.push(Node::Call(Box::new(Call {
-            function,
-            arguments: two[1],
-            items: Vec::new(),
-            elements: Vec::new(),
-            state: None,
-        })))
+        self.push(Node::Call(Box::new(Call { function, arguments: two[1], items: Vec::new(), state: None })))
     }
 
     /// Protocol 2 writes bytes as a text whose characters are the bytes. It stays a text here: readers that want bytes

@@ -145,6 +145,34 @@ fn what_a_file_says_beside_its_tensors_is_reachable() {
 }
 
 #[test]
+fn integers_of_every_length_are_read() {
+    for (instruction, value) in [
+        (&b"\x8a\x00"[..], Value::Int(0)),
+        (b"\x8a\x01\xff", Value::Int(-1)),
+        (b"\x8a\x02\x00\x80", Value::Int(-32768)),
+        (b"\x8b\x02\x00\x00\x00\xff\x00", Value::Int(255)),
+        (b"J\xfe\xff\xff\xff", Value::Int(-2)),
+        (b"M\xff\xff", Value::Int(65535)),
+        (b"K\xff", Value::Int(255)),
+    ] {
+        let file = one_tensor(|p| {
+            let tensor = p.tensor("FloatStorage", "0", 6, 0, &[6], &[1]);
+            tensor.raw(b"s").text("int").raw(instruction)
+        });
+        assert_eq!(open(file).unwrap().value("int"), Some(&value), "{instruction:?}");
+    }
+}
+
+#[test]
+fn empty_tensors_are_no_aliases() {
+    let file = one_tensor(|p| {
+        let first = p.tensor("FloatStorage", "0", 6, 0, &[0, 2], &[2, 1]).raw(b"s").text("x");
+        first.tensor("FloatStorage", "0", 6, 0, &[0, 2], &[2, 1])
+    });
+    assert_eq!(open(file).unwrap().summary().aliases, 0);
+}
+
+#[test]
 fn summaries_count_what_is_shared_once() {
     let summary = open(ALL_TYPES).unwrap().summary();
     assert_eq!((summary.container, summary.family), (Container::Torch, Family::Unknown));
@@ -490,7 +518,7 @@ fn a_flipped_bit_is_refused_or_read_as_something_else() {
             flipped[bit / 8] ^= 1 << (bit % 8);
             match open(flipped) {
                 Ok(file) => {
-                    for (_, entry) in &file.entries {
+                    for entry in file.entries.values() {
                         assert_eq!(file.data(entry).len(), entry.len() * item_size(entry.dtype));
                     }
                 }
