@@ -13,7 +13,7 @@ mod mlp;
 mod weights;
 
 pub use attention::Attention;
-pub use checkpoint::{Checkpoint, Codebook, Container, Family, Summary, Value};
+pub use checkpoint::{Checkpoint, Codebook, Container, Converted, Family, FloatType, Summary, Value};
 pub use conv::{Conv2d, ConvTranspose2d};
 pub use error::LoadError;
 pub use layer_norm::LayerNorm;

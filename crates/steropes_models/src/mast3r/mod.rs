@@ -7,6 +7,7 @@
 
 mod bench;
 mod config;
+mod conversion;
 mod decoder;
 mod dpt;
 mod encoder;
@@ -17,6 +18,7 @@ pub mod synthetic;
 
 pub use bench::benches;
 pub use config::{Config, HeadKind, Trunk};
+pub use conversion::ConfigSource;
 pub use encoder::Encoded;
 pub use head::ViewOutput;
 pub use model::{BothOrders, Model, ModelInfo};

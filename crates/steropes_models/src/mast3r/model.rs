@@ -3,14 +3,14 @@
 use super::decoder::Decoder;
 use super::encoder::{Encoded, Encoder};
 use super::head::{Head, ViewOutput};
-use super::{Config, HeadKind, Observer};
+use super::{Config, ConfigSource, HeadKind, Observer};
 use crate::{ModelError, Precision};
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::path::Path;
-use steropes_nn::{Checkpoint, Container, LoadError, Value, Weights};
+use steropes_nn::{Checkpoint, LoadError, Weights};
 use steropes_ops::OpError;
 use steropes_tensor::{DType, Device, Tensor, TensorError};
 
@@ -74,6 +74,11 @@ impl Model {
     /// [`ModelError::Precision`], or [`ModelError::Load`] if the device has no memory for it.
     pub fn embedded(device: &Device, precision: Precision) -> Result<Self, ModelError> {
         Self::from_bytes(Self::EMBEDDED, EMBEDDED_CONFIG, EMBEDDED_WEIGHTS, device, precision)
+    }
+
+    /// The text of the built-in model's `config.json`, and the bytes of its weight file.
+    pub fn embedded_files() -> (&'static str, &'static [u8]) {
+        (EMBEDDED_CONFIG, EMBEDDED_WEIGHTS)
     }
 
     /// The model in a folder with `config.json` and safetensors files, in a `.safetensors` file with a `config.json`
@@ -264,21 +269,22 @@ impl Config {
     }
 
     /// The configuration that the weights at `path` state themselves, else that in the `config.json` with them.
-    fn of(checkpoint: &Checkpoint, path: &Path) -> Result<Self, ModelError> {
-        if let Some(args) = checkpoint.value("args.model").and_then(Value::as_text) {
-            return Self::from_args(checkpoint.file(), args);
-        }
-        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-        let config = folder.join("config.json");
-        let summary = checkpoint.summary();
-        if summary.container == Container::Torch && !config.exists() {
-            let problem = format!(
-                "it does not say in `args.model` how its network is built (by its names: {}); give a MASt3R or DUSt3R \
-                 file, or put its config.json beside it",
-                summary.family
-            );
-            return Err(ModelError::Config { file: checkpoint.file().to_owned(), problem });
-        }
+    ///
+    /// # Errors
+    /// [`ModelError::Load`] or [`ModelError::Config`].
+    pub fn of(checkpoint: &Checkpoint, path: &Path) -> Result<Self, ModelError> {
+        let config = match ConfigSource::of(checkpoint, path) {
+            ConfigSource::Args(args) => return Self::from_args(checkpoint.file(), &args),
+            ConfigSource::File(config) => config,
+            ConfigSource::None => {
+                let problem = format!(
+                    "neither the file nor a config.json beside it says how its network is built (by its names: {}); give a MASt3R \
+                     or DUSt3R file, or put its config.json there",
+                    checkpoint.summary().family
+                );
+                return Err(ModelError::Config { file: checkpoint.file().to_owned(), problem });
+            }
+        };
         let file = config.display().to_string();
         let text = std::fs::read_to_string(&config)
             .map_err(|source| LoadError::Io { file: file.clone(), source })?;
