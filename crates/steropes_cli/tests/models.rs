@@ -129,7 +129,7 @@ impl Desk {
         let before = visible(self);
         let output = self.run(args);
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
         assert!(stderr.contains(text), "`{stderr}` does not say `{text}`");
         assert_eq!(stderr.trim_end().lines().count(), 1, "more than one line: {stderr}");
         assert!(output.stdout.is_empty());

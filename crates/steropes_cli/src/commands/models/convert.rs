@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
     });
     let config = config(&checkpoint, &path, known)?;
     let config_place = args.output.with_file_name("config.json");
-    if same_file(&path, &args.output) {
+    if is_input(&args.output, &path) {
         bail!("`{}` is the input: choose another name", args.output.display());
     }
     if args.output.exists() && !args.force {
@@ -119,6 +119,10 @@ fn says(path: &Path, config: &str) -> bool {
     there.is_some() && there == parsed(config)
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+/// Whether writing `output` would replace what is read.
+fn is_input(output: &Path, input: &Path) -> bool {
+    let (Ok(output), Ok(input)) = (output.canonicalize(), input.canonicalize()) else {
+        return false; // what is not there is not read
+    };
+    output == input || output.parent() == Some(&input)
 }
