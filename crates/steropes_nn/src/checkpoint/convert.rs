@@ -159,3 +159,70 @@ impl View for Written<'_> {
         self.entry.len() * item_size(self.dtype)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::safetensors::SafeTensors;
+    use ::safetensors::tensor::TensorView;
+
+    fn file(tensors: &[(&str, Dtype, Vec<u8>)]) -> Checkpoint {
+        let mut views = Vec::new();
+        for (name, dtype, bytes) in tensors {
+            let shape = vec![bytes.len() / item_size(*dtype)];
+            views.push((*name, TensorView::new(*dtype, shape, bytes).unwrap()));
+        }
+        Checkpoint::from_bytes("net", ::safetensors::serialize(views, None).unwrap()).unwrap()
+    }
+
+    /// The type and bytes of tensor `name` after conversion.
+    fn written(checkpoint: &Checkpoint, to: Option<FloatType>, name: &str) -> (Dtype, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.safetensors");
+        checkpoint.converted(to).unwrap().write(&path).unwrap();
+        let bytes = std::fs::read(path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let view = file.tensor(name).unwrap();
+        (view.dtype(), view.data().to_vec())
+    }
+
+    #[test]
+    fn floats_round_to_nearest_even_and_integers_stay() {
+        let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        // Halfway between two neighbours in f16, the lower and the upper of which is even; too small; the largest.
+        let values = [1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0, -1e-9, 65519.0];
+        let third: Vec<u8> = (1.0f64 / 3.0).to_le_bytes().to_vec();
+        let net = file(&[
+            ("x", Dtype::F32, bytes(&values)),
+            ("d", Dtype::F64, third.clone()),
+            ("i", Dtype::I64, 7i64.to_le_bytes().to_vec()),
+        ]);
+        let halves: Vec<u8> = [1.0, 1.0 + 2.0 / 1024.0, -0.0, 65504.0]
+            .iter()
+            .flat_map(|&v| f16::from_f32(v).to_le_bytes())
+            .collect();
+        assert_eq!(written(&net, Some(FloatType::F16), "x"), (Dtype::F16, halves));
+        let brains: Vec<u8> =
+            [1.0, 1.0, -1e-9, 65536.0].iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+        assert_eq!(written(&net, Some(FloatType::Bf16), "x"), (Dtype::BF16, brains));
+        assert_eq!(written(&net, Some(FloatType::F32), "d"), (Dtype::F32, bytes(&[1.0 / 3.0])));
+        assert_eq!(written(&net, None, "d"), (Dtype::F64, third));
+        for to in [None, Some(FloatType::F16)] {
+            assert_eq!(written(&net, to, "i"), (Dtype::I64, 7i64.to_le_bytes().to_vec()));
+        }
+    }
+
+    #[test]
+    fn values_that_do_not_fit_are_refused() {
+        let net = |value: f64| file(&[("d", Dtype::F64, value.to_le_bytes().to_vec())]);
+        let refused = |value, to| net(value).converted(Some(to)).err().map(|error| error.to_string());
+        assert_eq!(
+            refused(-65520.0, FloatType::F16).unwrap(),
+            "`net`: tensor `d`: element 0 is -65520, too large for f16; write it in a type with a larger range"
+        );
+        assert!(refused(1e39, FloatType::F32).unwrap().contains("too large for f32"));
+        assert!(refused(3.4e38, FloatType::Bf16).unwrap().contains("too large for bf16"));
+        assert_eq!((refused(65519.0, FloatType::F16), refused(3.38e38, FloatType::Bf16)), (None, None));
+        assert!(net(f64::NAN).converted(None).err().unwrap().to_string().contains("element 0 is NaN"));
+    }
+}
