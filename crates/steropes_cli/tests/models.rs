@@ -343,6 +343,24 @@ fn a_range_of_another_length_or_place_starts_over() {
 }
 
 #[test]
+fn a_server_may_send_less_than_was_asked_for() {
+    let (desk, body) = (Desk::new(), network());
+    let (sent, third) = (body.clone(), body.len() / 3);
+    let server = Server::new(move |_, request| {
+        let from = request.from.unwrap_or(0);
+        let end = sent.len().min(from + third + 1);
+        let range = format!("Content-Range: bytes {from}-{}/{}\r\n", end - 1, sent.len());
+        match from {
+            0 => answer("200 OK", "", sent.len(), &sent[..end]),
+            _ => answer("206 Partial Content", &range, end - from, &sent[from..end]),
+        }
+    });
+    desk.json(&["models", "fetch", "mast3r", "--from", &server.url(), "--yes"]);
+    assert_eq!(server.starts(), [None, Some(third + 1), Some(2 * (third + 1))]);
+    assert_eq!(std::fs::read(desk.cached()).unwrap(), body);
+}
+
+#[test]
 fn parts_of_two_addresses_are_joined_only_under_a_checksum() {
     let (body, hash) = (network(), sha256(&network()));
     let half = body.len() / 2;
@@ -491,7 +509,12 @@ fn changed_files_are_found() {
     let (code, verdicts) = verify(&[]);
     assert_eq!((code, &verdicts[0]["checksum"]), (Some(1), &json!("wrong")));
     std::fs::write(desk.cached(), &body[..body.len() / 2]).unwrap();
-    assert_eq!(verify(&["mast3r"]).0, Some(1));
+    let (code, verdicts) = verify(&["mast3r"]);
+    assert_eq!(
+        (code, &verdicts[0]["checksum"]),
+        (Some(1), &json!("wrong")),
+        "also of a file that cannot be read"
+    );
     // Files without a record: only the reader judges.
     desk.write("changed.pth", &changed);
     let (code, verdicts) = verify(&["changed.pth"]);
