@@ -1,6 +1,7 @@
 //! What all commands that run the network take: a model, a device, photos at a size.
 
 use crate::device::DeviceArgs;
+use crate::model_store::{Place, locate};
 use crate::progress::Progress;
 use anyhow::{Context as _, bail};
 use std::path::PathBuf;
@@ -11,7 +12,8 @@ use steropes_scene::reconstruct::Monitor as _;
 /// The network and how it sees the photos.
 #[derive(clap::Args)]
 pub(crate) struct NetworkArgs {
-    /// `steropes-tiny` (built in), a .pth or .safetensors file, or a folder with config.json and model.safetensors
+    /// `steropes-tiny` (built in), another name of `steropes models list`, a .pth or .safetensors file, or a folder with
+    /// config.json and model.safetensors
     #[arg(long, value_name = "NAME|PATH", default_value = "steropes-tiny")]
     pub(crate) model: String,
     /// Long side of the photos for the network, in pixels
@@ -45,17 +47,10 @@ impl NetworkArgs {
 
     /// Where the model lies; `None` for the embedded one.
     fn path(&self) -> anyhow::Result<Option<PathBuf>> {
-        if self.model == Model::EMBEDDED {
-            return Ok(None);
-        }
-        let path = PathBuf::from(&self.model);
-        if !path.exists() {
-            bail!(
-                "no model `{}`: give the built-in name `steropes-tiny`, a .pth or .safetensors file, or a folder",
-                self.model
-            );
-        }
-        Ok(Some(path))
+        Ok(match locate(&self.model)? {
+            Place::Embedded => None,
+            Place::Path(path, _) => Some(path),
+        })
     }
 
     /// How photos are brought to the network; known before its weights are loaded.

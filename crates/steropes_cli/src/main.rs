@@ -5,9 +5,11 @@
 
 mod commands;
 mod device;
+mod download;
 mod guard;
 mod inputs;
 mod interrupt;
+mod model_store;
 mod output;
 mod profile;
 mod progress;
@@ -37,6 +39,7 @@ Examples:
   steropes devices                               the CPU and GPUs of this machine
   steropes doctor                                whether the answers are right here
   steropes bench linear                          how fast the kernels are here
+  steropes models list                           the networks that are known, and which are here
   steropes completions bash                      completions for your shell";
 
 /// Options that every command takes.
@@ -64,6 +67,7 @@ enum Command {
     Devices(commands::devices::Args),
     Doctor(commands::doctor::Args),
     Bench(commands::bench::Args),
+    Models(commands::models::Args),
     Completions(commands::completions::Args),
 }
 
@@ -95,6 +99,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Devices(args) => commands::devices::run(args, &cli.common, out),
         Command::Doctor(args) => commands::doctor::run(args, &cli.common, out),
         Command::Bench(args) => commands::bench::run(args, &cli.common, out),
+        Command::Models(args) => commands::models::run(args, &cli.common, out),
         Command::Completions(args) => commands::completions::run(args, out),
     }
 }

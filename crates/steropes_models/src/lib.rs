@@ -4,10 +4,12 @@
 
 pub mod dune;
 mod error;
+mod known;
 pub mod mast3r;
 mod precision;
 mod settings;
 
 pub use error::ModelError;
-pub use mast3r::{BothOrders, Config, Encoded, Model, ModelInfo, ViewOutput};
+pub use known::{Holds, KNOWN_MODELS, KnownModel, Licence};
+pub use mast3r::{BothOrders, Config, ConfigSource, Encoded, Model, ModelInfo, ViewOutput};
 pub use precision::Precision;

@@ -14,7 +14,7 @@ mod mlp;
 mod weights;
 
 pub use attention::{CrossAttention, Rotary, SelfAttention};
-pub use checkpoint::{Checkpoint, Codebook, Container, Family, Summary, Value};
+pub use checkpoint::{Checkpoint, Codebook, Container, Converted, Family, FloatType, Summary, Value};
 pub use conv::{Conv2d, ConvTranspose2d};
 pub use encoder_block::{BlockExtents, EncoderBlock};
 pub use error::LoadError;

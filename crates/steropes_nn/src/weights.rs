@@ -238,7 +238,7 @@ impl<'a> Weights<'a> {
 }
 
 /// A type that stored floats are read as.
-trait Decoded: Copy + Into<f64> {
+pub(crate) trait Decoded: Copy + Into<f64> {
     /// The element types that are read, for messages.
     const STORED: &'static str;
 

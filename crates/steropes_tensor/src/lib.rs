@@ -4,11 +4,13 @@
 //! free. Kernels live in `steropes_ops`; they borrow the memory of a tensor through [`Tensor::cpu_slice`] when it is
 //! on the CPU and through [`Tensor::gpu_memory`] when it is on a GPU.
 
+mod cache;
 mod device;
 mod dtype;
 mod gpu;
 mod tensor;
 
+pub use cache::cache_folder;
 pub use device::{Device, DeviceError};
 pub use dtype::{DType, Element};
 pub use gpu::{

@@ -6,4 +6,5 @@ pub(crate) mod devices;
 pub(crate) mod doctor;
 pub(crate) mod infer;
 pub(crate) mod match_pair;
+pub(crate) mod models;
 pub(crate) mod reconstruct;

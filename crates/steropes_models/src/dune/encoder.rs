@@ -5,8 +5,9 @@ use crate::mast3r::Observer;
 use crate::precision::upload;
 use crate::{Config, ModelError};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use steropes_nn::{BlockExtents, Checkpoint, Conv2d, EncoderBlock, LayerNorm, LoadError, Weights};
+use steropes_nn::{BlockExtents, Checkpoint, Conv2d, EncoderBlock, LayerNorm, LoadError, Value, Weights};
 use steropes_ops::elementwise::concat::concat;
 use steropes_ops::matching::gather_rows::gather_rows;
 use steropes_ops::vision::conv2d::ConvOptions;
@@ -187,6 +188,18 @@ pub(crate) fn root_of(checkpoint: &Checkpoint) -> Option<String> {
         path => path.split('.').all(|part| WRAPPERS.contains(&part)),
     };
     checkpoint.names().filter_map(path).find(is_root)
+}
+
+/// The file with the encoder in the folder of the pair network: one called so, or the published file of the encoder that the network
+/// was trained with (`dune_vitbase_14_448_encoder` is in `dune_vitbase14_448.pth`).
+pub(crate) fn encoder_beside(folder: &Path, checkpoint: &Checkpoint) -> Option<PathBuf> {
+    let published = checkpoint.value("dune_backbone_name").and_then(Value::as_text).map(|name| {
+        format!("{}.pth", name.strip_suffix("_encoder").unwrap_or(name).replacen("_14_", "14_", 1))
+    });
+    // The name comes from the file: it must not lead out of the folder.
+    let published = published.filter(|name| !name.contains(['/', '\\']));
+    let names = ["encoder.safetensors".to_owned(), "encoder.pth".to_owned()].into_iter().chain(published);
+    names.map(|name| folder.join(name)).find(|path| path.is_file())
 }
 
 /// Whether inference has no use for the tensor `name` of a file whose encoder is at `root`: what only training needs, the encoder's

@@ -6,5 +6,5 @@
 mod encoder;
 mod positions;
 
-pub(crate) use encoder::{DuneEncoder, is_known_unused, root_of};
+pub(crate) use encoder::{DuneEncoder, encoder_beside, is_known_unused, root_of};
 pub use positions::resize_positions;

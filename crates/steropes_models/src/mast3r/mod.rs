@@ -8,6 +8,7 @@
 
 mod bench;
 mod config;
+mod conversion;
 mod croco;
 mod decoder;
 mod dpt;
@@ -19,6 +20,7 @@ pub mod synthetic;
 
 pub use bench::benches;
 pub use config::{Config, EncoderKind, HeadKind, Trunk};
+pub use conversion::ConfigSource;
 pub use encoder::Encoded;
 pub use head::ViewOutput;
 pub use model::{BothOrders, Model, ModelInfo};

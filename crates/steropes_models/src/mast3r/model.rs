@@ -4,14 +4,14 @@ use super::croco::CrocoEncoder;
 use super::decoder::Decoder;
 use super::encoder::{Encoded, Encoder};
 use super::head::{Head, ViewOutput};
-use super::{Config, EncoderKind, HeadKind, Observer};
+use super::{Config, ConfigSource, EncoderKind, HeadKind, Observer};
 use crate::dune::{self, DuneEncoder};
 use crate::precision::upload;
 use crate::{ModelError, Precision};
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::path::Path;
-use steropes_nn::{Checkpoint, Container, LoadError, Value, Weights};
+use steropes_nn::{Checkpoint, LoadError, Weights};
 use steropes_ops::OpError;
 use steropes_tensor::{DType, Device, Tensor, TensorError};
 
@@ -78,11 +78,17 @@ impl Model {
         Self::from_bytes(Self::EMBEDDED, EMBEDDED_CONFIG, EMBEDDED_WEIGHTS, device, precision)
     }
 
+    /// The text of the built-in model's `config.json`, and the bytes of its weight file.
+    pub fn embedded_files() -> (&'static str, &'static [u8]) {
+        (EMBEDDED_CONFIG, EMBEDDED_WEIGHTS)
+    }
+
     /// The model in a folder with `config.json` and safetensors files, in a `.safetensors` file with a `config.json`
     /// beside it, or in a `.pth` file of `torch.save` that says in `args.model` how the network is built. The weights
     /// are mapped, and everything is checked before this returns.
     ///
-    /// A DUNE encoder may be in the file (below `dune_backbone` or `encoder`) or in `encoder.safetensors` beside it.
+    /// A DUNE encoder may be in the file (below `dune_backbone` or `encoder`) or beside it: in `encoder.safetensors`,
+    /// `encoder.pth`, or the `.pth` file that `dune_backbone_name` in the weight file means.
     ///
     /// # Errors
     /// [`ModelError::Load`], [`ModelError::Config`] or [`ModelError::Precision`], each one line that names the file and says
@@ -91,8 +97,10 @@ impl Model {
         let checkpoint = Checkpoint::open(path)?;
         let config = Config::of(&checkpoint, path)?;
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-        let encoder = Some(folder.join("encoder.safetensors"))
-            .filter(|encoder| is_dune(&config) && dune::root_of(&checkpoint).is_none() && encoder.exists());
+        let encoder = match is_dune(&config) && dune::root_of(&checkpoint).is_none() {
+            true => dune::encoder_beside(folder, &checkpoint),
+            false => None,
+        };
         let encoder = encoder.map(|encoder| Checkpoint::open(&encoder)).transpose()?;
         Self::load(name_of(path), config, checkpoint, encoder, device, precision)
     }
@@ -273,21 +281,23 @@ impl Config {
     }
 
     /// The configuration that the weights at `path` state themselves, else that in the `config.json` with them.
-    fn of(checkpoint: &Checkpoint, path: &Path) -> Result<Self, ModelError> {
-        if let Some(args) = checkpoint.value("args.model").and_then(Value::as_text) {
-            return Self::from_args(checkpoint.file(), args);
-        }
-        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-        let config = folder.join("config.json");
-        let summary = checkpoint.summary();
-        if summary.container == Container::Torch && !config.exists() {
-            let problem = format!(
-                "it does not say in `args.model` how its network is built (by its names: {}); give a MASt3R or DUSt3R \
-                 file, or put its config.json beside it",
-                summary.family
-            );
-            return Err(ModelError::Config { file: checkpoint.file().to_owned(), problem });
-        }
+    ///
+    /// # Errors
+    /// [`ModelError::Load`] or [`ModelError::Config`].
+    pub fn of(checkpoint: &Checkpoint, path: &Path) -> Result<Self, ModelError> {
+        let config = match ConfigSource::of(checkpoint, path) {
+            ConfigSource::Args(args) => return Self::from_args(checkpoint.file(), &args),
+            ConfigSource::DuneArgs(args) => return Self::from_dune_args(checkpoint.file(), &args),
+            ConfigSource::File(config) => config,
+            ConfigSource::None => {
+                let problem = format!(
+                    "neither the file nor a config.json beside it says how its network is built (by its names: {}); give a MASt3R \
+                     or DUSt3R file, or put its config.json there",
+                    checkpoint.summary().family
+                );
+                return Err(ModelError::Config { file: checkpoint.file().to_owned(), problem });
+            }
+        };
         let file = config.display().to_string();
         let text = std::fs::read_to_string(&config)
             .map_err(|source| LoadError::Io { file: file.clone(), source })?;

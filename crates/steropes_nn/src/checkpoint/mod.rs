@@ -4,6 +4,7 @@
 //! copied or read before a network asks for it.
 
 mod codebook;
+mod convert;
 mod folder;
 mod pickle;
 mod safetensors;
@@ -14,6 +15,7 @@ mod torch;
 mod value;
 
 pub use codebook::Codebook;
+pub use convert::{Converted, FloatType};
 pub use summary::{Container, Family, Summary};
 pub use value::Value;
 

@@ -189,11 +189,7 @@ impl Drop for Disk {
     }
 }
 
-/// Where compiled kernels are kept: below `STEROPES_CACHE` or the cache folder of the system.
+/// Where compiled kernels are kept.
 fn folder() -> Option<PathBuf> {
-    let root = match std::env::var_os("STEROPES_CACHE") {
-        Some(path) => PathBuf::from(path),
-        None => dirs::cache_dir()?.join("steropes"),
-    };
-    Some(root.join("kernels"))
+    Some(crate::cache_folder()?.join("kernels"))
 }
