@@ -97,10 +97,8 @@ impl Model {
         let checkpoint = Checkpoint::open(path)?;
         let config = Config::of(&checkpoint, path)?;
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-        let encoder = match is_dune(&config) && dune::root_of(&checkpoint).is_none() {
-            true => dune::encoder_beside(folder, &checkpoint),
-            false => None,
-        };
+        let is_apart = is_dune(&config) && dune::root_of(&checkpoint).is_none();
+        let encoder = is_apart.then(|| dune::encoder_beside(folder, &checkpoint)).flatten();
         let encoder = encoder.map(|encoder| Checkpoint::open(&encoder)).transpose()?;
         Self::load(name_of(path), config, checkpoint, encoder, device, precision)
     }
