@@ -8,6 +8,11 @@
 //! | AMX | 32 | 16 x 16 sums of 16 pairs each, in tile registers |
 //! | AVX-512 BF16 | 14 | 16 sums of a pair |
 
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(unused_variables, dead_code, reason = "a unit is a type without values on other CPUs")
+)]
+
 use super::isa::Isa;
 use super::pack::{AlignedVec, RowSource};
 use rayon::prelude::*;
