@@ -61,6 +61,27 @@ impl Extents {
         is_linear: false,
         dpt: DptWidths { features: 256, last: 128, stages: [96, 192, 384, 768] },
     };
+
+    /// A MASt3R network of a few thousand weights, for tests of files; [`Extents::TINY_ARGS`] builds it.
+    pub const TINY: Self = Self {
+        patch: 16,
+        enc: 16,
+        dec: 8,
+        enc_depth: 1,
+        dec_depth: 4,
+        mlp_ratio: 2,
+        descriptor: Some(3),
+        has_own_confidence: true,
+        is_linear: false,
+        dpt: DptWidths { features: 8, last: 4, stages: [4, 4, 8, 8] },
+    };
+
+    /// The constructor call of [`Extents::TINY`].
+    pub const TINY_ARGS: &str = "AsymmetricMASt3R(pos_embed='RoPE100', patch_embed_cls='ManyAR_PatchEmbed', img_size=(512, 512), \
+                    head_type='catmlp+dpt', output_mode='pts3d+desc3', depth_mode=('exp', -inf, inf), \
+                    conf_mode=('exp', 1, inf), enc_embed_dim=16, enc_depth=1, enc_num_heads=2, dec_embed_dim=8, \
+                    dec_depth=4, dec_num_heads=2, mlp_ratio=2, two_confs=True, desc_conf_mode=('exp', 0, inf), \
+                    landscape_only=False)";
 }
 
 /// The extents of a DUNE encoder, as far as they decide the shapes of its tensors.

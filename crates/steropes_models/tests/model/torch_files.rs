@@ -3,30 +3,13 @@
 use crate::embedded;
 use crate::files::picture;
 use std::path::Path;
-use steropes_models::mast3r::synthetic::{DptWidths, Extents, parameters, weight, weight_file};
+use steropes_models::mast3r::synthetic::{Extents, parameters, weight, weight_file};
 use steropes_models::{Config, Model, ModelError, Precision};
 use steropes_tensor::{DType, Device};
 use steropes_testkit::torch_file;
 
-/// A MASt3R network of a few thousand weights.
-const TINY: Extents = Extents {
-    patch: 16,
-    enc: 16,
-    dec: 8,
-    enc_depth: 1,
-    dec_depth: 4,
-    mlp_ratio: 2,
-    descriptor: Some(3),
-    has_own_confidence: true,
-    is_linear: false,
-    dpt: DptWidths { features: 8, last: 4, stages: [4, 4, 8, 8] },
-};
-
-const ARGS: &str = "AsymmetricMASt3R(pos_embed='RoPE100', patch_embed_cls='ManyAR_PatchEmbed', img_size=(512, 512), \
-                    head_type='catmlp+dpt', output_mode='pts3d+desc3', depth_mode=('exp', -inf, inf), \
-                    conf_mode=('exp', 1, inf), enc_embed_dim=16, enc_depth=1, enc_num_heads=2, dec_embed_dim=8, \
-                    dec_depth=4, dec_num_heads=2, mlp_ratio=2, two_confs=True, desc_conf_mode=('exp', 0, inf), \
-                    landscape_only=False)";
+const TINY: Extents = Extents::TINY;
+const ARGS: &str = Extents::TINY_ARGS;
 
 type Weight = (String, Vec<usize>, Vec<f32>);
 
