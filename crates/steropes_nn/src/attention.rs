@@ -2,7 +2,7 @@
 
 use crate::{Linear, LoadError, Weights};
 use steropes_ops::OpError;
-use steropes_ops::attention::sdpa::{Heads, sdpa};
+use steropes_ops::attention::sdpa::{Heads, sdpa, sdpa_bf16};
 use steropes_ops::position::rope2d::{rope2d, rope2d_heads};
 use steropes_tensor::Tensor;
 
@@ -121,7 +121,12 @@ fn attend(
     head_dim: usize,
     output: &Linear,
 ) -> Result<Tensor, OpError> {
-    let attended = sdpa(query, key, value, (head_dim as f32).sqrt().recip())?;
+    let scale = (head_dim as f32).sqrt().recip();
+    let attended = if output.rounds_rows() {
+        sdpa_bf16(query, key, value, scale)?
+    } else {
+        sdpa(query, key, value, scale)?
+    };
     let joined = attended.reshape(residual.shape()).expect("heads split the width");
     output.forward_add(residual, &joined)
 }

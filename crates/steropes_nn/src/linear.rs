@@ -78,6 +78,11 @@ impl Linear {
         Ok(Self { packed })
     }
 
+    /// Whether products with it may round their rows to bf16, so that what is computed around it may be as rough.
+    pub(crate) fn rounds_rows(&self) -> bool {
+        self.packed.rounds_rows()
+    }
+
     /// `x Wᵀ + b`: `[.., inputs]` to `[.., outputs]`.
     ///
     /// # Errors

@@ -281,7 +281,7 @@ fn one_round(
             Answer::TooLate => Some("it did not end".to_owned()),
         };
         let (device, change) = (&jobs[i].device, mutant.change());
-        let what = noticed.as_deref().unwrap_or("SURVIVED");
+        let what = noticed.clone().unwrap_or_else(|| format!("SURVIVED {}", jobs[i].cases.join(" ")));
         let said = writeln!(out, "{kernel}\t{device}\t{line}\t{change}\t{what}");
         if written.is_ok() {
             written = said;

@@ -31,7 +31,7 @@ pub(crate) mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod pack;
-mod pairs;
+pub(crate) mod pairs;
 mod peak;
 mod plain;
 pub(crate) mod product;

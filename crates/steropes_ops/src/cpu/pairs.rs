@@ -16,15 +16,18 @@
 use super::isa::Isa;
 use super::pack::{AlignedVec, RowSource};
 use rayon::prelude::*;
+use std::ops::Range;
 #[cfg(target_arch = "x86_64")]
 use {
-    super::pack::interleave,
+    super::pack::{Matrix, interleave, pack_column_panel},
     super::simd::{Kernel, MAX_TILE_ROWS, Simd},
-    std::cell::RefCell,
+    std::cell::Cell,
 };
 
 /// Depth is padded with zeros to a multiple of this: what one AMX instruction sums.
 pub(crate) const DEPTH_STEP: usize = 32;
+/// Columns of a panel.
+pub(crate) const COLUMNS: usize = 32;
 
 /// Pairs of a padded depth, one step at least.
 pub(crate) fn groups(depth: usize) -> usize {
@@ -120,28 +123,69 @@ impl PairUnit {
         }
     }
 
-    /// Packed rows `first .. first + rows`, where `first` begins a tile, against one panel of 32 columns: `sums` becomes
-    /// `[rows][32]`, for `rows` rounded up to whole tiles.
+    /// The rows of `source` as columns, rounded to bf16: panels `[rows / 32][groups][32]`, with zeros behind the last row.
+    pub(crate) fn pack_columns<'m>(
+        self,
+        isa: Isa,
+        source: &dyn RowSource,
+        memory: &'m mut AlignedVec,
+    ) -> &'m [f32] {
+        let (groups, panels) = (groups(source.segments() * source.segment_len()), source.rows().div_ceil(COLUMNS));
+        let packed = memory.reserve_len(panels * groups * COLUMNS);
+        #[cfg(target_arch = "x86_64")]
+        for (panel, out) in packed.chunks_exact_mut(groups * COLUMNS).enumerate() {
+            isa.run(RoundedColumns { source, first: panel * COLUMNS, groups, out });
+        }
+        packed
+    }
+
+    /// The rows of `source` as depth, rounded to bf16: panels `[columns / 32][groups of rows][32]`, padded with zeros.
+    pub(crate) fn pack_depth<'m>(self, source: &dyn RowSource, memory: &'m mut AlignedVec) -> &'m [f32] {
+        let (rows, columns) = (source.rows(), source.segment_len());
+        assert_eq!(source.segments(), 1, "a row is one segment");
+        let panel = groups(rows) * COLUMNS;
+        let packed = memory.reserve_len(columns.div_ceil(COLUMNS) * panel);
+        for g in 0..groups(rows) {
+            let row = |i: usize| if i < rows { source.segment(i, 0).unwrap_or_default() } else { &[] };
+            let pair = [row(2 * g), row(2 * g + 1)];
+            for c in (0..columns).step_by(COLUMNS) {
+                let part = pair.map(|row| &row[c.min(row.len())..(c + COLUMNS).min(row.len())]);
+                let out = &mut packed[c / COLUMNS * panel + g * COLUMNS..][..COLUMNS];
+                match self.0 {
+                    // SAFETY: a unit exists only if the CPU has the instruction.
+                    #[cfg(target_arch = "x86_64")]
+                    _ => unsafe { x86::round_pair(part, out) },
+                }
+            }
+        }
+        packed
+    }
+
+    /// Packed rows `first .. first + rows`, where `first` begins a tile, against one panel of 32 columns. The sums go to `sums`,
+    /// `stride` values from row to row, for `rows` rounded up to whole tiles, and are added to what is there if `accumulate`.
     pub(crate) fn block_times_panel(
         self,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         groups: usize,
         packed: &PackedPairs<'_>,
         panel: &[f32],
-        sums: &mut [f32],
+        Sums { values: sums, stride, accumulate }: Sums<'_>,
     ) {
         let tile_rows = self.tile_rows();
         assert!(rows.start.is_multiple_of(tile_rows), "rows from the start of a tile");
         let tiles = rows.start / tile_rows..rows.end.div_ceil(tile_rows);
         assert!(packed.values.len() >= tiles.end * packed.tile, "all packed rows");
         assert!(panel.len() >= groups * 32, "a whole panel");
-        assert!(sums.len() >= tiles.len() * tile_rows * 32, "room for the sums");
+        let stored = tiles.len() * tile_rows;
+        assert!(stored == 0 || sums.len() >= (stored - 1) * stride + COLUMNS, "room for the sums");
+        assert!(stride >= COLUMNS, "rows beside each other");
         // Pieces of a panel that stay in L1 while all rows pass; equal ones, of whole steps.
         let steps = groups / STEP_GROUPS;
         let pieces = steps.div_ceil(PIECE_STEPS);
         let piece = steps.div_ceil(pieces) * STEP_GROUPS;
         for at in (0..groups).step_by(piece) {
             let depth = at..groups.min(at + piece);
+            let sums = Sums { values: &mut *sums, stride, accumulate: accumulate || at > 0 };
             match self.0 {
                 // SAFETY: the lengths were checked, and a unit exists only if the CPU has it.
                 #[cfg(target_arch = "x86_64")]
@@ -152,6 +196,16 @@ impl PairUnit {
             }
         }
     }
+}
+
+/// Where the sums of tiles go.
+pub(crate) struct Sums<'a> {
+    /// From the first one on.
+    pub(crate) values: &'a mut [f32],
+    /// Values from row to row.
+    pub(crate) stride: usize,
+    /// Whether they are added to what is there.
+    pub(crate) accumulate: bool,
 }
 
 /// Groups of a [`DEPTH_STEP`].
@@ -212,28 +266,54 @@ impl Kernel for RoundedPanel<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { source, first, groups, out } = self;
         assert!(S::TILE_ROWS == 14 && out.len() >= 14 * groups + 16, "room for a tile of AVX-512");
-        ROUNDED.with_borrow_mut(|memory| {
-            let rounded = memory.reserve_len(14 * groups);
-            round_rows(source, first, groups, rounded);
-            let mut starts = [std::ptr::null(); MAX_TILE_ROWS];
-            let rows = rounded.chunks_exact(groups);
-            starts.iter_mut().zip(rows).for_each(|(start, row)| *start = row.as_ptr());
-            // SAFETY: 14 rows have `groups` groups, and there is room behind the tile. The bits of a pair pass as those of
-            // an f32 would: nothing is below the floor.
-            unsafe { interleave(s, &starts, groups, f32::NEG_INFINITY, out.as_mut_ptr()) };
-        });
+        let mut memory = ROUNDED.take();
+        let rounded = memory.reserve_len(14 * groups);
+        round_rows(source, first, groups, rounded);
+        let mut starts = [std::ptr::null(); MAX_TILE_ROWS];
+        let rows = rounded.chunks_exact(groups);
+        starts.iter_mut().zip(rows).for_each(|(start, row)| *start = row.as_ptr());
+        // SAFETY: 14 rows have `groups` groups, and there is room behind the tile. The bits of a pair pass as those of an f32
+        // would: nothing is below the floor.
+        unsafe { interleave(s, &starts, groups, f32::NEG_INFINITY, out.as_mut_ptr()) };
+        ROUNDED.set(memory);
+    }
+}
+
+/// Rows `first ..` as a panel of columns, `[groups][32]`.
+#[cfg(target_arch = "x86_64")]
+struct RoundedColumns<'a> {
+    source: &'a dyn RowSource,
+    first: usize,
+    groups: usize,
+    out: &'a mut [f32],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Kernel for RoundedColumns<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { source, first, groups, out } = self;
+        assert_eq!(S::TILE_COLUMNS, COLUMNS, "panels of AVX-512");
+        let mut memory = ROUNDED.take();
+        let rounded = memory.reserve_len(COLUMNS * groups);
+        round_rows(source, first, groups, rounded);
+        let rows = COLUMNS.min(source.rows() - first);
+        // The bits of a pair pass as those of an f32 would: nothing is below the floor.
+        pack_column_panel(s, &Matrix::new(&rounded[..rows * groups], rows, groups), 0, out);
+        ROUNDED.set(memory);
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 thread_local! {
     /// A tile of rows before its groups lie together.
-    static ROUNDED: RefCell<AlignedVec> = RefCell::default();
+    static ROUNDED: Cell<AlignedVec> = Cell::default();
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{PackedPairs, STEP_GROUPS};
+    use super::{PackedPairs, STEP_GROUPS, Sums};
     use std::arch::asm;
     #[allow(clippy::wildcard_imports, reason = "a dozen instructions, all with their own prefix")]
     use std::arch::x86_64::*;
@@ -284,8 +364,29 @@ mod x86 {
         }
     }
 
-    /// `sums[r][c] (+)= Σ_g a[g][r] · b[g][c]` for tiles of 14 rows and 32 columns, all sums in registers; added from the second
-    /// piece of the depth on.
+    /// Rounds up to 32 values of two rows, of which one may be shorter or absent, to the nearest bf16: pairs of a column, the
+    /// first row in the lower half, and zeros behind the end.
+    ///
+    /// # Safety
+    /// The CPU must have the features named here.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) unsafe fn round_pair(rows: [&[f32]; 2], out: &mut [f32]) {
+        for (i, out) in out.chunks_exact_mut(16).enumerate() {
+            let [low, high] = rows.map(|row| {
+                let left = &row[(i * 16).min(row.len())..];
+                let mask = if left.len() >= 16 { u16::MAX } else { (1 << left.len()) - 1 };
+                // SAFETY: the mask leaves out what is behind the end.
+                let bits = unsafe { _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, left.as_ptr())) };
+                // SAFETY: both types are 256 bits.
+                _mm512_cvtepu16_epi32(unsafe { std::mem::transmute::<__m256bh, __m256i>(bits) })
+            });
+            let pairs = _mm512_or_si512(low, _mm512_slli_epi32::<16>(high));
+            // SAFETY: a chunk is a vector.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), pairs) };
+        }
+    }
+
+    /// `sums[r][c] (+)= Σ_g a[g][r] · b[g][c]` for tiles of 14 rows and 32 columns, all sums in registers.
     ///
     /// # Safety
     /// The CPU must have the features named here; the slices must cover the tiles.
@@ -299,21 +400,22 @@ mod x86 {
         depth: Range<usize>,
         packed: &PackedPairs<'_>,
         panel: &[f32],
-        sums: &mut [f32],
+        to: Sums<'_>,
     ) {
         let pair = |x: __m512| {
             // SAFETY: both types are 512 bits.
             unsafe { std::mem::transmute::<__m512, __m512bh>(x) }
         };
-        for (tile, out) in tiles.zip(sums.chunks_exact_mut(14 * 32)) {
+        for (at, tile) in tiles.enumerate() {
+            let out = to.values[at * 14 * to.stride..].as_mut_ptr();
             let mut sums = [[_mm512_setzero_ps(); 2]; 14];
             // SAFETY: the caller vouches for the slices.
             unsafe {
                 let a = packed.values.as_ptr().add(tile * packed.tile);
-                if depth.start > 0 {
+                if to.accumulate {
                     for r in 0..14 {
                         for v in 0..2 {
-                            sums[r][v] = _mm512_loadu_ps(out.as_ptr().add(r * 32 + v * 16));
+                            sums[r][v] = _mm512_loadu_ps(out.add(r * to.stride + v * 16));
                         }
                     }
                 }
@@ -328,7 +430,7 @@ mod x86 {
                 }
                 for r in 0..14 {
                     for v in 0..2 {
-                        _mm512_storeu_ps(out.as_mut_ptr().add(r * 32 + v * 16), sums[r][v]);
+                        _mm512_storeu_ps(out.add(r * to.stride + v * 16), sums[r][v]);
                     }
                 }
             }
@@ -353,7 +455,7 @@ mod x86 {
         rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
     };
 
-    /// `sums[r][c] (+)= Σ_g a[r][g] · b[g][c]` for tiles of 32 rows and 32 columns; added from the second piece of the depth on.
+    /// `sums[r][c] (+)= Σ_g a[r][g] · b[g][c]` for tiles of 32 rows and 32 columns.
     /// Four tile registers hold the sums, two the rows, two the columns: each load serves two multiplications.
     ///
     /// # Safety
@@ -363,11 +465,12 @@ mod x86 {
         depth: Range<usize>,
         packed: &PackedPairs<'_>,
         panel: &[f32],
-        sums: &mut [f32],
+        to: Sums<'_>,
     ) {
         // SAFETY: the configuration lives as long as the program.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack)) };
-        for (tile, out) in tiles.zip(sums.chunks_exact_mut(32 * 32)) {
+        for (at, tile) in tiles.enumerate() {
+            let out = to.values[at * 32 * to.stride..].as_mut_ptr();
             let a = packed.values[tile * packed.tile + depth.start..].as_ptr();
             // SAFETY: the caller vouches for the slices. Nobody else uses tile registers on this thread: they are released
             // below, and a compiler leaves them alone.
@@ -375,10 +478,10 @@ mod x86 {
                 asm!(
                     "test {adds:e}, {adds:e}",
                     "jz 3f",
-                    "tileloadd tmm0, [{out} + {group}]",
-                    "tileloadd tmm1, [{out} + {group} + 64]",
-                    "tileloadd tmm2, [{out} + {group} + 2048]",
-                    "tileloadd tmm3, [{out} + {group} + 2112]",
+                    "tileloadd tmm0, [{out} + {across}]",
+                    "tileloadd tmm1, [{out} + {across} + 64]",
+                    "tileloadd tmm2, [{under} + {across}]",
+                    "tileloadd tmm3, [{under} + {across} + 64]",
                     "jmp 2f",
                     "3:",
                     "tilezero tmm0",
@@ -399,18 +502,20 @@ mod x86 {
                     "add {b}, 2048",
                     "dec {steps}",
                     "jnz 2b",
-                    "tilestored [{out} + {group}], tmm0",
-                    "tilestored [{out} + {group} + 64], tmm1",
-                    "tilestored [{out} + {group} + 2048], tmm2",
-                    "tilestored [{out} + {group} + 2112], tmm3",
+                    "tilestored [{out} + {across}], tmm0",
+                    "tilestored [{out} + {across} + 64], tmm1",
+                    "tilestored [{under} + {across}], tmm2",
+                    "tilestored [{under} + {across} + 64], tmm3",
                     upper = inout(reg) a => _,
                     lower = inout(reg) a.add(16 * packed.row) => _,
                     b = inout(reg) panel.as_ptr().add(depth.start * 32) => _,
                     steps = inout(reg) depth.len() / STEP_GROUPS => _,
-                    out = in(reg) out.as_mut_ptr(),
-                    adds = in(reg) u32::from(depth.start > 0),
+                    out = in(reg) out,
+                    under = in(reg) out.wrapping_add(16 * to.stride),
+                    adds = in(reg) u32::from(to.accumulate),
                     row = in(reg) packed.row * 4,
-                    // A group of 32 columns, and a row of 32 sums.
+                    across = in(reg) to.stride * 4,
+                    // A group of 32 columns.
                     group = in(reg) 128usize,
                     out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                     out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,

@@ -8,7 +8,7 @@
 
 use super::math;
 use super::pack::{AlignedVec, PackedWeights, RowSource, pack_rows, packed_len};
-use super::pairs::{self, PackedPairs, PairUnit};
+use super::pairs::{self, PackedPairs, PairUnit, Sums};
 use super::simd::{Kernel, Lane, Place, Simd};
 use rayon::prelude::*;
 use std::cell::{Cell, RefCell};
@@ -269,7 +269,8 @@ impl PartKernel<'_> {
         let sums =
             self.scratch.sums.reserve_len(rows.len().next_multiple_of(unit.tile_rows()) * S::TILE_COLUMNS);
         for panel in self.part.panels.clone() {
-            unit.block_times_panel(rows.clone(), groups, packed, weights.panel(panel), sums);
+            let to = Sums { values: &mut *sums, stride: S::TILE_COLUMNS, accumulate: false };
+            unit.block_times_panel(rows.clone(), groups, packed, weights.panel(panel), to);
             finish(s, sums, epilogue, &self.product.target::<S>(rows, panel));
         }
     }

@@ -1,13 +1,16 @@
-//! One task per head and range of queries. A tile's rows of queries meet the keys in steps: scores, running maximum and
-//! sum, weights in the place of the scores, then the weights times the values. Only one step of scores exists at a time,
-//! and it stays in L1.
+//! One task per head and range of queries. A block of queries meets the keys in steps: scores, running maximum and sum, weights
+//! in the place of the scores, then the weights times the values. Only one step of scores exists at a time. In f32 a block is
+//! a register tile, whose scores stay in L1; for products of bf16 ([`pairs`]) it is larger.
+
+mod pairs;
 
 use super::{Arguments, Extents, Heads};
 use crate::cpu::Isa;
 use crate::cpu::math::{exp, exp2_weight};
 use crate::cpu::pack::{AlignedVec, RowSource, pack_column_panel, pack_rows, packed_len};
 use crate::cpu::product::Output;
-use crate::cpu::simd::{Kernel, Lane, MAX_TILE_ROWS, Place, Simd};
+use crate::cpu::pairs::PairUnit;
+use crate::cpu::simd::{Kernel, Lane, Place, Simd};
 use crate::error::values;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -47,7 +50,8 @@ impl<'a> Side<'a> {
     }
 }
 
-pub(super) fn sdpa(arguments: &Arguments<'_>, extents: Extents) -> Vec<f32> {
+/// Products as pairs of bf16 if there is a unit.
+pub(super) fn sdpa(arguments: &Arguments<'_>, extents: Extents, unit: Option<PairUnit>) -> Vec<f32> {
     let Arguments { q, k, v, scale } = arguments;
     let Extents { batch, queries, keys, heads, head_dim } = extents;
     let len = batch * queries * heads * head_dim;
@@ -61,15 +65,18 @@ pub(super) fn sdpa(arguments: &Arguments<'_>, extents: Extents) -> Vec<f32> {
     let threads = if len * keys < LEAST_PARALLEL_WORK { 1 } else { rayon::current_num_threads() };
     let pieces = (threads * TASKS_PER_THREAD).div_ceil(batch * heads);
     let pieces = if threads == 1 { 1 } else { pieces.clamp(1, (queries / LEAST_TASK_QUERIES).max(1)) };
-    // Whole tiles, so that only the last range has a partial one.
-    let step = queries.div_ceil(pieces).next_multiple_of(isa.run(TileRows));
+    // Whole blocks, so that only the last range has a partial one.
+    let block = unit.map_or_else(|| isa.run(TileRows), pairs::block_rows);
+    let step = queries.div_ceil(pieces).next_multiple_of(block);
     let run = |task: usize| {
         let pieces = queries.div_ceil(step);
         let (head, first) = (task / pieces, task % pieces * step);
         let queries = first..queries.min(first + step);
         let (batch, head) = (head / heads, head % heads);
-        SCRATCH.with_borrow_mut(|scratch| {
-            isa.run(HeadKernel { inputs: &inputs, batch, head, queries, out: target, scratch });
+        let part = Part { inputs: &inputs, batch, head, queries, out: target };
+        SCRATCH.with_borrow_mut(|scratch| match unit {
+            Some(unit) => isa.run(pairs::HeadKernel { part, isa, unit, scratch }),
+            None => isa.run(HeadKernel { part, scratch }),
         });
     };
     let tasks = batch * heads * queries.div_ceil(step);
@@ -101,6 +108,8 @@ struct Scratch {
     values: AlignedVec,
     queries: AlignedVec,
     scores: AlignedVec,
+    /// Weights that were rounded.
+    weights: AlignedVec,
     sums: AlignedVec,
 }
 
@@ -108,85 +117,121 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// One head of `[batch, tokens, heads, head_dim]`.
-struct Head<'a> {
+/// Rows of `len` values, `stride` apart: the tokens of one head of `[batch, tokens, heads, head_dim]`, or its weights.
+struct Rows<'a> {
     values: &'a [f32],
-    tokens: usize,
+    rows: usize,
     stride: usize,
-    head_dim: usize,
+    len: usize,
 }
 
-impl<'a> Head<'a> {
-    fn new(side: Side<'a>, tokens: usize, head_dim: usize, batch: usize, head: usize) -> Self {
+impl<'a> Rows<'a> {
+    fn of_head(side: Side<'a>, tokens: usize, head_dim: usize, batch: usize, head: usize) -> Self {
         let first = batch * tokens * side.token + side.before + head * head_dim;
-        Self { values: &side.values[first..], tokens, stride: side.token, head_dim }
+        Self { values: &side.values[first..], rows: tokens, stride: side.token, len: head_dim }
     }
 
-    fn token(&self, index: usize) -> &[f32] {
-        &self.values[index * self.stride..][..self.head_dim]
+    fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.stride..][..self.len]
     }
 }
 
-impl RowSource for Head<'_> {
+impl RowSource for Rows<'_> {
     fn rows(&self) -> usize {
-        self.tokens
+        self.rows
     }
     fn segments(&self) -> usize {
         1
     }
     fn segment_len(&self) -> usize {
-        self.head_dim
+        self.len
     }
     fn segment(&self, row: usize, _: usize) -> Option<&[f32]> {
-        Some(self.token(row))
+        Some(self.row(row))
     }
 }
 
-struct HeadKernel<'a> {
+/// Some queries of one head.
+struct Part<'a> {
     inputs: &'a Inputs<'a>,
     batch: usize,
     head: usize,
     queries: Range<usize>,
     out: Output,
+}
+
+impl<'a> Part<'a> {
+    fn queries(&self) -> Rows<'a> {
+        let Inputs { q, extents: e, .. } = *self.inputs;
+        Rows::of_head(q, e.queries, e.head_dim, self.batch, self.head)
+    }
+
+    fn keys_and_values(&self) -> [Rows<'a>; 2] {
+        let Inputs { k, v, extents: e, .. } = *self.inputs;
+        [k, v].map(|side| Rows::of_head(side, e.keys, e.head_dim, self.batch, self.head))
+    }
+
+    /// Writes rows of sums, `width` values each, over those of the weights to queries `first ..`.
+    #[inline(always)]
+    fn write<S: Simd>(&self, s: S, first: usize, rows: usize, sums: &[f32], width: usize, running: &Running) {
+        let e = self.inputs.extents;
+        let row = (self.batch * e.queries + first) * e.heads + self.head;
+        for r in 0..rows {
+            // SAFETY: this task alone writes these rows of this head, `head_dim` values each.
+            unsafe {
+                let out = self.out.0.add((row + r * e.heads) * e.head_dim);
+                write_row(s, &sums[r * width..], 1.0 / running.sum[r], out, e.head_dim);
+            }
+        }
+    }
+}
+
+struct HeadKernel<'a> {
+    part: Part<'a>,
     scratch: &'a mut Scratch,
 }
 
-/// The running maximum and sum of each row of a tile. The maximum is that of the scaled scores.
+/// Most rows of a block.
+const MAX_ROWS: usize = 64;
+
+/// The running maximum and sum of each row of a block. The maximum is that of the scaled scores.
 struct Running {
-    largest: [f32; MAX_TILE_ROWS],
-    sum: [f32; MAX_TILE_ROWS],
+    largest: [f32; MAX_ROWS],
+    sum: [f32; MAX_ROWS],
+}
+
+impl Running {
+    const START: Self = Self { largest: [f32::NEG_INFINITY; MAX_ROWS], sum: [0.0; MAX_ROWS] };
 }
 
 impl Kernel for HeadKernel<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Inputs { q, k, v, extents: e, scale } = *self.inputs;
-        let (keys, head_dim) = (e.keys, e.head_dim);
-        let q = Head::new(q, e.queries, head_dim, self.batch, self.head);
+        let Self { part, scratch } = self;
+        let Inputs { extents: Extents { keys, head_dim, .. }, scale, .. } = *part.inputs;
+        let (q, [key_head, value_head]) = (part.queries(), part.keys_and_values());
         let padded_keys = keys.next_multiple_of(S::TILE_COLUMNS);
         let padded_dim = head_dim.next_multiple_of(S::TILE_COLUMNS);
-        let scratch = self.scratch;
         let packed_keys = scratch.keys.reserve_len(padded_keys * head_dim);
-        let key_head = Head::new(k, keys, head_dim, self.batch, self.head);
         for first in (0..padded_keys).step_by(S::TILE_COLUMNS) {
             pack_column_panel(s, &key_head, first, &mut packed_keys[first * head_dim..]);
         }
         let packed_values = scratch.values.reserve_len(padded_keys * padded_dim);
-        pack_values(s, &Head::new(v, keys, head_dim, self.batch, self.head), packed_values);
+        pack_values(s, &value_head, packed_values);
         let packed_queries = scratch.queries.reserve_len(packed_len::<S>(S::TILE_ROWS, head_dim));
         let scores = scratch.scores.reserve_len(S::TILE_ROWS * SCORE_ROW);
         let sums = scratch.sums.reserve_len(S::TILE_ROWS * padded_dim);
-        for first in self.queries.clone().step_by(S::TILE_ROWS) {
-            let rows = S::TILE_ROWS.min(self.queries.end - first);
+        for first in part.queries.clone().step_by(S::TILE_ROWS) {
+            let rows = S::TILE_ROWS.min(part.queries.end - first);
             pack_rows(s, &q, first, rows, packed_queries);
-            let mut running =
-                Running { largest: [f32::NEG_INFINITY; MAX_TILE_ROWS], sum: [0.0; MAX_TILE_ROWS] };
+            let mut running = Running::START;
             for first_key in (0..keys).step_by(STEP) {
                 let step = STEP.min(keys - first_key);
                 let key_panels = &packed_keys[first_key * head_dim..];
                 scores_of(s, packed_queries, key_panels, head_dim, step, scores);
-                weigh(s, scores, step, scale, &mut running, (first_key > 0).then_some(&mut *sums));
+                let sums_so_far = (first_key > 0).then_some(&mut *sums);
+                weigh(s, S::TILE_ROWS, scores, step, scale, &mut running, sums_so_far);
                 // Padding takes part with the scores of zero keys as weights, of which zero values make nothing.
                 let depth = step.next_multiple_of(S::TILE_COLUMNS);
                 for c in (0..padded_dim).step_by(S::TILE_COLUMNS) {
@@ -198,30 +243,24 @@ impl Kernel for HeadKernel<'_> {
                     unsafe { s.tile_strided::<SCORE_ROW>(depth, scores.as_ptr(), panel.as_ptr(), place) };
                 }
             }
-            let row = (self.batch * e.queries + first) * e.heads + self.head;
-            for r in 0..rows {
-                // SAFETY: this task alone writes these rows of this head.
-                let out = unsafe { self.out.0.add((row + r * e.heads) * head_dim) };
-                // SAFETY: as above, `head_dim` values.
-                unsafe { write_row(s, &sums[r * padded_dim..], 1.0 / running.sum[r], out, head_dim) };
-            }
+            part.write(s, first, rows, sums, padded_dim, &running);
         }
     }
 }
 
 /// Values as `[head_dim / C][keys][C]`, zeros for the padding of both.
 #[inline(always)]
-fn pack_values<S: Simd>(s: S, values: &Head<'_>, out: &mut [f32]) {
-    let padded_keys = values.tokens.next_multiple_of(S::TILE_COLUMNS);
+fn pack_values<S: Simd>(s: S, values: &Rows<'_>, out: &mut [f32]) {
+    let padded_keys = values.rows.next_multiple_of(S::TILE_COLUMNS);
     for token in 0..padded_keys {
-        for c in (0..values.head_dim.next_multiple_of(S::TILE_COLUMNS)).step_by(S::LANES) {
-            let count = S::LANES.min(values.head_dim.saturating_sub(c));
+        for c in (0..values.len.next_multiple_of(S::TILE_COLUMNS)).step_by(S::LANES) {
+            let count = S::LANES.min(values.len.saturating_sub(c));
             let at = c / S::TILE_COLUMNS * padded_keys * S::TILE_COLUMNS;
             let room = &mut out[at + token * S::TILE_COLUMNS + c % S::TILE_COLUMNS..][..S::LANES];
-            let x = if token >= values.tokens || count == 0 {
+            let x = if token >= values.rows || count == 0 {
                 s.splat(0.0)
             } else {
-                let from = &values.token(token)[c..][..count];
+                let from = &values.row(token)[c..][..count];
                 // SAFETY: `from` has `count` values.
                 unsafe { s.load_part(from.as_ptr(), count, 0.0) }
             };
@@ -258,6 +297,7 @@ fn scores_of<S: Simd>(s: S, queries: &[f32], keys: &[f32], head_dim: usize, step
 #[inline(always)]
 fn weigh<S: Simd>(
     s: S,
+    rows: usize,
     scores: &mut [f32],
     step: usize,
     scale: f32,
@@ -265,25 +305,25 @@ fn weigh<S: Simd>(
     sums: Option<&mut [f32]>,
 ) {
     let mut shrink = running.largest;
-    for r in 0..S::TILE_ROWS {
+    for r in 0..rows {
         let row = &scores[r * SCORE_ROW..][..step];
         running.largest[r] = running.largest[r].max(largest_scaled(s, row, scale));
         shrink[r] -= running.largest[r];
     }
     // All rows in one vector or a few: an exponential per row would cost more than it looks.
-    for r in (0..MAX_TILE_ROWS).step_by(S::LANES) {
+    for r in (0..rows).step_by(S::LANES) {
         let part = &mut shrink[r..][..S::LANES];
         // SAFETY: a vector of `shrink`.
         unsafe { s.store(part.as_mut_ptr(), exp(s, s.load(part.as_ptr()))) };
     }
-    for r in 0..S::TILE_ROWS {
+    for r in 0..rows {
         let row = &mut scores[r * SCORE_ROW..][..step];
         let sum = weights_in_place(s, row, scale, running.largest[r]);
         running.sum[r] = running.sum[r] * shrink[r] + sum;
     }
     if let Some(sums) = sums {
-        let width = sums.len() / S::TILE_ROWS;
-        for r in 0..S::TILE_ROWS {
+        let width = sums.len() / rows;
+        for r in 0..rows {
             // Most steps do not raise the maximum.
             if shrink[r] == 1.0 {
                 continue;

@@ -7,6 +7,7 @@ mod heads;
 pub(crate) mod reference;
 pub(crate) mod tests;
 
+use crate::cpu::Isa;
 use crate::error::{Holds, OpError, Place, on_cpu, place};
 use steropes_tensor::Tensor;
 
@@ -43,12 +44,54 @@ pub fn sdpa<'a>(
     v: impl Into<Heads<'a>>,
     scale: f32,
 ) -> Result<Tensor, OpError> {
-    let (arguments, extents) = checked(q.into(), k.into(), v.into(), scale)?;
+    attend(q.into(), k.into(), v.into(), scale, Products::Given)
+}
+
+/// As [`sdpa`] on the CPU, with products of bf16 where the CPU multiplies pairs of them (AMX, AVX-512), as
+/// [`crate::linalg::linear`] does with weights in bf16.
+///
+/// # Shapes
+/// As [`sdpa`], all f32
+///
+/// # Numerics
+/// `q`, `k`, `v` and the weights are rounded to bf16, to within 2^-9 of each value; products are exact, scores and sums f32. Without
+/// such instructions the result is that of [`sdpa`]. The result does not depend on the number of threads.
+///
+/// # Errors
+/// As [`sdpa`], and [`OpError::Unsupported`] on a GPU.
+///
+/// # Source
+/// As [`sdpa`].
+pub fn sdpa_bf16<'a>(
+    q: impl Into<Heads<'a>>,
+    k: impl Into<Heads<'a>>,
+    v: impl Into<Heads<'a>>,
+    scale: f32,
+) -> Result<Tensor, OpError> {
+    attend(q.into(), k.into(), v.into(), scale, Products::Bf16)
+}
+
+/// What products take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Products {
+    /// The dtype of the arguments.
+    Given,
+    /// bf16 where the CPU multiplies pairs of them.
+    Bf16,
+}
+
+fn attend(q: Heads<'_>, k: Heads<'_>, v: Heads<'_>, scale: f32, products: Products) -> Result<Tensor, OpError> {
+    let (arguments, extents) = checked(q, k, v, scale)?;
     let [q, k, v] = [&arguments.q, &arguments.k, &arguments.v].map(|heads| heads.tensor);
     match place(OP, &[("q", q, Holds::Float), ("k", k, Holds::Float), ("v", v, Holds::Float)])? {
         Place::Cpu => {
             let Extents { batch, queries, heads, head_dim, .. } = extents;
-            Ok(on_cpu(&[batch, queries, heads, head_dim], cpu::sdpa(&arguments, extents)))
+            let unit = Isa::current().pair_unit().filter(|_| products == Products::Bf16);
+            Ok(on_cpu(&[batch, queries, heads, head_dim], cpu::sdpa(&arguments, extents, unit)))
+        }
+        Place::Gpu(gpu) if products == Products::Bf16 => {
+            let why = "products of bf16 run on the CPU only".to_owned();
+            Err(OpError::Unsupported { op: OP, device: gpu.capabilities().name.clone(), why })
         }
         Place::Gpu(gpu) => gpu::sdpa(&gpu, &arguments, extents),
     }

@@ -1,9 +1,9 @@
 use super::gpu::{self, Form, Matrix, Plain};
-use super::{Heads, checked, reference, sdpa};
+use super::{Heads, checked, reference, sdpa, sdpa_bf16};
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::inputs::normal;
 use steropes_testkit::{
-    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
+    Case, Tolerance, Verdict, bf16_tensor, case, check_close, check_equal, cpu_case, expect_error, f16_case, f16_tensor, floats,
     gpu_case,
 };
 
@@ -39,6 +39,19 @@ pub(crate) fn cases() -> Vec<Case> {
             matrix_against_oracle(d, large_matrix(), [2, 75, 53, 2, 16])
         }),
         f16_case("sdpa/matrix/rising_scores", matrix_rising_scores),
+        cpu_case("sdpa/bf16/one_value", |d| bf16_against_oracle(d, [1, 1, 1, 1, 1], 0.7)),
+        cpu_case("sdpa/bf16/odd_sizes", |d| bf16_against_oracle(d, [2, 17, 23, 3, 20], 0.2)),
+        cpu_case("sdpa/bf16/two_steps_of_keys", |d| bf16_against_oracle(d, [1, 31, 401, 2, 37], 0.5)),
+        cpu_case("sdpa/bf16/mast3r_encoder", |d| bf16_against_oracle(d, [1, 768, 768, 2, 64], 0.125)),
+        cpu_case("sdpa/bf16/mast3r_decoder_cross", |d| bf16_against_oracle(d, [1, 432, 1536, 2, 64], 0.125)),
+        cpu_case("sdpa/bf16/every_tile_edge", bf16_tile_edges),
+        cpu_case("sdpa/bf16/late_maximum_wins", bf16_late_maximum),
+        cpu_case("sdpa/bf16/arguments_are_rounded_at_most", bf16_rounds_arguments),
+        cpu_case("sdpa/bf16/heads_of_one_tensor", bf16_heads),
+        cpu_case("sdpa/bf16/nan_stays_in_its_query", |d| nan_in_its_query(d, bf16)),
+        cpu_case("sdpa/bf16/queries_are_independent", |d| independent_queries(d, bf16)),
+        cpu_case("sdpa/bf16/no_queries", |d| without_queries(d, bf16)),
+        gpu_case("sdpa/bf16/gpus_refuse_it", bf16_on_a_gpu),
         gpu_case("sdpa/gpu/small_bindings", small_bindings),
         gpu_case("sdpa/gpu/long_heads", |d| against_oracle(d, [1, 35, 41, 2, 256], 0.05)),
         case("sdpa/property/same_bits_twice", same_bits_twice),
@@ -48,9 +61,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case("sdpa/property/order_of_keys_is_free", order_of_keys_is_free),
         case("sdpa/property/large_scores_are_finite", large_scores_are_finite),
         case("sdpa/property/scores_far_below_zero", scores_far_below_zero),
-        case("sdpa/property/queries_are_independent", queries_are_independent),
-        case("sdpa/property/nan_stays_in_its_query", nan_stays_in_its_query),
-        case("sdpa/property/no_queries", no_queries),
+        case("sdpa/property/queries_are_independent", |d| independent_queries(d, run)),
+        case("sdpa/property/nan_stays_in_its_query", |d| nan_in_its_query(d, run)),
+        case("sdpa/property/no_queries", |d| without_queries(d, run)),
         case("sdpa/error/q_rank", q_rank),
         case("sdpa/error/q_dtype", q_dtype),
         case("sdpa/error/k_shape", k_shape),
@@ -73,10 +86,19 @@ fn tensor(device: &Device, shape: &[usize], values: Vec<f32>) -> Tensor {
     Tensor::new(device, shape, values).expect("a test's shape fits its values")
 }
 
+/// An attention as the checks call it.
+type Attention = fn(&Tensor, &Tensor, &Tensor, f32) -> Result<Vec<f32>, String>;
+
 fn run(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32) -> Result<Vec<f32>, String> {
     let out = sdpa(q, k, v, scale).map_err(|e| e.to_string())?;
     check_equal(out.shape(), q.shape())?;
     check_equal(&[out.dtype()], &[q.dtype()])?;
+    floats(&out)
+}
+
+fn bf16(q: &Tensor, k: &Tensor, v: &Tensor, scale: f32) -> Result<Vec<f32>, String> {
+    let out = sdpa_bf16(q, k, v, scale).map_err(|e| e.to_string())?;
+    check_equal(out.shape(), q.shape())?;
     floats(&out)
 }
 
@@ -131,6 +153,63 @@ fn random_f16(device: &Device, [batch, queries, keys, heads, head_dim]: [usize; 
 fn f16_against_oracle(device: &Device, extents: [usize; 5], scale: f32) -> Verdict {
     let [q, k, v] = random_f16(device, extents);
     compare(&q, &k, &v, scale, Tolerance::OfLargest(1e-3))
+}
+
+/// Arguments that bf16 holds.
+fn random_bf16(device: &Device, [batch, queries, keys, heads, head_dim]: [usize; 5]) -> [Tensor; 3] {
+    [("sdpa/q", queries), ("sdpa/k", keys), ("sdpa/v", keys)].map(|(name, tokens)| {
+        let shape = [batch, tokens, heads, head_dim];
+        let (_, values) = bf16_tensor(device, &shape, &normal(name, shape.iter().product()));
+        tensor(device, &shape, values)
+    })
+}
+
+/// Half a unit in the last place of a bf16, for each weight, beside what the products and sums lose.
+const BF16: Tolerance = Tolerance::OfLargest(2.2e-3);
+
+fn bf16_against_oracle(device: &Device, extents: [usize; 5], scale: f32) -> Verdict {
+    let [q, k, v] = random_bf16(device, extents);
+    check(&bf16(&q, &k, &v, scale)?, [&q, &k, &v], scale, BF16)
+}
+
+fn bf16_tile_edges(device: &Device) -> Verdict {
+    for queries in [1, 13, 14, 15, 28, 29, 31, 32, 33, 63, 64, 65] {
+        for keys in [1, 2, 15, 31, 32, 33, 63, 64, 383, 384, 385] {
+            for head_dim in [1, 2, 15, 16, 17, 31, 32, 33] {
+                bf16_against_oracle(device, [1, queries, keys, 1, head_dim], 0.3)
+                    .map_err(|e| format!("{queries} queries, {keys} keys of {head_dim}: {e}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bf16_late_maximum(device: &Device) -> Verdict {
+    let keys = 1200;
+    let q = tensor(device, &[1, 16, 1, 1], (0..16).map(|i| 0.5 + i as f32 / 16.0).collect());
+    let (_, heights) =
+        bf16_tensor(device, &[keys], &(0..keys).map(|j| j as f32 / 20.0).collect::<Vec<_>>());
+    let k = tensor(device, &[1, keys, 1, 1], heights);
+    let v = random(device, "sdpa/v", &[1, keys, 1, 1]);
+    check(&bf16(&q, &k, &v, 1.0)?, [&q, &k, &v], 1.0, Tolerance::OfLargest(5e-3))
+}
+
+/// Queries, keys and values of f32: each score is off by 2^-8 of its products at most, and weights and values by 2^-9.
+fn bf16_rounds_arguments(device: &Device) -> Verdict {
+    let [q, k, v] = ["q", "k", "v"].map(|name| random(device, name, &[1, 40, 2, 24]));
+    check(&bf16(&q, &k, &v, 0.2)?, [&q, &k, &v], 0.2, Tolerance::OfLargest(1e-2))
+}
+
+fn bf16_heads(device: &Device) -> Verdict {
+    let [all, q, k, v] = thirds(device, DType::F32, [2, 45, 3, 20]);
+    let [some_q, some_k, some_v] = as_heads(&all);
+    let got = sdpa_bf16(some_q, some_k, some_v, 0.3).map_err(|e| e.to_string())?;
+    check_equal(&floats(&got)?, &bf16(&q, &k, &v, 0.3)?)
+}
+
+fn bf16_on_a_gpu(device: &Device) -> Verdict {
+    let x = Tensor::zeros::<f32>(device, &[1, 2, 3, 4]);
+    expect_error(sdpa_bf16(&x, &x, &x, 1.0), "products of bf16 run on the CPU only")
 }
 
 /// Scores that rise by far more than 2^8 from key to key and then fall, with noise: sums are scaled again and again.
@@ -366,7 +445,6 @@ fn order_of_keys_is_free(device: &Device) -> Verdict {
     check_close(&back, &there, Tolerance::Sum { depth: keys })
 }
 
-/// Scores of ±10^5, far beyond where e^x overflows: the values of the best key come back.
 /// Every score is -256: no weight is left if a maximum starts at 0.
 fn scores_far_below_zero(device: &Device) -> Verdict {
     let filled = |x: f32, tokens: usize| {
@@ -379,6 +457,7 @@ fn scores_far_below_zero(device: &Device) -> Verdict {
     check(&got, [&q, &k, &v], 1.0, Tolerance::Sum { depth: 4 + keys })
 }
 
+/// Scores of ±10^5, far beyond where e^x overflows: the values of the best key come back.
 fn large_scores_are_finite(device: &Device) -> Verdict {
     let q = tensor(device, &[1, 2, 1, 1], vec![1e5, -1e5]);
     let k = tensor(device, &[1, 3, 1, 1], vec![1.0, -1.0, 0.0]);
@@ -387,36 +466,36 @@ fn large_scores_are_finite(device: &Device) -> Verdict {
 }
 
 /// The same bits whether a query runs among others or alone, hence for any split among threads.
-fn queries_are_independent(device: &Device) -> Verdict {
+fn independent_queries(device: &Device, attention: Attention) -> Verdict {
     let (queries, width) = (300, 2 * 24);
     let q = normal("sdpa/q", queries * width);
     let k = random(device, "sdpa/k", &[1, 500, 2, 24]);
     let v = random(device, "sdpa/v", &[1, 500, 2, 24]);
-    let all = run(&tensor(device, &[1, queries, 2, 24], q.clone()), &k, &v, 0.3)?;
+    let all = attention(&tensor(device, &[1, queries, 2, 24], q.clone()), &k, &v, 0.3)?;
     for i in [0, 13, 14, 150, 299] {
         let one = tensor(device, &[1, 1, 2, 24], q[i * width..][..width].to_vec());
-        check_equal(&run(&one, &k, &v, 0.3)?, &all[i * width..][..width])
+        check_equal(&attention(&one, &k, &v, 0.3)?, &all[i * width..][..width])
             .map_err(|e| format!("query {i}: {e}"))?;
     }
     Ok(())
 }
 
-fn nan_stays_in_its_query(device: &Device) -> Verdict {
+fn nan_in_its_query(device: &Device, attention: Attention) -> Verdict {
     let mut q = normal("sdpa/q", 20 * 8);
     q[7 * 8 + 3] = f32::NAN;
     let q = tensor(device, &[1, 20, 1, 8], q);
     let k = random(device, "sdpa/k", &[1, 29, 1, 8]);
-    let got = run(&q, &k, &k, 0.3)?;
+    let got = attention(&q, &k, &k, 0.3)?;
     match (0..got.len()).find(|&i| got[i].is_nan() != (i / 8 == 7)) {
         None => Ok(()),
         Some(i) => Err(format!("query {} value {} is {}", i / 8, i % 8, got[i])),
     }
 }
 
-fn no_queries(device: &Device) -> Verdict {
+fn without_queries(device: &Device, attention: Attention) -> Verdict {
     let q = Tensor::zeros::<f32>(device, &[2, 0, 3, 8]);
     let k = Tensor::zeros::<f32>(device, &[2, 5, 3, 8]);
-    check_equal(&run(&q, &k, &k, 1.0)?, &[])
+    check_equal(&attention(&q, &k, &k, 1.0)?, &[])
 }
 
 fn q_rank(device: &Device) -> Verdict {

@@ -21,6 +21,10 @@ impl Packed {
         };
         Self { weights, bias: bias.map(|bias| values(bias).to_vec()) }
     }
+
+    pub(super) fn rounds_rows(&self) -> bool {
+        self.weights.pair_unit().is_some()
+    }
 }
 
 pub(super) fn linear(x: &[f32], rows: usize, w: &Packed, activation: Activation) -> Vec<f32> {

@@ -56,6 +56,11 @@ impl LinearWeights {
         Ok(Self { device: weight.device(), inputs, outputs, packed })
     }
 
+    /// Whether a product with them may round `x` to bf16.
+    pub fn rounds_rows(&self) -> bool {
+        matches!(&self.packed, Packed::Cpu(packed) if packed.rounds_rows())
+    }
+
     /// Columns of `x` that the product takes.
     pub fn inputs(&self) -> usize {
         self.inputs

@@ -18,6 +18,7 @@ fn oracle_cases() -> Vec<Case> {
     use Activation::{Gelu, Identity, Relu};
     vec![
         case("linear/oracle/one_value", |d| against_oracle(d, [1, 1, 1], Identity)),
+        case("linear/oracle/few_values", |d| against_oracle(d, [3, 9, 2], Identity)),
         case("linear/oracle/odd_sizes", |d| against_oracle(d, [29, 67, 43], Identity)),
         case("linear/oracle/odd_sizes_gelu", |d| against_oracle(d, [29, 67, 43], Gelu)),
         case("linear/oracle/odd_sizes_relu", |d| against_oracle(d, [29, 67, 43], Relu)),
@@ -25,7 +26,7 @@ fn oracle_cases() -> Vec<Case> {
         case("linear/oracle/many_rows_one_column", |d| against_oracle(d, [1999, 301, 1], Gelu)),
         case("linear/oracle/tiny_encoder_fc1", |d| against_oracle(d, [432, 256, 1024], Gelu)),
         case("linear/oracle/mast3r_encoder_fc2", |d| against_oracle(d, [768, 4096, 1024], Identity)),
-        case("linear/oracle/add_odd_sizes", |d| sum_against_oracle(d, [31, 45, 77])),
+        case("linear/oracle/add_odd_sizes", |d| sum_against_oracle(d, [61, 45, 77])),
         case("linear/oracle/add_mast3r_proj", |d| sum_against_oracle(d, [768, 1024, 1024])),
     ]
 }
@@ -34,6 +35,7 @@ fn f16_cases() -> Vec<Case> {
     use Activation::{Gelu, Identity, Relu};
     vec![
         f16_case("linear/f16/one_value", |d| f16_against_oracle(d, [1, 1, 1], Identity)),
+        f16_case("linear/f16/few_values", |d| f16_against_oracle(d, [3, 9, 2], Identity)),
         f16_case("linear/f16/odd_sizes", |d| f16_against_oracle(d, [29, 67, 43], Gelu)),
         f16_case("linear/f16/vectors", |d| f16_against_oracle(d, [70, 100, 36], Relu)),
         f16_case("linear/f16/tiny_encoder_fc1", |d| f16_against_oracle(d, [432, 256, 1024], Gelu)),
@@ -352,7 +354,8 @@ fn planned(
 }
 
 fn plain_tiles_agree(device: &Device) -> Verdict {
-    let extents = [133, 45, 70];
+    // More rows and columns than any tile has.
+    let extents = [261, 45, 262];
     let run = |tile| planned(device, Plan::Plain(tile), DType::F32, extents, None);
     let (medium, want) = run(PlainTile::MEDIUM)?;
     check_close(&medium, &want, Tolerance::Sum { depth: extents[1] })?;
@@ -491,6 +494,9 @@ fn nan_stays_in_its_row(device: &Device) -> Verdict {
                     y[i]
                 ));
             }
+            let rest: Vec<usize> = (0..17).filter(|&row| row != 9).collect();
+            let want = oracle(&layer, &picked(&x.read::<f32>().unwrap(), inputs, &rest), activation);
+            check_close(&picked(&y, 35, &rest), &want, Tolerance::Sum { depth: inputs })?;
         }
     }
     Ok(())
@@ -506,7 +512,9 @@ fn no_inputs_gives_the_bias(device: &Device) -> Verdict {
     let layer = layer(device, 0, 3);
     let y = values(linear(&Tensor::zeros::<f32>(device, &[2, 0]), &layer.packed, Activation::Identity))?;
     let bias = layer.bias.read::<f32>().unwrap();
-    check_equal(&y, &[bias.clone(), bias].concat())
+    check_equal(&y, &[bias.clone(), bias].concat())?;
+    // Rows and columns as many, and something to sum.
+    against_oracle(device, [2, 8, 3], Activation::Identity)
 }
 
 fn shared_residual_is_not_changed(device: &Device) -> Verdict {
@@ -514,7 +522,10 @@ fn shared_residual_is_not_changed(device: &Device) -> Verdict {
     let residual = random(device, "linear/residual", &[4, 5]);
     let before = residual.read::<f32>().unwrap();
     let x = random(device, "linear/x", &[4, 6]);
-    linear_add(residual.clone(), &x, &layer.packed).map_err(|e| e.to_string())?;
+    let sum = linear_add(residual.clone(), &x, &layer.packed).map_err(|e| e.to_string())?;
+    let product = oracle(&layer, &x.read::<f32>().unwrap(), Activation::Identity);
+    let want: Vec<f64> = product.iter().zip(&before).map(|(&y, &r)| y + f64::from(r)).collect();
+    check_close(&sum.read::<f32>().unwrap(), &want, Tolerance::Sum { depth: 6 })?;
     check_equal(&residual.read::<f32>().unwrap(), &before)
 }
 
