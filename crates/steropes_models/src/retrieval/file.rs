@@ -29,7 +29,9 @@ impl Retrieval {
         if let Some(stated) = args.hidden_widths()?
             && stated != widths
         {
-            return Err(args.refused(format!("`args.hdims` is {stated:?}, but its layers have {widths:?} outputs")));
+            return Err(
+                args.refused(format!("`args.hdims` is {stated:?}, but its layers have {widths:?} outputs"))
+            );
         }
         let width = widths.last().copied().unwrap_or_else(|| whitening.outputs());
         if projector.as_ref().is_some_and(|p| p.is_residual) && width != whitening.outputs() {
@@ -42,7 +44,9 @@ impl Retrieval {
         let second = root.at("postwhiten");
         let second_whitening = if second.has("p") { Some(Whitening::load(&second)?) } else { None };
         if let Some(inputs) = second_whitening.as_ref().map(Whitening::inputs).filter(|&i| i != width) {
-            return Err(args.refused(format!("`postwhiten` takes {inputs} values, but features have {width}")));
+            return Err(
+                args.refused(format!("`postwhiten` takes {inputs} values, but features have {width}"))
+            );
         }
         args.check_attention()?;
         checkpoint.check_leftovers(|_| false)?;

@@ -36,11 +36,7 @@ struct Code {
 /// # Source
 /// Tolias, Avrithis, Jégou: Image search with selective match kernels, IJCV 2016, with the settings of MASt3R-SfM: binary,
 /// no inverse document frequency, threshold 0, exponent 3.
-pub fn similarities(
-    images: &[LocalFeatures],
-    words: &Words,
-    device: &Device,
-) -> Result<Similarity, OpError> {
+pub fn similarities(images: &[LocalFeatures], words: &Words, device: &Device) -> Result<Similarity, OpError> {
     let all: Vec<f32> = images.iter().flat_map(|image| &image.values).copied().collect();
     let each = QUERY_WORDS.min(words.len());
     let nearest = words.nearest(&all, each, device)?;

@@ -60,14 +60,16 @@ fn means(features: &[f32], nearest: &[u32], words: Words) -> Words {
     let mut members = vec![Vec::new(); words.len()];
     nearest.iter().enumerate().for_each(|(feature, &word)| members[word as usize].push(feature));
     let mut values = words.values;
-    values.par_chunks_exact_mut(width).zip(&members).filter(|(_, m)| !m.is_empty()).for_each(|(word, members)| {
-        let mut sums = vec![0.0f64; width];
-        for &feature in members {
-            let row = &features[feature * width..][..width];
-            sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v));
-        }
-        let count = members.len() as f64;
-        word.iter_mut().zip(sums).for_each(|(value, sum)| *value = (sum / count) as f32);
-    });
+    values.par_chunks_exact_mut(width).zip(&members).filter(|(_, m)| !m.is_empty()).for_each(
+        |(word, members)| {
+            let mut sums = vec![0.0f64; width];
+            for &feature in members {
+                let row = &features[feature * width..][..width];
+                sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v));
+            }
+            let count = members.len() as f64;
+            word.iter_mut().zip(sums).for_each(|(value, sum)| *value = (sum / count) as f32);
+        },
+    );
     Words::new(values, width)
 }

@@ -16,7 +16,6 @@ use serde::Serialize;
 use steropes_models::retrieval::{FeatureCount, LocalFeatures, Retrieval, Whitening, token_values};
 use steropes_models::{Encoded, ModelError};
 use steropes_ops::OpError;
-use steropes_tensor::Device;
 
 /// How similar photos are to each other: larger is more similar.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,11 +68,11 @@ pub struct RetrievalReport {
 /// Tokens that a whitening is learnt from, at most; beyond, evenly spaced ones are taken.
 const LARGEST_SAMPLE: usize = 32_768;
 /// Values of a feature whose whitening is learnt from the photos.
-const LEARNT_WIDTH: usize = 128;
+const LEARNT_WIDTH: usize = 64;
 /// Features of a photo whose whitening is learnt from the photos.
 const LEARNT_COUNT: FeatureCount = FeatureCount::AtMost(300);
 /// Features for each word that is learnt, and the most words.
-const FEATURES_PER_WORD: usize = 16;
+const FEATURES_PER_WORD: usize = 32;
 const MOST_WORDS: usize = 4096;
 /// Photos whose tokens are on the host at once.
 const PHOTOS_AT_ONCE: usize = 16;

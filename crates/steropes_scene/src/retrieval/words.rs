@@ -70,7 +70,8 @@ impl Words {
             // The larger this is, the nearer the word: q.w - |w|²/2 = (|q|² - |q - w|²)/2.
             let shifts: Vec<f32> = words.chunks_exact(width).map(|w| (-0.5 * squared(w)) as f32).collect();
             let weight = upload(&[shifts.len(), width], words).map_err(no_memory)?;
-            let weights = LinearWeights::pack(&weight, Some(&upload(&[shifts.len()], &shifts).map_err(no_memory)?))?;
+            let weights =
+                LinearWeights::pack(&weight, Some(&upload(&[shifts.len()], &shifts).map_err(no_memory)?))?;
             for (features, best) in chunks.iter().zip(best.chunks_mut(BLOCK * kept)) {
                 let scores = linear(features, &weights, Activation::Identity)?.into_vec::<f32>()?;
                 let each = scores.par_chunks_exact(shifts.len()).zip(best.par_chunks_exact_mut(kept));
@@ -85,14 +86,17 @@ impl Words {
     /// The `count` words nearest to `feature`, of which `best` are candidates by rounded scores.
     fn settle(&self, feature: &[f32], best: &[Candidate], count: usize, longest: f64) -> Vec<u32> {
         let own = squared(feature);
-        let mut exact: Vec<(f64, u32)> =
-            best.iter().filter(|c| c.score > f32::NEG_INFINITY).map(|c| (distance(feature, self.word(c.word)), c.word)).collect();
+        let mut exact: Vec<(f64, u32)> = best
+            .iter()
+            .filter(|c| c.score > f32::NEG_INFINITY)
+            .map(|c| (distance(feature, self.word(c.word)), c.word))
+            .collect();
         exact.sort_by(nearer);
         // What the rounding of a sum of so many products can be, twice.
         let rounding = (self.width + 4) as f64 * f64::from(f32::EPSILON) * (own.sqrt() + longest) * longest;
         let hidden = best.last().map_or(f64::INFINITY, |last| f64::from(last.score) + rounding);
-        let is_proven = exact.len() == self.len()
-            || exact.len() >= count && exact[count - 1].0 < own - 2.0 * hidden;
+        let is_proven =
+            exact.len() == self.len() || exact.len() >= count && exact[count - 1].0 < own - 2.0 * hidden;
         if !is_proven {
             exact = (0..self.len() as u32).map(|word| (distance(feature, self.word(word)), word)).collect();
             exact.sort_by(nearer);
