@@ -61,7 +61,7 @@ pub fn retrieval_pairs(similarity: &Similarity, keys: &[usize], neighbors: usize
     pairs.into_iter().collect()
 }
 
-/// Each photo with its [`PairGraph::AUTO_NEIGHBORS`] most similar ones and with the 8th, 16th, 32nd .. as long as these are still similar, the
+/// Each photo with its [`PairGraph::AUTO_NEIGHBORS`] most similar ones and with the 8th, 16th, 32nd .. of its own cluster, the
 /// spanning tree of the most similar pairs, and, where the photos are in the order of a walk, each with the next two.
 ///
 /// The most similar photos were often taken side by side; those farther down give the long baselines and hold a long walk
@@ -69,21 +69,21 @@ pub fn retrieval_pairs(similarity: &Similarity, keys: &[usize], neighbors: usize
 pub(super) fn auto_pairs(similarity: &Similarity) -> Vec<[usize; 2]> {
     let photos = similarity.photos();
     let both = |i: usize, j: usize| similarity.of(i, j) + similarity.of(j, i);
+    // Above 0, so that photos without anything in common are joined too.
+    let counts = DMatrix::from_fn(photos, photos, |i, j| 1.0 + both(i, j));
+    let tree = maximum_spanning(&counts).expect("every pair of photos has a count");
+    let cluster = clusters(&tree, both, photos);
     let order: Vec<Vec<usize>> = (0..photos)
         .map(|i| ranked(photos, |j| -both(i, j)).into_iter().filter(|j| *j != i).collect())
         .collect();
     let mut pairs = Pairs::new();
+    tree.iter().for_each(|&[i, j]| insert(&mut pairs, i, j));
     for (i, order) in order.iter().enumerate() {
-        let near = &order[..order.len().min(PairGraph::AUTO_NEIGHBORS)];
-        let least = near.last().map_or(0.0, |&j| STILL_SIMILAR * both(i, j));
-        let farther = (3..).map(|e| 1 << e).map_while(|rank: usize| order.get(rank - 1)).copied();
-        let farther = farther.filter(|&j| both(i, j) >= least);
-        near.iter().copied().chain(farther).for_each(|j| insert(&mut pairs, i, j));
+        order.iter().take(PairGraph::AUTO_NEIGHBORS).for_each(|&j| insert(&mut pairs, i, j));
+        let own: Vec<usize> = order.iter().copied().filter(|&j| cluster[j] == cluster[i]).collect();
+        let ranks = (3..).map(|e| 1usize << e);
+        ranks.map_while(|rank| own.get(rank - 1)).for_each(|&j| insert(&mut pairs, i, j));
     }
-    // Above 0, so that photos without anything in common are joined too.
-    let counts = DMatrix::from_fn(photos, photos, |i, j| 1.0 + both(i, j));
-    let tree = maximum_spanning(&counts).expect("every pair of photos has a count");
-    tree.into_iter().for_each(|[i, j]| insert(&mut pairs, i, j));
     if is_walk(&order) {
         for step in 1..=2 {
             (step..photos).for_each(|j| insert(&mut pairs, j - step, j));
@@ -92,8 +92,22 @@ pub(super) fn auto_pairs(similarity: &Similarity) -> Vec<[usize; 2]> {
     pairs.into_iter().collect()
 }
 
-/// How similar a photo must be beside the last of the nearest ones, to be compared although it is farther away.
-const STILL_SIMILAR: f64 = 0.3;
+/// How similar photos must be that belong to one cluster, beside the median of the spanning tree. Photos of other places
+/// lie at about a quarter of it, those of the same walk rarely below a half.
+const CLUSTER_SHARE: f64 = 1.0 / 3.0;
+
+/// The number of each photo's cluster: what is left of the tree when its weak edges are cut.
+fn clusters(tree: &[[usize; 2]], both: impl Fn(usize, usize) -> f64, photos: usize) -> Vec<usize> {
+    let mut strengths: Vec<f64> = tree.iter().map(|&[i, j]| both(i, j)).collect();
+    strengths.sort_by(f64::total_cmp);
+    let least = strengths.get(strengths.len() / 2).map_or(0.0, |median| CLUSTER_SHARE * median);
+    let mut cluster: Vec<usize> = (0..photos).collect();
+    for &[i, j] in tree.iter().filter(|&&[i, j]| both(i, j) >= least) {
+        let (stays, goes) = (cluster[i], cluster[j]);
+        cluster.iter_mut().filter(|c| **c == goes).for_each(|c| *c = stays);
+    }
+    cluster
+}
 
 /// Whether photos that follow each other are similar: whether the next one is, in the median, among the most similar tenth.
 fn is_walk(order: &[Vec<usize>]) -> bool {
