@@ -36,7 +36,11 @@ struct Code {
 /// # Source
 /// Tolias, Avrithis, Jégou: Image search with selective match kernels, IJCV 2016, with the settings of MASt3R-SfM: binary,
 /// no inverse document frequency, threshold 0, exponent 3.
-pub fn similarities(images: &[LocalFeatures], words: &Words, device: &Device) -> Result<Similarity, OpError> {
+pub fn similarities(
+    images: &[LocalFeatures],
+    words: &Words<'_>,
+    device: &Device,
+) -> Result<Similarity, OpError> {
     let all: Vec<f32> = images.iter().flat_map(|image| &image.values).copied().collect();
     let each = QUERY_WORDS.min(words.len());
     let nearest = words.nearest(&all, each, device)?;
@@ -89,7 +93,7 @@ fn kernel(a: &[u64], b: &[u64], width: usize) -> f64 {
 }
 
 /// The codes of an image by ascending word, its features belonging to the first `count` of their `each` nearest words.
-fn codes(image: &LocalFeatures, words: &Words, nearest: &[u32], each: usize, count: usize) -> Vec<Code> {
+fn codes(image: &LocalFeatures, words: &Words<'_>, nearest: &[u32], each: usize, count: usize) -> Vec<Code> {
     let width = words.width;
     let mut belongs: Vec<(u32, usize)> = nearest
         .chunks_exact(each)

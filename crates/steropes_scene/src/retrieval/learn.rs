@@ -27,7 +27,7 @@ pub(super) fn learn_words(
     count: usize,
     seed: u64,
     device: &Device,
-) -> Result<Words, OpError> {
+) -> Result<Words<'static>, OpError> {
     let width = images[0].width;
     let rows: Vec<&[f32]> = images.iter().flat_map(|image| image.values.chunks_exact(width)).collect();
     let step = rows.len().div_ceil(LARGEST_SAMPLE).max(1);
@@ -40,7 +40,8 @@ pub(super) fn learn_words(
         let j = i + random.below(features - i);
         order.swap(i, j);
     }
-    let first = order[..count].iter().flat_map(|&i| &sample[i * width..][..width]).copied().collect();
+    let first: Vec<f32> =
+        order[..count].iter().flat_map(|&i| &sample[i * width..][..width]).copied().collect();
     let mut words = Words::new(first, width);
     let mut nearest = Vec::new();
     for _ in 0..ROUNDS {
@@ -55,11 +56,11 @@ pub(super) fn learn_words(
 }
 
 /// Each word at the mean of the features that belong to it.
-fn means(features: &[f32], nearest: &[u32], words: Words) -> Words {
+fn means(features: &[f32], nearest: &[u32], words: Words<'_>) -> Words<'static> {
     let width = words.width;
     let mut members = vec![Vec::new(); words.len()];
     nearest.iter().enumerate().for_each(|(feature, &word)| members[word as usize].push(feature));
-    let mut values = words.values;
+    let mut values = words.values.into_owned();
     values.par_chunks_exact_mut(width).zip(&members).filter(|(_, m)| !m.is_empty()).for_each(
         |(word, members)| {
             let mut sums = vec![0.0f64; width];

@@ -116,7 +116,7 @@ pub fn photo_similarity(
     let total: usize = features.iter().map(LocalFeatures::len).sum();
     let (codebook, words) = match file.and_then(|file| file.words.as_ref()) {
         Some((path, values)) => {
-            (Some(path.display().to_string()), Words::new(values.clone(), retrieval.width()))
+            (Some(path.display().to_string()), Words::new(values.as_slice(), retrieval.width()))
         }
         None => {
             let count = (total / FEATURES_PER_WORD).clamp(1, MOST_WORDS);

@@ -1,6 +1,7 @@
 //! Visual words: the nearest of many points for every feature, exactly, without the matrix of all distances.
 
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use steropes_ops::OpError;
 use steropes_ops::linalg::linear::{Activation, LinearWeights, linear};
@@ -11,19 +12,20 @@ const BLOCK: usize = 4096;
 /// Words kept beside the wanted ones, so that rounding almost never hides one.
 const SPARE: usize = 3;
 
-/// Points of the features' space, one after the other.
+/// Points of the features' space, one after the other. A published codebook takes 256 MB, so it can be borrowed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Words {
-    pub(super) values: Vec<f32>,
+pub struct Words<'a> {
+    pub(super) values: Cow<'a, [f32]>,
     pub(super) width: usize,
 }
 
-impl Words {
+impl<'a> Words<'a> {
     /// Words of `width` values each.
     ///
     /// # Panics
     /// If there is none or `values` does not consist of rows of `width` values.
-    pub fn new(values: Vec<f32>, width: usize) -> Self {
+    pub fn new(values: impl Into<Cow<'a, [f32]>>, width: usize) -> Self {
+        let values = values.into();
         assert!(!values.is_empty() && values.len().is_multiple_of(width), "rows of {width} values");
         Self { values, width }
     }
