@@ -17,9 +17,9 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PairGraph {
     /// All pairs up to [`PairGraph::AUTO_COMPLETE`] photos. Beyond, by similarity: each photo with the
-    /// [`PairGraph::AUTO_NEIGHBORS`] most similar ones and the 8th, 16th, 32nd .. of those that hang together with it, the spanning
-    /// tree of the most similar pairs, which joins all photos, and, where the photos are in the order of a walk, each with the
-    /// next two.
+    /// [`PairGraph::AUTO_NEIGHBORS`] most similar ones and the 8th, 16th, 32nd .. of those that hang together with it, and with the
+    /// two most similar of all; the spanning tree of the most similar pairs, which joins all photos; and, where the photos are in
+    /// the order of a walk, each with the next two.
     Auto,
     /// All pairs.
     Complete,
@@ -106,7 +106,8 @@ const DEFAULT_WIDTH: usize = 3;
 impl PairGraph {
     /// The largest number of photos for which [`PairGraph::Auto`] compares all pairs.
     pub const AUTO_COMPLETE: usize = 10;
-    /// The number of most similar photos that [`PairGraph::Auto`] compares each of many photos with.
+    /// The number of most similar photos that [`PairGraph::Auto`] compares each of many photos with, of those that hang together
+    /// with it.
     pub const AUTO_NEIGHBORS: usize = 6;
 
     /// Whether the pairs of `photos` photos depend on how similar they are.

@@ -61,8 +61,9 @@ pub fn retrieval_pairs(similarity: &Similarity, keys: &[usize], neighbors: usize
     pairs.into_iter().collect()
 }
 
-/// Each photo with its [`PairGraph::AUTO_NEIGHBORS`] most similar ones and with the 8th, 16th, 32nd .. of its own cluster, the
-/// spanning tree of the most similar pairs, and, where the photos are in the order of a walk, each with the next two.
+/// Each photo with its two most similar ones, with the [`PairGraph::AUTO_NEIGHBORS`] most similar ones of its own cluster and the 8th,
+/// 16th, 32nd .. there, the spanning tree of the most similar pairs, and, where the photos are in the order of a walk, each with the
+/// next two.
 ///
 /// The most similar photos were often taken side by side; those farther down give the long baselines and hold a long walk
 /// together. Similarity counts in both directions.
@@ -79,8 +80,9 @@ pub(super) fn auto_pairs(similarity: &Similarity) -> Vec<[usize; 2]> {
     let mut pairs = Pairs::new();
     tree.iter().for_each(|&[i, j]| insert(&mut pairs, i, j));
     for (i, order) in order.iter().enumerate() {
-        order.iter().take(PairGraph::AUTO_NEIGHBORS).for_each(|&j| insert(&mut pairs, i, j));
+        order.iter().take(ANYWHERE).for_each(|&j| insert(&mut pairs, i, j));
         let own: Vec<usize> = order.iter().copied().filter(|&j| cluster[j] == cluster[i]).collect();
+        own.iter().take(PairGraph::AUTO_NEIGHBORS).for_each(|&j| insert(&mut pairs, i, j));
         let ranks = (3..).map(|e| 1usize << e);
         ranks.map_while(|rank| own.get(rank - 1)).for_each(|&j| insert(&mut pairs, i, j));
     }
@@ -91,6 +93,10 @@ pub(super) fn auto_pairs(similarity: &Similarity) -> Vec<[usize; 2]> {
     }
     pairs.into_iter().collect()
 }
+
+/// Most similar photos that a photo is compared with although they may be of another cluster: few, since photos of other places
+/// only give the two-view test something to be wrong about.
+const ANYWHERE: usize = 2;
 
 /// How similar photos must be that belong to one cluster, beside the median of the spanning tree. Photos of other places
 /// lie at about a quarter of it, those of the same walk rarely below a half.
