@@ -95,9 +95,9 @@ fn similarities_are_those_of_the_definition() {
         let images: Vec<LocalFeatures> =
             (0..5).map(|i| image(&format!("image {i}"), [30, 1, 12, 0, 25][i], width)).collect();
         let found = similarities(&images, &Words::new(points.clone(), width), &Device::cpu()).unwrap();
-        for i in 0..5 {
-            for j in 0..5 {
-                let want = similarity_naive(&images[i], &images[j], &points);
+        for (i, query) in images.iter().enumerate() {
+            for (j, other) in images.iter().enumerate() {
+                let want = similarity_naive(query, other, &points);
                 assert!((found.of(i, j) - want).abs() < 1e-12, "{width}: {} for {want}", found.of(i, j));
             }
         }
