@@ -53,15 +53,23 @@ impl NetworkArgs {
         })
     }
 
+    /// The hyper-parameters of the model, without its weights.
+    ///
+    /// # Errors
+    /// No such model, or its files do not say.
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        Ok(match self.path()? {
+            None => Config::embedded(),
+            Some(path) => Config::open(&path)?,
+        })
+    }
+
     /// How photos are brought to the network; known before its weights are loaded.
     ///
     /// # Errors
     /// No such model, or the size is out of range.
     pub(crate) fn format(&self) -> anyhow::Result<InputFormat> {
-        let config = match self.path()? {
-            None => Config::embedded(),
-            Some(path) => Config::open(&path)?,
-        };
+        let config = self.config()?;
         let patch = u32::try_from(config.patch_size).context("the patch size is a small number")?;
         let smallest = 4 * patch;
         if !(smallest..=LARGEST_SIZE).contains(&self.size) {

@@ -101,6 +101,21 @@ pub(crate) fn locate(given: &str) -> anyhow::Result<Place> {
     Ok(Place::Path(path, None))
 }
 
+/// Where the retrieval file lies that `given` names: a known name of a file that was fetched, or a path.
+///
+/// # Errors
+/// There is no such file, or it was not fetched.
+pub(crate) fn locate_retrieval(given: &str) -> anyhow::Result<PathBuf> {
+    let is_known = KnownModel::find(given).is_some_and(|known| !known.is_embedded());
+    match locate(given) {
+        Ok(Place::Path(path, _)) if path.is_file() => Ok(path),
+        Err(not_fetched) if is_known => Err(not_fetched),
+        _ => bail!(
+            "--retrieval: no file `{given}`: give a *_retrieval_trainingfree.pth, or leave the option out to learn from the photos"
+        ),
+    }
+}
+
 /// SHA-256 of the file at `path`, as 64 hexadecimal digits.
 ///
 /// # Errors

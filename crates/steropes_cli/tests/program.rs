@@ -4,6 +4,7 @@ use image::{Rgb, RgbImage};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use steropes_testkit::torch_file::checkpoint;
 use tempfile::TempDir;
 
 /// A folder for one test.
@@ -286,6 +287,77 @@ fn options_that_make_no_sense() {
         desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--tsdf-threshold", bad], text);
     }
     desk.refuses(["reconstruct", &a, &b, "-o", "scene", "--tsdf-samples", "0"], "--tsdf-samples must be");
+}
+
+/// Pairs by similarity: learnt from the photos, or by a file; and what the report says of it.
+#[test]
+fn similar_photos_are_compared() {
+    let desk = Desk::new();
+    let folder = text(castle(""));
+    let run = |name: &str, more: &[&str]| {
+        let args = ["reconstruct", &folder, "-o", name, "--size", "128", "--json"];
+        desk.json("cpu", args.iter().chain(more))
+    };
+    let pairs = |report: &serde_json::Value| -> Vec<[String; 2]> {
+        let pairs = report["pairs"].as_array().unwrap().iter();
+        pairs.map(|p| ["a", "b"].map(|k| p[k].as_str().unwrap().to_owned())).collect()
+    };
+    let all = run("all", &["--graph", "auto"]);
+    assert_eq!(
+        (pairs(&all).len(), &all["retrieval"]),
+        (6, &serde_json::Value::Null),
+        "few photos: all pairs"
+    );
+    // Two key photos, the other two with one of them, and nothing else.
+    let learnt = run("learnt", &["--graph", "retrieval-2-1"]);
+    assert_eq!(pairs(&learnt).len(), 3, "{:#}", learnt["pairs"]);
+    assert_eq!(learnt["options"]["graph"], "retrieval-2-1");
+    let about = &learnt["retrieval"];
+    assert_eq!(
+        (&about["whitening"], &about["codebook"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    assert!(about["words"].as_u64().unwrap() > 1 && about["features"].as_u64().unwrap() > 4, "{about:#}");
+    let stages: Vec<_> = learnt["stages"].as_array().unwrap().iter().map(|s| s["stage"].clone()).collect();
+    assert_eq!(stages.iter().filter(|s| **s == "encode" || **s == "retrieval").count(), 2, "{stages:?}");
+    assert_eq!(pairs(&run("again", &["--graph", "retrieval-2-1", "--threads", "1"])), pairs(&learnt));
+
+    // A file whose whitening changes nothing.
+    let whitening = |width: usize| {
+        let identity = (0..width * width).map(|i| if i % (width + 1) == 0 { 1.0 } else { 0.0 }).collect();
+        let m = ("prewhiten.m".to_owned(), vec![1, width], vec![0.0; width]);
+        checkpoint("", &[m, ("prewhiten.p".to_owned(), vec![width, width], identity)], &[])
+    };
+    std::fs::write(desk.path("net_retrieval_trainingfree.pth"), whitening(256)).unwrap();
+    let file = "net_retrieval_trainingfree.pth";
+    let given = run("given", &["--graph", "retrieval-4-1", "--retrieval", file]);
+    assert_eq!((pairs(&given).len(), given["retrieval"]["whitening"].as_str()), (6, Some(file)));
+    assert_eq!((&given["options"]["retrieval"], &given["retrieval"]["width"]), (&file.into(), &256.into()));
+    let output = desk.run(["reconstruct", &folder, "-o", "unused", "--size", "128", "--retrieval", file]);
+    assert_eq!(output.status.code(), Some(0));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("--retrieval is not used"), "{stderr}");
+
+    let refuses = |graph: &str, file: &str, text: &str| {
+        desk.refuses(["reconstruct", &folder, "-o", "scene", "--graph", graph, "--retrieval", file], text);
+    };
+    std::fs::write(desk.path("small.pth"), whitening(8)).unwrap();
+    refuses("auto", "small.pth", "takes tokens of 8 values, but the encoder of `steropes-tiny` gives 256");
+    refuses("auto", "missing.pth", "--retrieval: no file `missing.pth`");
+    refuses("auto", "steropes-tiny", "--retrieval: no file `steropes-tiny`");
+    std::fs::write(desk.path("net_retrieval_codebook.pkl"), b"\x80\x04}.").unwrap();
+    refuses("auto", file, "it is no codebook");
+    for graph in [
+        "retrieval",
+        "retrieval-20",
+        "retrieval-20-1-10-1",
+        "retrieval-0-3",
+        "retrieval-3-0",
+        "retrieval-a-b",
+    ] {
+        let text = "retrieval-NA-K (NA and K at least 1), got";
+        desk.refuses(["reconstruct", &folder, "-o", "scene", "--graph", graph], text);
+    }
 }
 
 /// Depths are refined in a stage of their own, from a seed, and only if that is asked for.

@@ -7,6 +7,7 @@ mod error;
 mod known;
 pub mod mast3r;
 mod precision;
+pub mod retrieval;
 mod settings;
 
 pub use error::ModelError;

@@ -11,6 +11,7 @@ pub mod matching;
 pub mod pair_graph;
 pub mod photo;
 pub mod reconstruct;
+pub mod retrieval;
 pub mod two_view;
 pub mod write;
 

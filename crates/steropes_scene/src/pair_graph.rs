@@ -1,17 +1,25 @@
 //! Which photos are compared with which.
 //!
-//! Source: the pair graphs in use with pairwise 3D networks (complete, sliding window, logarithmic window, star),
+//! Source: the pair graphs in use with pairwise 3D networks (complete, sliding window, logarithmic window, star, retrieval),
 //! written from their set definitions.
 
+mod similar;
+
+pub use similar::{farthest_photos, retrieval_pairs};
+
+use crate::geometry::random::SplitMix;
+use crate::retrieval::Similarity;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-/// A rule that says which pairs of `n` photos, in the order given, are compared.
+/// A rule that says which pairs of `n` photos are compared, by the order given or by how similar they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PairGraph {
-    /// All pairs up to [`PairGraph::AUTO_COMPLETE`] photos. Beyond, the cyclic window of width 3, which closes a
-    /// walk around an object, with bridges to the photos 8, 16, 32, .. further on, which hold a long walk together.
+    /// All pairs up to [`PairGraph::AUTO_COMPLETE`] photos. Beyond, by similarity: each photo with the
+    /// [`PairGraph::AUTO_NEIGHBORS`] most similar ones and the 8th, 16th, 32nd .. of those that hang together with it, and with the
+    /// two most similar of all; the spanning tree of the most similar pairs, which joins all photos; and, where the photos are in
+    /// the order of a walk, each with the next two.
     Auto,
     /// All pairs.
     Complete,
@@ -34,6 +42,14 @@ pub enum PairGraph {
         /// The index of the one photo.
         reference: usize,
     },
+    /// By similarity: all pairs of some key photos that differ as much as possible, every other photo with the key photo most similar
+    /// to it, and each photo with the most similar ones.
+    Retrieval {
+        /// The number of key photos.
+        keys: usize,
+        /// How many photos each is compared with; the photo itself, which is the most similar as a rule, is one of them.
+        neighbors: usize,
+    },
 }
 
 /// Keeps the pairs of photos that are near each other in the order given.
@@ -51,8 +67,8 @@ pub enum PairFilter {
 pub enum PairGraphError {
     /// No graph has this name.
     #[error(
-        "pair_graph: `graph` must be auto, complete, swin-W, logwin-W (W at least 1, also with -noncyclic) \
-         or oneref-R, got `{found}`"
+        "pair_graph: `graph` must be auto, complete, swin-W, logwin-W (W at least 1, also with -noncyclic), \
+         oneref-R or retrieval-NA-K (NA and K at least 1), got `{found}`"
     )]
     UnknownGraph {
         /// What was given.
@@ -74,6 +90,14 @@ pub enum PairGraphError {
         /// The number of photos.
         photos: usize,
     },
+    /// The graph needs to know how similar the photos are, and that was not given.
+    #[error("pair_graph: `{graph}` of {photos} photos must have their similarity, which was not given")]
+    NoSimilarity {
+        /// The graph.
+        graph: PairGraph,
+        /// The number of photos.
+        photos: usize,
+    },
 }
 
 /// The reach of `swin` and `logwin` without a number.
@@ -82,11 +106,45 @@ const DEFAULT_WIDTH: usize = 3;
 impl PairGraph {
     /// The largest number of photos for which [`PairGraph::Auto`] compares all pairs.
     pub const AUTO_COMPLETE: usize = 10;
+    /// The number of most similar photos that [`PairGraph::Auto`] compares each of many photos with, of those that hang together
+    /// with it.
+    pub const AUTO_NEIGHBORS: usize = 6;
+
+    /// Whether the pairs of `photos` photos depend on how similar they are.
+    pub fn needs_similarity(self, photos: usize) -> bool {
+        match self {
+            Self::Auto => photos > Self::AUTO_COMPLETE,
+            Self::Retrieval { .. } => photos > 1,
+            _ => false,
+        }
+    }
+
+    /// The pairs of photos that are so similar as `[i, j]` with `i < j`, sorted, each once. `seed` chooses the first key photo of
+    /// [`PairGraph::Retrieval`].
+    ///
+    /// # Errors
+    /// [`PairGraphError::Reference`] if a star's reference is not among the photos.
+    pub fn pairs_by_similarity(
+        self,
+        similarity: &Similarity,
+        seed: u64,
+    ) -> Result<Vec<[usize; 2]>, PairGraphError> {
+        let photos = similarity.photos();
+        match self {
+            Self::Auto if self.needs_similarity(photos) => Ok(similar::auto_pairs(similarity)),
+            Self::Retrieval { keys, neighbors } if photos > 1 => {
+                let first = SplitMix::new(seed).below(photos);
+                Ok(retrieval_pairs(similarity, &farthest_photos(similarity, first, keys), neighbors))
+            }
+            _ => self.pairs(photos),
+        }
+    }
 
     /// The pairs of `photos` photos as `[i, j]` with `i < j`, sorted, each once. None for fewer than two photos.
     ///
     /// # Errors
-    /// [`PairGraphError::Reference`] if a star's reference is not among the photos.
+    /// [`PairGraphError::Reference`] if a star's reference is not among the photos, [`PairGraphError::NoSimilarity`] if
+    /// [`PairGraph::needs_similarity`] says so.
     pub fn pairs(self, photos: usize) -> Result<Vec<[usize; 2]>, PairGraphError> {
         let sorted: BTreeSet<_> =
             self.emitted(photos)?.into_iter().map(|[i, j]| [i.min(j), i.max(j)]).collect();
@@ -98,7 +156,7 @@ impl PairGraph {
     /// first. With `symmetrize` all pairs follow once more the other way round. The filter comes last.
     ///
     /// # Errors
-    /// [`PairGraphError::Reference`] if a star's reference is not among the photos.
+    /// As [`PairGraph::pairs`].
     pub fn ordered_pairs(
         self,
         photos: usize,
@@ -119,11 +177,9 @@ impl PairGraph {
     fn emitted(self, photos: usize) -> Result<Vec<[usize; 2]>, PairGraphError> {
         Ok(match self {
             Self::Auto if photos <= Self::AUTO_COMPLETE => Self::Complete.emitted(photos)?,
-            Self::Auto => {
-                let mut pairs = window(photos, DEFAULT_WIDTH, true);
-                let bridges = (3..).map(|e| 1 << e).take_while(|offset| *offset < photos);
-                pairs.extend(bridges.flat_map(|o| (o..photos).map(move |j| [j - o, j])));
-                pairs.into_iter().collect()
+            Self::Retrieval { .. } if photos < 2 => Vec::new(),
+            Self::Auto | Self::Retrieval { .. } => {
+                return Err(PairGraphError::NoSimilarity { graph: self, photos });
             }
             Self::Complete => (0..photos).flat_map(|i| (0..i).map(move |j| [i, j])).collect(),
             Self::Window { width, cyclic } => window(photos, width, cyclic).into_iter().collect(),
@@ -191,6 +247,10 @@ impl FromStr for PairGraph {
         if !cyclic {
             fields.pop();
         }
+        if let ("retrieval", [keys, neighbors]) = (name, &fields[..]) {
+            let number = |text: &str| text.parse().ok().filter(|n| *n > 0).ok_or_else(unknown);
+            return Ok(Self::Retrieval { keys: number(keys)?, neighbors: number(neighbors)? });
+        }
         let number = match fields[..] {
             [] => None,
             [number] => Some(number.parse::<usize>().map_err(|_| unknown())?),
@@ -217,6 +277,7 @@ impl fmt::Display for PairGraph {
             Self::Window { width, cyclic } => write!(f, "swin-{width}{}", end(cyclic)),
             Self::LogWindow { width, cyclic } => write!(f, "logwin-{width}{}", end(cyclic)),
             Self::OneReference { reference } => write!(f, "oneref-{reference}"),
+            Self::Retrieval { keys, neighbors } => write!(f, "retrieval-{keys}-{neighbors}"),
         }
     }
 }
@@ -257,20 +318,17 @@ mod tests {
             if cyclic { (i + offset) % n == j || (j + offset) % n == i } else { line == offset }
         };
         match graph {
-            PairGraph::Auto => {
-                n <= 10 || (1..=3).any(|o| apart(o, true)) || (3..20).any(|e| apart(1 << e, false))
-            }
             PairGraph::Complete => true,
             PairGraph::Window { width, cyclic } => (1..=width).any(|o| apart(o, cyclic)),
             PairGraph::LogWindow { width, cyclic } => (0..width).any(|e| apart(1 << e, cyclic)),
             PairGraph::OneReference { reference } => i == reference || j == reference,
+            PairGraph::Auto | PairGraph::Retrieval { .. } => unreachable!("not by order"),
         }
     }
 
     #[test]
     fn pairs_are_the_sets_of_the_definitions() {
         for text in [
-            "auto",
             "complete",
             "swin-1",
             "swin-2",
@@ -336,11 +394,17 @@ mod tests {
     }
 
     #[test]
-    fn auto_holds_many_photos_together() {
-        // Linear in the number of photos up to the logarithm, connected by construction of the window.
-        let pairs = graph("auto").pairs(64).unwrap();
-        assert!(pairs.len() < 64 * 6, "{}", pairs.len());
-        assert!(pairs.contains(&[0, 63]) && pairs.contains(&[5, 37]));
+    fn graphs_by_similarity_are_not_had_by_order() {
+        let few = graph("auto").pairs(10).unwrap();
+        assert_eq!(few, graph("complete").pairs(10).unwrap());
+        for (text, photos) in [("auto", 11), ("retrieval-3-2", 2)] {
+            let error = graph(text).pairs(photos).unwrap_err();
+            assert_eq!(error, PairGraphError::NoSimilarity { graph: graph(text), photos });
+            assert!(graph(text).needs_similarity(photos) && !graph(text).needs_similarity(1));
+        }
+        assert_eq!(graph("retrieval-3-2").pairs(1).unwrap(), Vec::<[usize; 2]>::new());
+        assert_eq!(graph("retrieval-20-10"), PairGraph::Retrieval { keys: 20, neighbors: 10 });
+        assert_eq!(graph("retrieval-20-10").to_string(), "retrieval-20-10");
     }
 
     #[test]
@@ -370,7 +434,14 @@ mod tests {
             "oneref-1-noncyclic",
             "oneref-x",
             "logwin-0-noncyclic",
-            "retrieval-20-10",
+            "retrieval",
+            "retrieval-20",
+            "retrieval-20-1-10-1",
+            "retrieval-0-10",
+            "retrieval-20-0",
+            "retrieval-20-x",
+            "retrieval--1-2",
+            "retrieval-20-10-noncyclic",
             "Swin-3",
         ] {
             let error = text.parse::<PairGraph>().unwrap_err().to_string();

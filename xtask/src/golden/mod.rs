@@ -13,6 +13,7 @@ mod pairs;
 mod photos;
 mod registration;
 mod report;
+mod retrieval;
 mod spectral;
 mod triangulation;
 mod tsdf;
@@ -100,6 +101,7 @@ fn run_pipeline(
             "5.5 (and 5.4 for the 4x4 form)" => registration::point_sets(&file, report)?,
             "6" => tsdf::run(&file, report)?,
             "7" => triangulation::run(&file, report)?,
+            "8.1" => retrieval::graph(&file, report)?,
             "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
             section if alignment::covers(section) => alignment::run(&file, section, report),
             section => report.not_built(&format!("{}: section {section}", file.stem())),
@@ -109,7 +111,7 @@ fn run_pipeline(
 }
 
 /// Sections of the pipeline specification whose code runs on the CPU wherever tensors are, or, of the alignment (4.2-4.8), in f64.
-const CPU_ONLY: [&str; 9] = [
+const CPU_ONLY: [&str; 10] = [
     "1",
     "4.1, 5.4",
     "4.2-4.8",
@@ -119,6 +121,7 @@ const CPU_ONLY: [&str; 9] = [
     "5.4",
     "5.5",
     "5.5 (and 5.4 for the 4x4 form)",
+    "8.1",
 ];
 
 /// The list `preprocess`, and every entry, also below `additions`, that describes a folder of pictures; the tensors

@@ -2,6 +2,7 @@
 
 use crate::Common;
 use crate::inputs::{NetworkArgs, read_photos};
+use crate::model_store::locate_retrieval;
 use crate::output::OutputFolder;
 use crate::profile;
 use crate::progress::Progress;
@@ -10,7 +11,9 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use steropes_models::Model;
+use steropes_models::retrieval::Retrieval;
 use steropes_scene::alignment::TsdfOptions;
 use steropes_scene::pair_graph::PairGraph;
 use steropes_scene::photo::Photo;
@@ -27,7 +30,8 @@ use steropes_scene::write::{preview, write_cameras_json, write_colmap, write_glb
 Examples:
   steropes reconstruct photos/ -o scene
   steropes reconstruct a.jpg b.jpg c.jpg -o scene --graph complete --shared-intrinsics
-  steropes reconstruct walk/ -o scene --graph swin-5-noncyclic --size 512 --json > report.json")]
+  steropes reconstruct walk/ -o scene --graph swin-5-noncyclic --size 512 --json > report.json
+  steropes reconstruct many/ -o scene --model mast3r --size 512 --graph retrieval-20-10 --retrieval mast3r-retrieval")]
 pub(crate) struct Args {
     /// Photos, and folders of photos
     #[arg(required = true, value_name = "FILE|FOLDER")]
@@ -37,10 +41,15 @@ pub(crate) struct Args {
     output: PathBuf,
     #[command(flatten)]
     network: NetworkArgs,
-    /// Which pairs to compare: auto, complete, swin-W, logwin-W or oneref-R; -noncyclic after a window if the last photo
-    /// does not meet the first
+    /// Which pairs to compare: auto (all of few photos, the similar ones of many), complete, swin-W, logwin-W or oneref-R by their order
+    /// (-noncyclic after a window if the last photo does not meet the first), or retrieval-NA-K by similarity: NA key photos with
+    /// each other, every other with the nearest key, and each with the K most similar, itself among them
     #[arg(long, default_value = "auto")]
     graph: String,
+    /// How similar photos are found for auto and retrieval-NA-K: a *_retrieval_trainingfree.pth made for the model, with its
+    /// *_codebook.pkl beside it, or a name of `steropes models list`; without it, what is needed is learnt from the photos
+    #[arg(long, value_name = "NAME|FILE")]
+    retrieval: Option<String>,
     /// One focal length for all photos of one size
     #[arg(long)]
     shared_intrinsics: bool,
@@ -93,6 +102,31 @@ impl Args {
         let samples = self.tsdf_samples as usize;
         Ok((self.tsdf_threshold > 0.0).then_some(TsdfOptions { threshold, samples, seed }))
     }
+
+    /// The retrieval file, if one is given.
+    ///
+    /// # Errors
+    /// There is no such file, it cannot be used, or it was made for another network.
+    fn retrieval(&self) -> anyhow::Result<Option<Retrieval>> {
+        let Some(given) = &self.retrieval else { return Ok(None) };
+        let path = locate_retrieval(given)?;
+        let retrieval = Retrieval::open(&path)?;
+        let width = self.network.config()?.encoder.width();
+        if retrieval.inputs() != width {
+            bail!(
+                "--retrieval: `{}` takes tokens of {} values, but the encoder of `{}` gives {width}: give the file that belongs to the model",
+                path.display(),
+                retrieval.inputs(),
+                self.network.model
+            );
+        }
+        if let Some(size) = retrieval.file().and_then(|file| file.image_size)
+            && size != self.network.size as usize
+        {
+            log::warn!("`{}` was made for photos of {size} pixels: use --size {size}", path.display());
+        }
+        Ok(Some(retrieval))
+    }
 }
 
 pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
@@ -106,6 +140,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
         bail!("--json and --profile - both write to standard output: give the trace a file");
     }
     let format = args.network.format()?;
+    let retrieval = args.retrieval()?;
     let output = OutputFolder::create(&args.output, args.force)?;
     // Drivers take their time to open a device; the photos can be read meanwhile.
     let (model, photos) = std::thread::scope(|scope| {
@@ -118,6 +153,13 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
         (model, photos)
     });
     let (model, photos) = (model?, photos?);
+    let retrieval = retrieval.filter(|_| graph.needs_similarity(photos.len()));
+    if args.retrieval.is_some() && retrieval.is_none() {
+        log::warn!(
+            "--retrieval is not used: `--graph {graph}` of {} photos does not depend on it",
+            photos.len()
+        );
+    }
     progress.follow(model.device());
     if photos.len() == 1 {
         log::warn!(
@@ -129,6 +171,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
     }
     let options = Options {
         graph,
+        retrieval: retrieval.map(Arc::new),
         shared_intrinsics: args.shared_intrinsics,
         refine: !args.no_refine,
         all_groups: args.all_groups,
@@ -185,8 +228,9 @@ fn write_scene(folder: &Path, scene: &Scene, photos: &[Photo], min_confidence: f
 }
 
 /// Work that has no kernel: it is small, or serial.
-const ALWAYS_ON_CPU: [&str; 5] = [
+const ALWAYS_ON_CPU: [&str; 6] = [
     "reading and writing files",
+    "whitening and scores of retrieval",
     "focal lengths",
     "two-view tests",
     "rotation averaging and spanning trees",
@@ -205,12 +249,14 @@ fn report(args: &Args, model: &Model, result: &Reconstruction, progress: &Progre
         },
         "options": {
             "device": model.device().name(), "precision": model.precision().to_string(), "size": args.network.size, "graph": args.graph,
+            "retrieval": args.retrieval,
             "shared_intrinsics": args.shared_intrinsics, "refine": !args.no_refine, "all_groups": args.all_groups,
             "min_confidence": args.min_confidence, "tsdf_threshold": args.tsdf_threshold, "tsdf_samples": args.tsdf_samples,
             "seed": args.seed, "threads": rayon::current_num_threads(),
         },
         "images": result.photos,
         "pairs": result.pairs,
+        "retrieval": result.retrieval,
         "groups": result.scenes.iter().map(|s| s.photos.len()).collect::<Vec<_>>(),
         "points": result.scenes.first().map_or(0, |s| s.tracks.len()),
         "stages": stages,

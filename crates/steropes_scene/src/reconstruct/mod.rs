@@ -24,8 +24,11 @@ use crate::alignment::{AlignmentError, TsdfOptions};
 use crate::averaging::RotationAverage;
 use crate::pair_graph::{PairGraph, PairGraphError};
 use crate::photo::Photo;
+use crate::retrieval::RetrievalReport;
 use crate::write::Track;
 use crate::{Camera, bundle::BundleError, geometry::GeometryError};
+use std::sync::Arc;
+use steropes_models::retrieval::Retrieval;
 use steropes_models::{Model, ModelError};
 use steropes_ops::OpError;
 use steropes_tensor::DeviceError;
@@ -41,10 +44,12 @@ pub trait Monitor: Sync {
 }
 
 /// How to reconstruct.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Which pairs are looked at.
     pub graph: PairGraph,
+    /// How similar photos are found, for graphs that need it; `None` learns it from the photos.
+    pub retrieval: Option<Arc<Retrieval>>,
     /// One focal length for all photos of one size; otherwise photos share one where their estimates agree.
     pub shared_intrinsics: bool,
     /// Whether bundle adjustment refines the cameras.
@@ -62,6 +67,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             graph: PairGraph::Auto,
+            retrieval: None,
             shared_intrinsics: false,
             refine: true,
             all_groups: false,
@@ -114,6 +120,8 @@ pub struct Reconstruction {
     pub photos: Vec<PhotoReport>,
     /// One per pair that was looked at.
     pub pairs: Vec<PairReport>,
+    /// How the similarity of photos was found, if the pairs depend on it.
+    pub retrieval: Option<RetrievalReport>,
 }
 
 /// Why there is no scene.
@@ -169,11 +177,15 @@ pub fn reconstruct(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Reconstruction, ReconstructError> {
-    let pairs = options.graph.pairs(photos.len())?;
+    if !options.graph.needs_similarity(photos.len()) {
+        options.graph.pairs(photos.len())?;
+    }
     if let [photo] = photos {
         return single::reconstruct_one(photo, model, monitor);
     }
-    let mut comparison = pairs::compare(photos, model, &pairs, options, monitor)?;
+    let encoded = pairs::encode(photos, model, monitor)?;
+    let (pairs, retrieval) = pairs::choose(&encoded, options, monitor)?;
+    let mut comparison = pairs::compare(photos, model, &encoded, &pairs, options, monitor)?;
     if comparison.pairs.is_empty() {
         return Err(ReconstructError::NothingMatches { photos: photos.len() });
     }
@@ -184,6 +196,7 @@ pub fn reconstruct(
         scenes: Vec::new(),
         photos: photos.iter().map(|photo| PhotoReport::new(photo, &comparison)).collect(),
         pairs: Vec::new(),
+        retrieval,
     };
     for members in groups {
         let group =

@@ -7,6 +7,7 @@ use crate::matching::{
     FinePixels, FrameMaps, Matches, extract_fine_correspondences, extract_point_correspondences,
 };
 use crate::photo::{Photo, normalised_hwc};
+use crate::retrieval::{RetrievalReport, photo_similarity};
 use crate::two_view::{Failure, MatchedPixels, PhotoGuess, TwoView, TwoViewKind, TwoViewOptions, verify};
 use rayon::prelude::*;
 use steropes_models::{BothOrders, Encoded, Model, ModelError};
@@ -58,14 +59,12 @@ pub(super) struct Comparison {
     pub(super) focal_guess: Vec<Option<(f64, f64)>>,
 }
 
-/// Runs the network on all photos and pairs.
-pub(super) fn compare(
+/// Every photo after the encoder.
+pub(super) fn encode(
     photos: &[Photo],
     model: &Model,
-    pairs: &[[usize; 2]],
-    options: &Options,
     monitor: &dyn Monitor,
-) -> Result<Comparison, ReconstructError> {
+) -> Result<Vec<Encoded>, ReconstructError> {
     monitor.begin("encode", photos.len());
     let mut encoded = Vec::with_capacity(photos.len());
     for photo in photos {
@@ -73,7 +72,34 @@ pub(super) fn compare(
         monitor.step();
     }
     monitor.end();
+    Ok(encoded)
+}
 
+/// The pairs of the graph, and how similar photos were found if the pairs depend on that.
+pub(super) fn choose(
+    encoded: &[Encoded],
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<(Vec<[usize; 2]>, Option<RetrievalReport>), ReconstructError> {
+    if !options.graph.needs_similarity(encoded.len()) {
+        return Ok((options.graph.pairs(encoded.len())?, None));
+    }
+    monitor.begin("retrieval", encoded.len());
+    let (similarity, report) =
+        photo_similarity(encoded, options.retrieval.as_deref(), options.seed, &|| monitor.step())?;
+    monitor.end();
+    Ok((options.graph.pairs_by_similarity(&similarity, options.seed)?, Some(report)))
+}
+
+/// Runs the network on all pairs.
+pub(super) fn compare(
+    photos: &[Photo],
+    model: &Model,
+    encoded: &[Encoded],
+    pairs: &[[usize; 2]],
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Comparison, ReconstructError> {
     monitor.begin("pairs", pairs.len());
     let mut comparison = Comparison {
         pairs: Vec::new(),
@@ -82,7 +108,7 @@ pub(super) fn compare(
         focal_guess: photos.iter().map(exif_focal).collect(),
     };
     for batch in pairs.chunks(BATCH) {
-        comparison.add_batch(photos, model, &encoded, batch, options, monitor)?;
+        comparison.add_batch(photos, model, encoded, batch, options, monitor)?;
     }
     monitor.end();
     Ok(comparison)

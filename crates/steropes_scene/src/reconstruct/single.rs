@@ -53,5 +53,5 @@ pub(super) fn reconstruct_one(
         surfaces: vec![surface],
     };
     let report = PhotoReport::alone(photo, scene.upright[0].focal_px[0]);
-    Ok(Reconstruction { scenes: vec![scene], photos: vec![report], pairs: Vec::new() })
+    Ok(Reconstruction { scenes: vec![scene], photos: vec![report], pairs: Vec::new(), retrieval: None })
 }
