@@ -130,7 +130,8 @@ impl PairUnit {
         source: &dyn RowSource,
         memory: &'m mut AlignedVec,
     ) -> &'m [f32] {
-        let (groups, panels) = (groups(source.segments() * source.segment_len()), source.rows().div_ceil(COLUMNS));
+        let (groups, panels) =
+            (groups(source.segments() * source.segment_len()), source.rows().div_ceil(COLUMNS));
         let packed = memory.reserve_len(panels * groups * COLUMNS);
         #[cfg(target_arch = "x86_64")]
         for (panel, out) in packed.chunks_exact_mut(groups * COLUMNS).enumerate() {

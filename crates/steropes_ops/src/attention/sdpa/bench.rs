@@ -48,7 +48,9 @@ fn heads(name: &'static str, extents: [usize; 5]) -> Bench {
 /// As [`heads`] with products of bf16.
 fn bf16_heads(name: &'static str, extents: [usize; 5]) -> Bench {
     let (flops, bytes) = work(extents);
-    cpu_bench(name, flops, bytes, move |device| run(device, extents, |q, k, v, scale| sdpa_bf16(q, k, v, scale)))
+    cpu_bench(name, flops, bytes, move |device| {
+        run(device, extents, |q, k, v, scale| sdpa_bf16(q, k, v, scale))
+    })
 }
 
 fn work([batch, queries, keys, heads, head_dim]: [usize; 5]) -> (f64, f64) {

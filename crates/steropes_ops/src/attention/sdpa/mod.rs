@@ -80,7 +80,13 @@ enum Products {
     Bf16,
 }
 
-fn attend(q: Heads<'_>, k: Heads<'_>, v: Heads<'_>, scale: f32, products: Products) -> Result<Tensor, OpError> {
+fn attend(
+    q: Heads<'_>,
+    k: Heads<'_>,
+    v: Heads<'_>,
+    scale: f32,
+    products: Products,
+) -> Result<Tensor, OpError> {
     let (arguments, extents) = checked(q, k, v, scale)?;
     let [q, k, v] = [&arguments.q, &arguments.k, &arguments.v].map(|heads| heads.tensor);
     match place(OP, &[("q", q, Holds::Float), ("k", k, Holds::Float), ("v", v, Holds::Float)])? {

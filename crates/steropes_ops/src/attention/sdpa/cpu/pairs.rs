@@ -47,7 +47,7 @@ impl Kernel for HeadKernel<'_> {
                     let to = Sums { values: &mut scores[at..], stride: SCORE_ROW, accumulate: false };
                     unit.block_times_panel(0..rows, groups(head_dim), &queries, panel, to);
                 }
-                let sums_so_far = (first_key > 0).then_some(&mut *sums);
+                let sums_so_far = (first_key > 0).then_some(&mut sums[..rows * width]);
                 weigh(s, rows, scores, step, scale, &mut running, sums_so_far);
                 // Padding takes part with the scores of zero keys as weights, of which zero values make nothing.
                 let depth = step.next_multiple_of(DEPTH_STEP);
