@@ -121,7 +121,7 @@ impl PointHead {
         let (enc, dec, patch) = (config.encoder.width(), config.decoder.width, config.patch_size);
         let raw = match config.head {
             HeadKind::Linear => {
-                let proj = Linear::load(&weights.without_bf16(), dec, 4 * patch * patch)?;
+                let proj = Linear::load(&weights.in_value_type(), dec, 4 * patch * patch)?;
                 RawPoints::Linear { proj, patch }
             }
             HeadKind::Dpt | HeadKind::DptWithFeatures { .. } => {

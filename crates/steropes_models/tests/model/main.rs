@@ -5,4 +5,5 @@ mod batches;
 mod dune;
 mod embedded;
 mod files;
+mod quantized;
 mod torch_files;

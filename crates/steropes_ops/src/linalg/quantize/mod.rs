@@ -54,9 +54,13 @@ impl BlockFormat {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// The largest magnitude that a block can hold: its scale is an f16.
-    fn largest(self) -> f32 {
-        // The first value that rounds to infinity in f16, times the largest integer.
+    /// Whether a block can hold a value of this magnitude: its scale is an f16. Not a number cannot be held.
+    pub fn holds(self, value: f32) -> bool {
+        value.abs() < self.bound()
+    }
+
+    /// The first value that rounds to infinity in f16, times the largest integer.
+    fn bound(self) -> f32 {
         match self {
             Self::Q8 => 65520.0 * 127.0,
             Self::Q4 => 65520.0 * 8.0,
@@ -181,9 +185,8 @@ impl QuantizedMatrix {
             let expected = format!("{rows} x {columns} numbers");
             return Err(OpError::value(OP, "values", expected, values.len()));
         }
-        // Written so that NaN is refused.
-        if let Some(wrong) = values.par_iter().find_first(|v| !(v.abs() < format.largest())) {
-            let expected = format!("finite and below {:.3e} for {format}", format.largest());
+        if let Some(wrong) = values.par_iter().find_first(|&&v| !format.holds(v)) {
+            let expected = format!("finite and below {:.3e} for {format}", format.bound());
             return Err(OpError::value(OP, "values", expected, wrong));
         }
         let blocks = match format {
