@@ -1,7 +1,6 @@
 //! Weights of any format, written as one safetensors file.
 
 use super::{Checkpoint, Entry, Value, item_size, safetensors};
-use crate::weights::Decoded as _;
 use crate::{LoadError, WeightType};
 use ::safetensors::tensor::{SafeTensorError, View};
 use ::safetensors::{Dtype, serialize_to_file};

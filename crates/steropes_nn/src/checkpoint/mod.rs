@@ -368,8 +368,8 @@ fn aliases(entries: &BTreeMap<String, Entry>) -> BTreeMap<String, String> {
     let mut first = BTreeMap::new();
     let mut aliases = BTreeMap::new();
     for (name, entry) in entries.iter().filter(|(_, entry)| !entry.place.is_empty()) {
-        let Entry { dtype, shape, blocks, strides, part, place } = entry;
-        let found = first.entry((part, place.start, place.end, dtype, shape, blocks, strides)).or_insert(name);
+        let Entry { dtype, shape, strides, part, place, .. } = entry;
+        let found = first.entry((part, place.start, place.end, dtype, shape, strides)).or_insert(name);
         if *found != name {
             aliases.insert(name.clone(), (*found).clone());
         }

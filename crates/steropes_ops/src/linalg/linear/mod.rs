@@ -119,11 +119,11 @@ impl LinearWeights {
 /// - returns: `[.., outputs]`, in the dtype of `x`
 ///
 /// # Numerics
-/// bf16 weights: where the CPU multiplies pairs of bf16 (AMX, AVX-512), `x` is rounded to bf16 too, to within 2^-9 of each value, else
+/// bf16 weights: where the CPU multiplies pairs of bf16 (AMX, AVX-512), `x` is rounded to bf16 too, to within 2^-8 of each value, else
 /// it stays f32. Products are exact, sums f32.
 ///
 /// Weights in blocks: where the CPU multiplies pairs of bf16, both `x` and the values that the blocks stand for are rounded to bf16, to
-/// within 2^-9 of each, else both stay f32.
+/// within 2^-8 of each, else both stay f32.
 ///
 /// Else f32 products and sums, on the CPU every 512 inputs on their own. Within `Tolerance::Sum { depth: inputs }`; GELU
 /// adds at most 5e-7 absolute. f16 results are rounded once, to within 5e-4 of themselves. The result does not depend on the
