@@ -35,6 +35,16 @@ impl WeightType {
         }
     }
 
+    /// One step finer where weights are in blocks: q8 for q4, bf16 for q8.
+    #[must_use]
+    pub fn finer(self) -> Self {
+        match self {
+            Self::Q4 => Self::Q8,
+            Self::Q8 => Self::Bf16,
+            Self::F32 | Self::F16 | Self::Bf16 => self,
+        }
+    }
+
     /// Whether a finite value can be held: it does not become an infinity.
     pub(crate) fn holds(self, value: f64) -> bool {
         match self {
@@ -43,6 +53,18 @@ impl WeightType {
             Self::Bf16 => bf16::from_f64(value).is_finite(),
             Self::Q8 => BlockFormat::Q8.holds(value as f32),
             Self::Q4 => BlockFormat::Q4.holds(value as f32),
+        }
+    }
+}
+
+impl From<BlockFormat> for WeightType {
+    /// # Panics
+    /// If the format is none that networks use.
+    fn from(format: BlockFormat) -> Self {
+        match format {
+            BlockFormat::Q8 => Self::Q8,
+            BlockFormat::Q4 => Self::Q4,
+            other => unreachable!("{other} is no format of weights"),
         }
     }
 }

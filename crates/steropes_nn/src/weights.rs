@@ -37,9 +37,14 @@ impl<'a> Weights<'a> {
     /// The same place with linear layers in f32 where they would be bf16 or in blocks: for layers whose errors grow afterwards.
     #[must_use]
     pub fn in_value_type(&self) -> Self {
-        let precision =
-            if self.precision == WeightType::F16 { WeightType::F16 } else { WeightType::F32 };
+        let precision = if self.precision == WeightType::F16 { WeightType::F16 } else { WeightType::F32 };
         self.clone().in_precision(precision)
+    }
+
+    /// The same place with linear layers in [`WeightType::finer`]: for layers whose errors grow a little afterwards.
+    #[must_use]
+    pub fn in_finer_type(&self) -> Self {
+        self.clone().in_precision(self.precision.finer())
     }
 
     /// The subtree below the component or dotted path `part`.
@@ -171,7 +176,13 @@ impl<'a> Weights<'a> {
             None => Ok(()),
             Some(index) => {
                 let (file, tensor) = (self.file(), self.checkpoint.stored_path(&self.full(name)));
-                Err(LoadError::TooLarge { file, tensor, index, value: values[index], precision: self.precision })
+                Err(LoadError::TooLarge {
+                    file,
+                    tensor,
+                    index,
+                    value: values[index],
+                    precision: self.precision,
+                })
             }
         }
     }

@@ -160,7 +160,9 @@ impl FeatureHead {
         let inputs = config.encoder.width() + config.decoder.width;
         let [hidden, _] = weights.shape("fc1.weight")?;
         let channels = dim + usize::from(confidence.is_some());
-        let mlp = Mlp::load(weights, inputs, hidden, channels * patch * patch)?;
+        // Few inputs of the last layer are much larger than the others, and the confidence is an exponential of its outputs: it is the
+        // one layer in which the error of a block shows.
+        let mlp = Mlp::load_with_finer_outputs(weights, inputs, hidden, channels * patch * patch)?;
         Ok(Self { mlp, patch, dim, confidence })
     }
 

@@ -88,7 +88,11 @@ fn a_dune_network() {
 /// Points that come from one linear layer are not rounded.
 #[test]
 fn linear_point_heads_stay_as_they_are() {
-    let file = weight_file("q", &parameters(&Extents { is_linear: true, descriptor: None, ..Extents::TINY }), DType::F32);
+    let file = weight_file(
+        "q",
+        &parameters(&Extents { is_linear: true, descriptor: None, ..Extents::TINY }),
+        DType::F32,
+    );
     let small = Checkpoint::from_bytes("net", converted(file.clone(), WeightType::Q4)).unwrap();
     let plain = Checkpoint::from_bytes("net", file).unwrap();
     let device = Device::cpu();
@@ -110,7 +114,8 @@ fn gpus_refuse_them_in_one_line() {
     let instead = if gpu.capabilities().f16 { "f16" } else { "f32" };
     for (precision, _) in BLOCKS {
         let error = Model::embedded(&device, precision).unwrap_err().to_string();
-        let want = format!("{precision} weights run on the CPU only; use --precision {instead} on this device");
+        let want =
+            format!("{precision} weights run on the CPU only; use --precision {instead} on this device");
         assert_eq!(error, want);
     }
 }

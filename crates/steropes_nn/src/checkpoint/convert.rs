@@ -37,8 +37,8 @@ impl Checkpoint {
     /// the first in the order of the alphabet is kept; integers stay as they are. Values round to nearest even, and to zero
     /// where they are too small for the type.
     ///
-    /// As q8 or q4 the weights of linear layers are written in blocks ([`QuantizedMatrix`]), the other tensors as they are, doubles as
-    /// f32: a network that is loaded in that precision is then the same as one that was loaded so from this file.
+    /// As q8 or q4 the weights of linear layers are written in blocks ([`QuantizedMatrix`]), those of the last layer of descriptors in
+    /// [`WeightType::finer`], the other tensors as they are, doubles as f32: a network that is loaded in that precision is then the same as one that was loaded so from this file.
     ///
     /// # Errors
     /// [`LoadError::NotFinite`], or [`LoadError::Refused`] if a value is too large for `to`.
@@ -51,7 +51,7 @@ impl Checkpoint {
                 Some(format) => vec![entry.shape[0], format.row_bytes(entry.shape[1])],
             };
             let tensor = Written { checkpoint: self, name, entry, form, shape };
-            tensor.check(to)?;
+            tensor.check()?;
             Ok((name.as_str(), tensor))
         };
         Ok(Converted { tensors: kept.map(tensor).collect::<Result<_, LoadError>>()? })
@@ -110,10 +110,13 @@ impl Form {
             WeightType::F32 => Self::Floats(Dtype::F32),
             WeightType::F16 => Self::Floats(Dtype::F16),
             WeightType::Bf16 => Self::Floats(Dtype::BF16),
-            WeightType::Q8 | WeightType::Q4 => match to.blocks().filter(|_| is_linear(name, entry)) {
-                Some(format) if entry.blocks != Some(format) => Self::Blocks(format),
-                None if entry.dtype == Dtype::F64 => Self::Floats(Dtype::F32),
-                _ => Self::AsStored,
+            WeightType::Q8 | WeightType::Q4 => match held(name, entry, to) {
+                WeightType::Bf16 => Self::Floats(Dtype::BF16),
+                held => match held.blocks() {
+                    Some(format) if entry.blocks != Some(format) => Self::Blocks(format),
+                    None if entry.dtype == Dtype::F64 => Self::Floats(Dtype::F32),
+                    _ => Self::AsStored,
+                },
             },
         }
     }
@@ -128,16 +131,22 @@ impl Form {
     }
 }
 
-/// Whether a tensor is the weight of a linear layer that a network may hold in blocks: all but those whose outputs are points, which
-/// are never rounded ([`crate::Weights::in_value_type`]).
-fn is_linear(name: &str, entry: &Entry) -> bool {
-    let points = ["downstream_head1.proj.weight", "downstream_head2.proj.weight"];
-    entry.shape.len() == 2 && name.ends_with(".weight") && !points.iter().any(|points| name.ends_with(points))
+/// How a network whose weights are in blocks of `to` holds a tensor: f32 stands for all that is not rounded.
+fn held(name: &str, entry: &Entry, to: WeightType) -> WeightType {
+    let ends = |end: &str| name.ends_with(end);
+    let is_matrix = entry.shape.len() == 2 && ends(".weight");
+    if !is_matrix || ends("downstream_head1.proj.weight") || ends("downstream_head2.proj.weight") {
+        WeightType::F32
+    } else if ends("head_local_features.fc2.weight") {
+        to.finer()
+    } else {
+        to
+    }
 }
 
 impl Written<'_> {
     /// Refuses values that are not finite as they are or as they will be written.
-    fn check(&self, to: Option<WeightType>) -> Result<(), LoadError> {
+    fn check(&self) -> Result<(), LoadError> {
         let Some(values) = self.checkpoint.decoded::<f64>(self.name, self.entry)? else {
             return Ok(()); // no floats
         };
@@ -147,8 +156,10 @@ impl Written<'_> {
         }
         let to = match self.form {
             Form::AsStored => return Ok(()),
-            Form::Floats(Dtype::F32) => WeightType::F32,
-            Form::Floats(_) | Form::Blocks(_) => to.expect("a form that was asked for"),
+            Form::Floats(Dtype::F16) => WeightType::F16,
+            Form::Floats(Dtype::BF16) => WeightType::Bf16,
+            Form::Floats(_) => WeightType::F32,
+            Form::Blocks(format) => WeightType::from(format),
         };
         if let Some(index) = values.iter().position(|&value| !to.holds(value)) {
             let problem = format!(
@@ -268,19 +279,21 @@ mod tests {
 
     /// A file with one linear layer of 3 outputs and 40 inputs, a convolution, a bias and the points of a head, as f32.
     fn layers() -> Checkpoint {
-        let shapes: [(&str, &[usize]); 4] = [
+        let shapes: [(&str, &[usize]); 5] = [
             ("a.fc.weight", &[3, 40]),
             ("a.fc.bias", &[3]),
             ("a.conv.weight", &[2, 2, 3, 3]),
             ("downstream_head1.proj.weight", &[4, 32]),
+            ("head_local_features.fc2.weight", &[5, 32]),
         ];
         let data = shapes.map(|(name, shape)| {
             let values = steropes_testkit::inputs::normal(name, shape.iter().product());
             values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()
         });
-        let views = shapes.iter().zip(&data).map(|((name, shape), data)| {
-            (*name, TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap())
-        });
+        let views = shapes
+            .iter()
+            .zip(&data)
+            .map(|((name, shape), data)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap()));
         Checkpoint::from_bytes("net", ::safetensors::serialize(views, None).unwrap()).unwrap()
     }
 
@@ -309,12 +322,18 @@ mod tests {
             for name in ["a.fc.bias", "a.conv.weight", "downstream_head1.proj.weight"] {
                 assert_eq!(plain.tensor(name).unwrap().dtype(), Dtype::F32, "{name}");
             }
+            let last = plain.tensor("head_local_features.fc2.weight").unwrap();
+            let want = if to == WeightType::Q4 { (Dtype::U8, &[5, 34]) } else { (Dtype::BF16, &[5, 32]) };
+            assert_eq!((last.dtype(), last.shape()), (want.0, &want.1[..]), "one step finer");
             let small = Checkpoint::from_bytes("small", bytes.clone()).unwrap();
             assert_eq!((small.block_format(), net.block_format()), (Some(format), None));
             let summary = small.summary();
-            assert_eq!((summary.parameters, summary.element_types[format.name()]), (287, 120));
+            assert_eq!((summary.parameters, summary.element_types[format.name()]), (447, 120));
             assert_eq!(decoded(&small, "a.fc.weight"), matrix.dequantize());
-            assert!(file_of(&small, None) == bytes && file_of(&small, Some(to)) == bytes, "as they are stored");
+            assert!(
+                file_of(&small, None) == bytes && file_of(&small, Some(to)) == bytes,
+                "as they are stored"
+            );
             let wide = Checkpoint::from_bytes("wide", file_of(&small, Some(WeightType::F32))).unwrap();
             assert_eq!((wide.block_format(), wide.entry("a.fc.weight").unwrap().dtype), (None, Dtype::F32));
             assert_eq!(decoded(&wide, "a.fc.weight"), matrix.dequantize());
@@ -353,12 +372,16 @@ mod tests {
         }
         // An infinite scale is found when the tensor is read.
         let mut damaged = bytes.clone();
-        let place = Checkpoint::from_bytes("net", bytes.clone()).unwrap().entry("a.fc.weight").unwrap().place.clone();
+        let place =
+            Checkpoint::from_bytes("net", bytes.clone()).unwrap().entry("a.fc.weight").unwrap().place.clone();
         damaged[place.start + 1] = 0x7c;
         let damaged = Checkpoint::from_bytes("net", damaged).unwrap();
         let error = damaged.decoded::<f32>("a.fc.weight", damaged.entry("a.fc.weight").unwrap());
         let text = error.unwrap_err().to_string();
-        assert!(text.contains("`net`: tensor `a.fc.weight` is damaged") && text.contains("block 0"), "{text}");
+        assert!(
+            text.contains("`net`: tensor `a.fc.weight` is damaged") && text.contains("block 0"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -156,9 +156,9 @@ impl Checkpoint {
         &self.file
     }
 
-    /// The format of the matrices that the file holds in blocks; `None` if there are none.
+    /// The coarsest format of the matrices that the file holds in blocks; `None` if there are none.
     pub fn block_format(&self) -> Option<BlockFormat> {
-        self.entries.values().find_map(|entry| entry.blocks)
+        self.entries.values().filter_map(|entry| entry.blocks).min_by_key(|format| format.block_bytes())
     }
 
     /// All bytes of the file, or of each of the files in the order of their names.
@@ -168,11 +168,10 @@ impl Checkpoint {
 
     /// Shows [`Checkpoint::bytes`] to `body` piece by piece, each of which takes no memory afterwards.
     pub fn for_each_piece(&self, mut body: impl FnMut(&[u8])) {
-        const PIECE: usize = 8 << 20;
         for part in &self.parts {
-            for (i, piece) in part.as_slice().chunks(PIECE).enumerate() {
-                body(piece);
-                part.give_back(i * PIECE..i * PIECE + piece.len());
+            for place in pieces(0..part.as_slice().len()) {
+                body(&part.as_slice()[place.clone()]);
+                part.give_back(place);
             }
         }
     }
@@ -231,11 +230,22 @@ impl Checkpoint {
     /// # Errors
     /// [`LoadError::Refused`] if blocks are damaged.
     pub(crate) fn decoded<T: Decoded>(&self, name: &str, entry: &Entry) -> Result<Option<Vec<T>>, LoadError> {
-        let Some(format) = entry.blocks else {
+        if let Some(format) = entry.blocks {
+            let values = self.blocks_of(name, entry, format)?.dequantize();
+            return Ok(Some(values.into_iter().map(T::from).collect()));
+        }
+        if entry.strides.is_some() {
             return Ok(T::decode(entry.dtype, &self.data(entry)));
-        };
-        let values = self.blocks_of(name, entry, format)?.dequantize();
-        Ok(Some(values.into_iter().map(T::from).collect()))
+        }
+        // The largest tensor would be in memory twice, as values and as its place in the file.
+        let mut values = Vec::with_capacity(entry.len());
+        for place in pieces(entry.place.clone()) {
+            let stored = &self.parts[entry.part].as_slice()[place.clone()];
+            let Some(piece) = T::decode(entry.dtype, stored) else { return Ok(None) };
+            values.extend(piece);
+            self.parts[entry.part].give_back(place);
+        }
+        Ok(Some(values))
     }
 
     /// A tensor in blocks of `format`, which are those of `entry`.
@@ -344,6 +354,13 @@ impl Bytes {
         #[cfg(not(unix))]
         drop(range);
     }
+}
+
+/// A range of bytes in pieces of whole elements of any type; one piece if it is empty.
+fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    const PIECE: usize = 8 << 20;
+    let count = range.len().div_ceil(PIECE).max(1);
+    (0..count).map(move |i| range.start + i * PIECE..range.end.min(range.start + (i + 1) * PIECE))
 }
 
 /// What to do with a file that is known by its first bytes and not read.

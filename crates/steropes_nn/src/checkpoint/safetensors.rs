@@ -60,7 +60,8 @@ fn mark_blocks(entries: &mut BTreeMap<String, Entry>, list: &str) -> Result<(), 
         };
         // What a row of so many columns takes fits no file if it fits no number.
         let is_countable = shape[1] < usize::MAX / 64;
-        if !is_countable || entry.dtype != Dtype::U8 || entry.shape != [shape[0], format.row_bytes(shape[1])] {
+        if !is_countable || entry.dtype != Dtype::U8 || entry.shape != [shape[0], format.row_bytes(shape[1])]
+        {
             return Err(wrong(&format!("has not the bytes of {} of shape {shape:?}", format.name())));
         }
         (entry.blocks, entry.shape) = (Some(format), shape.to_vec());

@@ -152,7 +152,10 @@ mod x86 {
         // SAFETY: both types are 512 bits.
         let (order, halves) = unsafe {
             let halves = _mm512_cvtne2ps_pbh(high, low);
-            (std::mem::transmute::<[u16; 32], __m512i>(order), std::mem::transmute::<__m512bh, __m512i>(halves))
+            (
+                std::mem::transmute::<[u16; 32], __m512i>(order),
+                std::mem::transmute::<__m512bh, __m512i>(halves),
+            )
         };
         _mm512_permutexvar_epi16(order, halves)
     }

@@ -20,9 +20,7 @@ impl Packed {
             Weight::Values(weight) if weight.dtype() == DType::BF16 => {
                 PackedWeights::from_bf16_rows(values(weight), outputs, inputs)
             }
-            Weight::Values(weight) => {
-                PackedWeights::from_rows(&Matrix::new(values(weight), outputs, inputs))
-            }
+            Weight::Values(weight) => PackedWeights::from_rows(&Matrix::new(values(weight), outputs, inputs)),
         };
         Self { weights, bias: bias.map(|bias| values(bias).to_vec()) }
     }

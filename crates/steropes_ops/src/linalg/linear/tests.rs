@@ -422,15 +422,13 @@ fn block_scales(device: &Device, format: BlockFormat) -> Verdict {
     for scale in [2e-5, 9e4] {
         let mut layer = block_layer(device, format, [outputs, inputs], scale);
         // Without a bias, which would hide small products.
-        let values_of = normal("linear/weight", inputs * outputs).iter().map(|v| v * scale).collect::<Vec<_>>();
+        let values_of =
+            normal("linear/weight", inputs * outputs).iter().map(|v| v * scale).collect::<Vec<_>>();
         let matrix = QuantizedMatrix::quantize(format, [outputs, inputs], &values_of).expect("normal values");
         layer.layer = LinearWeights::pack(&matrix, None).expect("a valid layer");
         layer.bias = vec![0.0; outputs];
-        let y = values(linear(
-            &tensor(device, &[rows, inputs], x.clone()),
-            &layer.layer,
-            Activation::Identity,
-        ))?;
+        let y =
+            values(linear(&tensor(device, &[rows, inputs], x.clone()), &layer.layer, Activation::Identity))?;
         let want = reference::linear(&x, &layer.weight, &layer.bias, Activation::Identity);
         check_close(&y, &want, Tolerance::OfLargest(5e-3)).map_err(|e| format!("scale {scale}: {e}"))?;
     }
@@ -452,8 +450,7 @@ fn block_rows(device: &Device, format: BlockFormat) -> Verdict {
     let [rows, inputs, outputs] = [421, 100, 150];
     let x = normal("linear/x", rows * inputs);
     let layer = block_layer(device, format, [outputs, inputs], 1.0).layer;
-    let all =
-        values(linear(&tensor(device, &[rows, inputs], x.clone()), &layer, Activation::Identity))?;
+    let all = values(linear(&tensor(device, &[rows, inputs], x.clone()), &layer, Activation::Identity))?;
     for row in [0, 13, 14, 195, 196, 420] {
         let one = tensor(device, &[inputs], picked(&x, inputs, &[row]));
         let one = values(linear(&one, &layer, Activation::Identity))?;

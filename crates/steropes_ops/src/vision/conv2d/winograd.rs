@@ -51,6 +51,9 @@ const BLOCK_BYTES: usize = 640 << 10;
 /// Tiles of a block at most: more would not read the weights any less often to notice.
 const MOST_BLOCK_TILES: usize = 112;
 
+/// Transformed weights that a thread keeps the memory of from call to call: those of 256 inputs and outputs.
+const MOST_KEPT: usize = PLACES * 256 * 256;
+
 #[derive(Debug)]
 pub(super) struct Winograd {
     /// `[taps][inputs]` in each panel of outputs. Transformed they would take four times as much memory, and transforming them takes
@@ -105,7 +108,9 @@ impl Winograd {
             let count = sizes.tiles.min(tiles - first);
             SCRATCH.with_borrow_mut(|scratch| isa.run(Block { call: &call, first, count, scratch }));
         });
-        TRANSFORMED.set(memory);
+        if memory.as_slice().len() <= MOST_KEPT {
+            TRANSFORMED.set(memory);
+        }
         // SAFETY: the capacity was reserved, and the tiles cover every pixel of every image.
         unsafe { y.set_len(len) };
         y
