@@ -62,7 +62,7 @@ impl Precision {
         match format.filter(|_| self == Self::Auto && device.gpu().is_none()) {
             Some(BlockFormat::Q8) => Self::Q8,
             Some(BlockFormat::Q4) => Self::Q4,
-            Some(_) | None => self,
+            None => self,
         }
     }
 

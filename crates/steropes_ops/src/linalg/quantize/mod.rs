@@ -16,7 +16,6 @@ pub const BLOCK_LEN: usize = 32;
 
 /// How a block holds its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum BlockFormat {
     /// [`BlockQ8`]: 8.5 bits a value.
     Q8,
