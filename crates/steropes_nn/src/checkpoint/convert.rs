@@ -191,11 +191,16 @@ impl View for Written<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
+        // By way of f32, as layers are read: the conversion from f64 forgets the last bits of an f32, which decide ties.
         let values = || self.values().into_iter();
         match self.form {
             Form::AsStored => self.checkpoint.data(self.entry),
-            Form::Floats(Dtype::F16) => values().flat_map(|v| f16::from_f64(v).to_le_bytes()).collect(),
-            Form::Floats(Dtype::BF16) => values().flat_map(|v| bf16::from_f64(v).to_le_bytes()).collect(),
+            Form::Floats(Dtype::F16) => {
+                values().flat_map(|v| f16::from_f32(v as f32).to_le_bytes()).collect()
+            }
+            Form::Floats(Dtype::BF16) => {
+                values().flat_map(|v| bf16::from_f32(v as f32).to_le_bytes()).collect()
+            }
             Form::Floats(_) => values().flat_map(|v| (v as f32).to_le_bytes()).collect(),
             Form::Blocks(format) => {
                 let values: Vec<f32> = values().map(|v| v as f32).collect();
