@@ -269,6 +269,16 @@ mod tests {
     }
 
     #[test]
+    fn the_last_bit_of_an_f32_decides_a_tie() {
+        let above = |tie: f32| f32::from_bits((1.0 + tie).to_bits() + 1);
+        let net = |value: f32| file(&[("x", Dtype::F32, value.to_le_bytes().to_vec())]);
+        let half = written(&net(above(1.0 / 2048.0)), Some(WeightType::F16), "x").1;
+        assert_eq!(half, f16::from_f32(1.0 + 1.0 / 1024.0).to_le_bytes());
+        let brain = written(&net(above(1.0 / 256.0)), Some(WeightType::Bf16), "x").1;
+        assert_eq!(brain, bf16::from_f32(1.0 + 1.0 / 128.0).to_le_bytes());
+    }
+
+    #[test]
     fn values_that_do_not_fit_are_refused() {
         let net = |value: f64| file(&[("d", Dtype::F64, value.to_le_bytes().to_vec())]);
         let refused = |value, to| net(value).converted(Some(to)).err().map(|error| error.to_string());
