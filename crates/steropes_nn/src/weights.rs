@@ -114,10 +114,10 @@ impl<'a> Weights<'a> {
     /// # Panics
     /// If `shape` does not fit the values.
     pub fn upload_factor(&self, name: &str, shape: &[usize], values: Vec<f32>) -> Result<Tensor, LoadError> {
-        self.check_factor(name, &values)?;
         if self.precision != WeightType::F16 {
             return self.upload(name, shape, values);
         }
+        self.check_factor(name, &values)?;
         let mut halves = vec![f16::ZERO; values.len()];
         halves.convert_from_f32_slice(&values);
         self.place(name, shape, halves)
