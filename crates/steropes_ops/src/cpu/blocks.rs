@@ -170,10 +170,10 @@ mod x86 {
             unsafe {
                 let scales = [0, 1].map(|v| _mm512_cvtph_ps(_mm256_loadu_si256(from.add(32 * v).cast())));
                 for g in 0..16 {
-                    for v in 0..2 {
+                    for (v, &scale) in scales.iter().enumerate() {
                         let row = |r: usize| {
                             let bytes = _mm_loadu_si128(from.add(64 + r * 32 + v * 16).cast());
-                            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), scales[v])
+                            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), scale)
                         };
                         let pairs = paired(row(2 * g), row(2 * g + 1));
                         _mm512_storeu_si512(to.add(g * 32 + v * 16).cast(), pairs);
@@ -199,12 +199,12 @@ mod x86 {
             unsafe {
                 let scales = [0, 1].map(|v| _mm512_cvtph_ps(_mm256_loadu_si256(from.add(32 * v).cast())));
                 for g in 0..16 {
-                    for v in 0..2 {
+                    for (v, &scale) in scales.iter().enumerate() {
                         let bytes = _mm_loadu_si128(from.add(64 + g * 32 + v * 16).cast());
                         let numbers = _mm512_cvtepu8_epi32(bytes);
                         let low = _mm512_permutexvar_ps(numbers, table);
                         let high = _mm512_permutexvar_ps(_mm512_srli_epi32::<4>(numbers), table);
-                        let pairs = paired(_mm512_mul_ps(low, scales[v]), _mm512_mul_ps(high, scales[v]));
+                        let pairs = paired(_mm512_mul_ps(low, scale), _mm512_mul_ps(high, scale));
                         _mm512_storeu_si512(to.add(g * 32 + v * 16).cast(), pairs);
                     }
                 }

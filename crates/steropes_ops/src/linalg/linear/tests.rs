@@ -383,7 +383,8 @@ fn check_blocks(got: &[f32], x: &[f32], layer: &HalfLayer, activation: Activatio
         let sum: f64 = products.map(|(&x, &w)| f64::from(x * w).abs()).sum();
         let error = (f64::from(got) - want).abs();
         // GELU is at most 1.13 times as steep as its argument. Written so that NaN is wrong.
-        if !(error <= 1.13 * share * sum + 1e-6 * (1.0 + want.abs())) {
+        let is_right = error <= 1.13 * share * sum + 1e-6 * (1.0 + want.abs());
+        if !is_right {
             return Err(format!("element {i}: error {error:.1e}, products add up to {sum:.1e}"));
         }
     }

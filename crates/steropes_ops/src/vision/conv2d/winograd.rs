@@ -6,8 +6,8 @@
 //!
 //! The matrices interpolate at 0, ±a, ±b and infinity (Toom-Cook). The usual a = 1, b = 2 is two to five times less exact than
 //! pairs with `ab` near 1, which keep the entries of all three matrices of similar size. Here a = 3/4, b = 3/2, whose powers are
-//! exact in f32. Measured against f64 on normal data with weights transformed in f64 (in f32, as here, it is the same to within 4 %), the error's root mean square relative to the result's, in brackets the
-//! largest error relative to the largest result:
+//! exact in f32. Measured against f64 on normal data with weights transformed in f64 (in f32, as here, it is the same to within
+//! 4 %), the error's root mean square relative to the result's, in brackets the largest error relative to the largest result:
 //!
 //! | inputs | this | one sum in f32 |
 //! |---|---|---|
