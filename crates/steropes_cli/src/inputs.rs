@@ -21,7 +21,7 @@ pub(crate) struct NetworkArgs {
     pub(crate) size: u32,
     #[command(flatten)]
     pub(crate) place: DeviceArgs,
-    /// Numbers that the network computes with: f32, f16 (GPU), bf16 (CPU), or auto (f16 for large networks on a GPU that has it)
+    /// Numbers that the network computes with: f32, f16 (GPU), bf16, q8, q4 (CPU), or auto (f16 for large networks on a GPU that has it)
     #[arg(long, default_value = "auto")]
     pub(crate) precision: Precision,
 }

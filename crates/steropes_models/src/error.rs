@@ -28,6 +28,14 @@ pub enum ModelError {
         /// The precision.
         precision: Precision,
     },
+    /// Weights in blocks are multiplied by the CPU only.
+    #[error("{precision} weights run on the CPU only; use --precision {instead} on this device")]
+    OnlyCpu {
+        /// The precision asked for.
+        precision: Precision,
+        /// What the device computes with.
+        instead: Precision,
+    },
     /// The device failed or has no memory for an input.
     #[error(transparent)]
     Device(#[from] DeviceError),

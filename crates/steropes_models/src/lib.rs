@@ -14,3 +14,4 @@ pub use error::ModelError;
 pub use known::{Holds, KNOWN_MODELS, KnownModel, Licence};
 pub use mast3r::{BothOrders, Config, ConfigSource, Encoded, Model, ModelInfo, ViewOutput};
 pub use precision::Precision;
+pub use steropes_nn::WeightType;

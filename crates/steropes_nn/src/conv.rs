@@ -92,13 +92,13 @@ impl Conv2d {
             }
             *shift = sum as f32;
         }
-        let weight = weights.without_bf16().upload_factor("weight", &shape, kernels)?;
+        let weight = weights.upload_factor("weight", &shape, kernels)?;
         let bias = weights.upload("bias", &[outputs], shifts)?;
         Self::pack(weights, &weight, Some(&bias), patch, 0)
     }
 
     fn load(weights: &Weights<'_>, name: &str, bias: Option<&str>, e: Extents) -> Result<Self, LoadError> {
-        let weight = weights.without_bf16().factor(name, &[e.outputs, e.inputs, e.kernel, e.kernel])?;
+        let weight = weights.factor(name, &[e.outputs, e.inputs, e.kernel, e.kernel])?;
         let bias = bias.map(|bias| weights.tensor(bias, &[e.outputs])).transpose()?;
         Self::pack(weights, &weight, bias.as_ref(), e.stride, e.padding)
     }
@@ -135,7 +135,7 @@ impl ConvTranspose2d {
     /// # Errors
     /// [`LoadError`] if a tensor is missing or not as above.
     pub fn load(weights: &Weights<'_>, channels: usize, kernel: usize) -> Result<Self, LoadError> {
-        let weight = weights.without_bf16().factor("weight", &[channels, channels, kernel, kernel])?;
+        let weight = weights.factor("weight", &[channels, channels, kernel, kernel])?;
         let bias = weights.tensor("bias", &[channels])?;
         let packed = ConvTranspose2dWeights::pack(&weight, &bias).map_err(|e| weights.refused(e))?;
         Ok(Self { packed })

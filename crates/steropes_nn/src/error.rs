@@ -1,5 +1,6 @@
 //! What can be wrong with a weight file.
 
+use crate::WeightType;
 use steropes_ops::OpError;
 use steropes_tensor::DeviceError;
 
@@ -97,9 +98,9 @@ pub enum LoadError {
         /// The element.
         value: f64,
     },
-    /// A tensor holds a value that f16 cannot hold.
+    /// A tensor holds a value that the precision cannot hold.
     #[error(
-        "`{file}`: tensor `{tensor}`: element {index} is {value}, too large for f16; use --precision f32"
+        "`{file}`: tensor `{tensor}`: element {index} is {value}, too large for {precision}; use --precision f32"
     )]
     TooLarge {
         /// The file.
@@ -110,6 +111,8 @@ pub enum LoadError {
         index: usize,
         /// The element.
         value: f32,
+        /// How weights are to be held.
+        precision: WeightType,
     },
     /// The device failed or has no memory for a tensor.
     #[error("`{file}`: tensor `{tensor}`: {source}")]

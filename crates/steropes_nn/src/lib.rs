@@ -11,14 +11,16 @@ mod error;
 mod layer_norm;
 mod linear;
 mod mlp;
+mod weight_type;
 mod weights;
 
 pub use attention::{CrossAttention, Rotary, SelfAttention};
-pub use checkpoint::{Checkpoint, Codebook, Container, Converted, Family, FloatType, Summary, Value};
+pub use checkpoint::{Checkpoint, Codebook, Container, Converted, Family, Summary, Value};
 pub use conv::{Conv2d, ConvTranspose2d};
 pub use encoder_block::{BlockExtents, EncoderBlock};
 pub use error::LoadError;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;
+pub use weight_type::WeightType;
 pub use weights::Weights;

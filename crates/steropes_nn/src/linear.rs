@@ -2,7 +2,7 @@
 
 use crate::{LoadError, Weights};
 use steropes_ops::OpError;
-use steropes_ops::linalg::linear::{self, Activation, LinearWeights};
+use steropes_ops::linalg::linear::{self, Activation, LinearWeights, Weight};
 use steropes_tensor::Tensor;
 
 /// `x Wᵀ + b`, from the parameters `weight` and `bias`.
@@ -17,25 +17,35 @@ impl Linear {
     /// # Errors
     /// [`LoadError`] if a tensor is missing or not as above.
     pub fn load(weights: &Weights<'_>, inputs: usize, outputs: usize) -> Result<Self, LoadError> {
-        let weight = weights.factor("weight", &[outputs, inputs])?;
-        Self::pack(weights, &weight, &weights.tensor("bias", &[outputs])?)
+        let (shape, bias) = ([outputs, inputs], weights.tensor("bias", &[outputs])?);
+        if let Some(format) = weights.precision().blocks() {
+            return Self::pack(weights, &weights.blocks("weight", shape, format)?, &bias);
+        }
+        let values = weights.values("weight", &shape)?;
+        Self::pack(weights, &weights.upload_matrix("weight", shape, values)?, &bias)
     }
 
     /// Reads a layer whose outputs, as many as `scale` has values, are multiplied by it: `weight` `[outputs, inputs]` and `bias`
-    /// `[outputs]`. Each product is rounded once.
+    /// `[outputs]`. Each product is rounded once; of weights in blocks those of the scales, after they are quantised.
     ///
     /// # Errors
-    /// As [`Linear::load`], and [`LoadError::TooLarge`] if a product does not fit the precision.
+    /// As [`Linear::load`], and [`LoadError::TooLarge`] or, of blocks, [`LoadError::Op`] if a product does not fit the precision.
     pub fn load_scaled(weights: &Weights<'_>, inputs: usize, scale: &[f32]) -> Result<Self, LoadError> {
         let outputs = scale.len();
-        let mut rows = weights.values("weight", &[outputs, inputs])?;
+        let shape = [outputs, inputs];
         let mut shifts = weights.values("bias", &[outputs])?;
-        for ((row, shift), factor) in rows.chunks_exact_mut(inputs).zip(&mut shifts).zip(scale) {
-            row.iter_mut().for_each(|weight| *weight *= factor);
-            *shift *= factor;
+        shifts.iter_mut().zip(scale).for_each(|(shift, factor)| *shift *= factor);
+        let bias = weights.upload("bias", &[outputs], shifts)?;
+        if let Some(format) = weights.precision().blocks() {
+            let mut blocks = weights.blocks("weight", shape, format)?;
+            blocks.scale_rows(scale).map_err(|error| weights.refused(error))?;
+            return Self::pack(weights, &blocks, &bias);
         }
-        let weight = weights.upload_factor("weight", &[outputs, inputs], rows)?;
-        Self::pack(weights, &weight, &weights.upload("bias", &[outputs], shifts)?)
+        let mut rows = weights.values("weight", &shape)?;
+        for (row, factor) in rows.chunks_exact_mut(inputs).zip(scale) {
+            row.iter_mut().for_each(|weight| *weight *= factor);
+        }
+        Self::pack(weights, &weights.upload_matrix("weight", shape, rows)?, &bias)
     }
 
     /// Reads the parameters of a 1x1 convolution, which is a linear layer on the channels of each pixel: `weight`
@@ -44,7 +54,7 @@ impl Linear {
     /// # Errors
     /// [`LoadError`] if a tensor is missing or not as above.
     pub fn load_pointwise(weights: &Weights<'_>, inputs: usize, outputs: usize) -> Result<Self, LoadError> {
-        let weight = weights.without_bf16().factor("weight", &[outputs, inputs, 1, 1])?;
+        let weight = weights.factor("weight", &[outputs, inputs, 1, 1])?;
         let weight = weight.reshape(&[outputs, inputs]).expect("extents of 1 hold no elements");
         Self::pack(weights, &weight, &weights.tensor("bias", &[outputs])?)
     }
@@ -59,21 +69,36 @@ impl Linear {
         inputs: usize,
         outputs: usize,
     ) -> Result<Self, LoadError> {
-        let (mut rows, mut shifts) = (Vec::new(), Vec::new());
-        for part in names.map(|name| weights.at(name)) {
-            let weight = part.values("weight", &[outputs, inputs])?;
-            part.check_factor("weight", &weight)?;
-            rows.extend(weight);
+        let (parts, first) = (names.map(|name| weights.at(name)), weights.at(names[0]));
+        let mut shifts = Vec::new();
+        for part in &parts {
             shifts.extend(part.values("bias", &[outputs])?);
         }
-        let first = weights.at(names[0]);
-        let weight = first.upload_factor("weight", &[N * outputs, inputs], rows)?;
         let bias = first.upload("bias", &[N * outputs], shifts)?;
-        Self::pack(&first, &weight, &bias)
+        let shape = [outputs, inputs];
+        if let Some(format) = weights.precision().blocks() {
+            let mut joined = parts[0].blocks("weight", shape, format)?;
+            for part in &parts[1..] {
+                let more = part.blocks("weight", shape, format)?;
+                joined = joined.followed_by(more).expect("parts of one format and shape");
+            }
+            return Self::pack(&first, &joined, &bias);
+        }
+        let mut rows = Vec::new();
+        for part in &parts {
+            let weight = part.values("weight", &shape)?;
+            part.check_factor("weight", &weight)?;
+            rows.extend(weight);
+        }
+        Self::pack(&first, &first.upload_matrix("weight", [N * outputs, inputs], rows)?, &bias)
     }
 
-    /// Factors may be f16 on a GPU and bf16 on the CPU; the bias is always f32.
-    fn pack(weights: &Weights<'_>, weight: &Tensor, bias: &Tensor) -> Result<Self, LoadError> {
+    /// The bias is always f32.
+    fn pack<'a>(
+        weights: &Weights<'_>,
+        weight: impl Into<Weight<'a>>,
+        bias: &Tensor,
+    ) -> Result<Self, LoadError> {
         let packed = LinearWeights::pack(weight, Some(bias)).map_err(|e| weights.refused(e))?;
         Ok(Self { packed })
     }

@@ -41,6 +41,20 @@ impl Mlp {
         Ok(Self { fc1, fc2: Linear::load_scaled(&weights.at("fc2"), hidden, scale)? })
     }
 
+    /// [`Mlp::load`] with `fc2` in [`WeightType::finer`](crate::WeightType::finer).
+    ///
+    /// # Errors
+    /// As [`Mlp::load`].
+    pub fn load_with_finer_outputs(
+        weights: &Weights<'_>,
+        inputs: usize,
+        hidden: usize,
+        outputs: usize,
+    ) -> Result<Self, LoadError> {
+        let fc1 = Linear::load(&weights.at("fc1"), inputs, hidden)?;
+        Ok(Self { fc1, fc2: Linear::load(&weights.at("fc2").in_finer_type(), hidden, outputs)? })
+    }
+
     /// `fc2(gelu(fc1(x)))`: `[.., inputs]` to `[.., outputs]`.
     ///
     /// # Errors

@@ -1,13 +1,14 @@
 //! A place in the tree of tensor names.
 
 use crate::checkpoint::Entry;
-use crate::{Checkpoint, LoadError};
+use crate::{Checkpoint, LoadError, WeightType};
 use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 use safetensors::Dtype;
 use std::fmt::Display;
 use steropes_ops::OpError;
-use steropes_tensor::{DType, Device, Element, Tensor, TensorError};
+use steropes_ops::linalg::quantize::{BlockFormat, QuantizedMatrix};
+use steropes_tensor::{Device, Element, Tensor, TensorError};
 
 /// The tensors of a checkpoint below one path, to be read onto one device.
 ///
@@ -17,27 +18,33 @@ use steropes_tensor::{DType, Device, Element, Tensor, TensorError};
 pub struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,
-    precision: DType,
+    precision: WeightType,
     path: String,
 }
 
 impl<'a> Weights<'a> {
     /// The root of the tree; factors of products are read in f32.
     pub fn new(checkpoint: &'a Checkpoint, device: &'a Device) -> Self {
-        Self { checkpoint, device, precision: DType::F32, path: String::new() }
+        Self { checkpoint, device, precision: WeightType::F32, path: String::new() }
     }
 
-    /// The same place, whose [`Weights::factor`]s are read in `precision`: f32, f16 on a GPU that has it, or bf16 on the CPU.
+    /// The same place, whose weights are read in `precision`: f32, f16 on a GPU that has it, or bf16 and blocks on the CPU.
     #[must_use]
-    pub fn in_precision(self, precision: DType) -> Self {
+    pub fn in_precision(self, precision: WeightType) -> Self {
         Self { precision, ..self }
     }
 
-    /// The same place with factors of f32 where they would be bf16: for convolutions, and for layers whose errors grow afterwards.
+    /// The same place with linear layers in f32 where they would be bf16 or in blocks: for layers whose errors grow afterwards.
     #[must_use]
-    pub fn without_bf16(&self) -> Self {
-        let precision = if self.precision == DType::BF16 { DType::F32 } else { self.precision };
+    pub fn in_value_type(&self) -> Self {
+        let precision = if self.precision == WeightType::F16 { WeightType::F16 } else { WeightType::F32 };
         self.clone().in_precision(precision)
+    }
+
+    /// The same place with linear layers in [`WeightType::finer`]: for layers whose errors grow a little afterwards.
+    #[must_use]
+    pub fn in_finer_type(&self) -> Self {
+        self.clone().in_precision(self.precision.finer())
     }
 
     /// The subtree below the component or dotted path `part`.
@@ -80,7 +87,7 @@ impl<'a> Weights<'a> {
         self.upload(name, shape, self.values(name, shape)?)
     }
 
-    /// The tensor `name` on the device as a factor of products: in the precision of [`Weights::in_precision`].
+    /// The tensor `name` on the device in [`WeightType::values`] of the precision: the weight of a convolution.
     ///
     /// # Errors
     /// As [`Weights::tensor`], and [`LoadError::TooLarge`] if a value does not fit f16.
@@ -99,7 +106,7 @@ impl<'a> Weights<'a> {
         self.place(name, shape, values)
     }
 
-    /// [`Weights::upload`] in the precision of [`Weights::in_precision`].
+    /// [`Weights::upload`] in [`WeightType::values`] of the precision.
     ///
     /// # Errors
     /// [`LoadError::TooLarge`] if a value does not fit f16, [`LoadError::Device`] if the device has no memory for them.
@@ -107,34 +114,75 @@ impl<'a> Weights<'a> {
     /// # Panics
     /// If `shape` does not fit the values.
     pub fn upload_factor(&self, name: &str, shape: &[usize], values: Vec<f32>) -> Result<Tensor, LoadError> {
-        self.check_factor(name, &values)?;
-        match self.precision {
-            DType::F16 => {
-                let mut halves = vec![f16::ZERO; values.len()];
-                halves.convert_from_f32_slice(&values);
-                self.place(name, shape, halves)
-            }
-            DType::BF16 => {
-                let mut halves = vec![bf16::ZERO; values.len()];
-                halves.convert_from_f32_slice(&values);
-                self.place(name, shape, halves)
-            }
-            _ => self.upload(name, shape, values),
+        if self.precision != WeightType::F16 {
+            return self.upload(name, shape, values);
         }
+        self.check_factor(name, &values)?;
+        let mut halves = vec![f16::ZERO; values.len()];
+        halves.convert_from_f32_slice(&values);
+        self.place(name, shape, halves)
+    }
+
+    /// Values that were read with [`Weights::values`] and rearranged, on the device as the weight of a linear layer that is not in
+    /// blocks; `name` is for messages.
+    ///
+    /// # Errors
+    /// As [`Weights::upload_factor`].
+    ///
+    /// # Panics
+    /// If `shape` does not fit the values.
+    pub(crate) fn upload_matrix(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        values: Vec<f32>,
+    ) -> Result<Tensor, LoadError> {
+        if self.precision != WeightType::Bf16 {
+            return self.upload_factor(name, &shape, values);
+        }
+        self.check_factor(name, &values)?;
+        let mut halves = vec![bf16::ZERO; values.len()];
+        halves.convert_from_f32_slice(&values);
+        self.place(name, &shape, halves)
+    }
+
+    /// The tensor `name` in blocks of `format`: as it is stored if it is stored so, else quantised.
+    ///
+    /// # Errors
+    /// As [`Weights::tensor`], and [`LoadError::TooLarge`] if a value does not fit.
+    pub(crate) fn blocks(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        format: BlockFormat,
+    ) -> Result<QuantizedMatrix, LoadError> {
+        let (stored, entry) = self.find(name)?;
+        if entry.blocks == Some(format) && entry.shape == shape {
+            let blocks = self.checkpoint.blocks_of(&stored, entry, format)?;
+            self.checkpoint.mark_read(&stored);
+            return Ok(blocks);
+        }
+        let values = self.values(name, &shape)?;
+        self.check_factor(name, &values)?;
+        Ok(QuantizedMatrix::quantize(format, shape, &values).expect("the values were checked"))
     }
 
     /// Whether values can be held in the precision of [`Weights::in_precision`].
     ///
     /// # Errors
-    /// [`LoadError::TooLarge`] if a value does not fit f16.
+    /// [`LoadError::TooLarge`] if a value does not fit.
     pub(crate) fn check_factor(&self, name: &str, values: &[f32]) -> Result<(), LoadError> {
-        // The first value that rounds to infinity.
-        let too_large = |v: &f32| self.precision == DType::F16 && v.abs() >= 65520.0;
-        match values.iter().position(too_large) {
+        match values.iter().position(|&v| !self.precision.holds(f64::from(v))) {
             None => Ok(()),
             Some(index) => {
-                let tensor = self.checkpoint.stored_path(&self.full(name));
-                Err(LoadError::TooLarge { file: self.file(), tensor, index, value: values[index] })
+                let (file, tensor) = (self.file(), self.checkpoint.stored_path(&self.full(name)));
+                Err(LoadError::TooLarge {
+                    file,
+                    tensor,
+                    index,
+                    value: values[index],
+                    precision: self.precision,
+                })
             }
         }
     }
@@ -172,7 +220,7 @@ impl<'a> Weights<'a> {
         if entry.shape != shape {
             return Err(self.wrong_shape(name, format!("{shape:?}"), &entry.shape));
         }
-        let Some(values) = T::decode(entry.dtype, &self.checkpoint.data(entry)) else {
+        let Some(values) = self.checkpoint.decoded::<T>(&stored, entry)? else {
             let (expected, found) = (T::STORED, format!("{:?}", entry.dtype));
             return Err(LoadError::ElementType { file: self.file(), tensor: stored, expected, found });
         };
@@ -192,7 +240,8 @@ impl<'a> Weights<'a> {
     pub fn either<'n>(&self, name: &'n str, alias: &'n str) -> Result<&'n str, LoadError> {
         match (self.find(name), self.find(alias)) {
             (Ok((name_stored, one)), Ok((alias_stored, other))) => {
-                if one.dtype != other.dtype || self.checkpoint.data(one) != self.checkpoint.data(other) {
+                let is_alike = one.dtype == other.dtype && one.blocks == other.blocks;
+                if !is_alike || self.checkpoint.data(one) != self.checkpoint.data(other) {
                     let file = self.file();
                     return Err(LoadError::AliasesDiffer { file, name: name_stored, alias: alias_stored });
                 }
@@ -205,8 +254,8 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// The element type of [`Weights::factor`]s.
-    pub fn precision(&self) -> DType {
+    /// How weights are read.
+    pub fn precision(&self) -> WeightType {
         self.precision
     }
 
@@ -238,7 +287,7 @@ impl<'a> Weights<'a> {
 }
 
 /// A type that stored floats are read as.
-pub(crate) trait Decoded: Copy + Into<f64> {
+pub(crate) trait Decoded: Copy + Into<f64> + From<f32> {
     /// The element types that are read, for messages.
     const STORED: &'static str;
 

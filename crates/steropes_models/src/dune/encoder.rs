@@ -44,7 +44,7 @@ struct Learned {
     positions: Vec<f32>,
     /// The class token with its position, then the registers: `[1 + registers, width]`.
     prefix: Vec<f32>,
-    precision: DType,
+    dtype: DType,
 }
 
 /// What is learned about places, for images of one size. Cloning shares the memory.
@@ -150,7 +150,7 @@ impl Learned {
             let [_, registers, _] = weights.shape("register_tokens")?;
             prefix.extend(weights.values("register_tokens", &[1, registers, width])?);
         }
-        Ok(Self { width, side, positions, prefix, precision: weights.precision() })
+        Ok(Self { width, side, positions, prefix, dtype: weights.precision().values() })
     }
 
     /// Number of tokens in front of those of the patches.
@@ -167,7 +167,7 @@ impl Learned {
         let shape = [batch, rows, columns, self.width];
         let [positions, prefix] =
             [(&shape[..], positions), (&[batch, self.prefix.len()], self.prefix.clone())]
-                .map(|(shape, each)| upload(device, self.precision, shape, each.repeat(batch)));
+                .map(|(shape, each)| upload(device, self.dtype, shape, each.repeat(batch)));
         let patches = Tensor::new(device, &[batch * count], patches);
         let [positions, prefix, patches] = [positions, prefix, patches].map(|tensor| match tensor {
             Err(TensorError::Device(error)) => Err(error),

@@ -1,7 +1,7 @@
 //! Benches of whole networks: a pair of images, from pixels to outputs in one order.
 
 use super::synthetic::{
-    DptWidths, DuneExtents, Extents, Parameter, dune_parameters, parameters, weight_file,
+    DptWidths, DuneExtents, Extents, Parameter, dune_parameters, parameters, write_weight_file,
 };
 use super::{Model, ViewOutput};
 use crate::Precision;
@@ -19,6 +19,8 @@ pub fn benches() -> Vec<Bench> {
         large("network/mast3r_large_pair_512x384_f16_batch8", Precision::F16, 8),
         large("network/mast3r_large_pair_512x384_cpu", Precision::F32, 1),
         large("network/mast3r_large_pair_512x384_bf16", Precision::Bf16, 1),
+        large("network/mast3r_large_pair_512x384_q8", Precision::Q8, 1),
+        large("network/mast3r_large_pair_512x384_q4", Precision::Q4, 1),
         dune("network/dune_base_pair_518x378", Precision::F32),
         dune("network/dune_base_pair_518x378_f16", Precision::F16),
         dune("network/dune_base_pair_518x378_bf16", Precision::Bf16),
@@ -49,13 +51,18 @@ fn embedded(name: &'static str, precision: Precision) -> Bench {
     let bytes = value_bytes(precision) * weights(&TINY, TINY_HIDDEN);
     match precision {
         Precision::F16 => f16_bench(name, flops, bytes, prepare),
-        Precision::Bf16 => cpu_bench(name, flops, bytes, prepare),
+        Precision::Bf16 | Precision::Q8 | Precision::Q4 => cpu_bench(name, flops, bytes, prepare),
         Precision::F32 | Precision::Auto => bench(name, flops, bytes, prepare),
     }
 }
 
 fn value_bytes(precision: Precision) -> f64 {
-    if matches!(precision, Precision::F16 | Precision::Bf16) { 2.0 } else { 4.0 }
+    match precision {
+        Precision::F16 | Precision::Bf16 => 2.0,
+        Precision::Q8 => 34.0 / 32.0,
+        Precision::Q4 => 18.0 / 32.0,
+        Precision::F32 | Precision::Auto => 4.0,
+    }
 }
 
 /// Width of the hidden layer of the descriptors in the embedded network.
@@ -93,7 +100,7 @@ fn dune(name: &'static str, precision: Precision) -> Bench {
     let bytes = value_bytes(precision) * values as f64;
     match precision {
         Precision::F16 => f16_bench(name, work, bytes, prepare),
-        Precision::Bf16 => cpu_bench(name, work, bytes, prepare),
+        Precision::Bf16 | Precision::Q8 | Precision::Q4 => cpu_bench(name, work, bytes, prepare),
         Precision::F32 | Precision::Auto => bench(name, work, bytes, prepare),
     }
 }
@@ -103,10 +110,14 @@ const PUBLISHED_HEAD: &str = "pos_embed='RoPE100', head_type='catmlp+dpt', outpu
     depth_mode=('exp', -inf, inf), conf_mode=('exp', 1, inf), desc_conf_mode=('exp', 0, inf), two_confs=True, \
     dec_embed_dim=768, dec_depth=12, dec_num_heads=12";
 
+/// The weights come from a file, as published ones do: beside the network's own there is no second copy of them in memory.
 fn generated(config: &str, parameters: &[Parameter], device: &Device, precision: Precision) -> Model {
-    let stored = if precision == Precision::F16 { DType::F16 } else { DType::F32 };
-    let file = weight_file("bench", parameters, stored);
-    Model::from_bytes("generated", config, file, device, precision).expect("the model fits the device")
+    let stored = if precision == Precision::F32 { DType::F32 } else { DType::F16 };
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let weights = folder.path().join("model.safetensors");
+    write_weight_file(&weights, "bench", parameters, stored).expect("room for a temporary weight file");
+    std::fs::write(folder.path().join("config.json"), config).expect("room for a temporary file");
+    Model::open(folder.path(), device, precision).expect("the model fits the device")
 }
 
 fn pair(model: Model, batch: usize, [height, width]: [usize; 2]) -> Box<dyn FnMut()> {

@@ -69,11 +69,14 @@ impl Dpt {
             fused = self.fuse[i].forward(Some(fused), &self.features(stages, i)?)?;
             observe(&format!("scratch.refinenet{}", i + 1), &fused);
         }
-        let x = self.head0.forward(&fused, ConvOptions::default())?;
+        // The largest maps of the network: each is dropped as soon as the next one is there.
+        let small = self.head0.forward(&fused, ConvOptions::default())?;
         drop(fused);
-        let x = resize_bilinear(&x, stages.size[0], stages.size[1])?;
-        let x = self.head2.forward(&x, ConvOptions { relu_output: true, ..ConvOptions::default() })?;
-        let raw = self.head4.forward(&x)?;
+        let large = resize_bilinear(&small, stages.size[0], stages.size[1])?;
+        drop(small);
+        let last = self.head2.forward(&large, ConvOptions { relu_output: true, ..ConvOptions::default() })?;
+        drop(large);
+        let raw = self.head4.forward(&last)?;
         observe("dpt_raw", &raw);
         Ok(raw)
     }

@@ -121,7 +121,7 @@ impl PointHead {
         let (enc, dec, patch) = (config.encoder.width(), config.decoder.width, config.patch_size);
         let raw = match config.head {
             HeadKind::Linear => {
-                let proj = Linear::load(&weights.without_bf16(), dec, 4 * patch * patch)?;
+                let proj = Linear::load(&weights.in_value_type(), dec, 4 * patch * patch)?;
                 RawPoints::Linear { proj, patch }
             }
             HeadKind::Dpt | HeadKind::DptWithFeatures { .. } => {
@@ -160,7 +160,9 @@ impl FeatureHead {
         let inputs = config.encoder.width() + config.decoder.width;
         let [hidden, _] = weights.shape("fc1.weight")?;
         let channels = dim + usize::from(confidence.is_some());
-        let mlp = Mlp::load(weights, inputs, hidden, channels * patch * patch)?;
+        // Few inputs of the last layer are much larger than the others, and the confidence is an exponential of its outputs: it is the
+        // one layer in which the error of a block shows.
+        let mlp = Mlp::load_with_finer_outputs(weights, inputs, hidden, channels * patch * patch)?;
         Ok(Self { mlp, patch, dim, confidence })
     }
 

@@ -11,9 +11,9 @@ use crate::{ModelError, Precision};
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::path::Path;
-use steropes_nn::{Checkpoint, LoadError, Weights};
+use steropes_nn::{Checkpoint, LoadError, WeightType, Weights};
 use steropes_ops::OpError;
-use steropes_tensor::{DType, Device, Tensor, TensorError};
+use steropes_tensor::{Device, Tensor, TensorError};
 
 const EMBEDDED_CONFIG: &str = include_str!("../../../../models/steropes-tiny/config.json");
 const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../../../models/steropes-tiny/model.safetensors");
@@ -60,7 +60,7 @@ pub struct Model {
     config: Config,
     info: ModelInfo,
     device: Device,
-    precision: DType,
+    precision: WeightType,
     encoder: Encoder,
     decoder: Decoder,
     heads: [Head; 2],
@@ -129,12 +129,14 @@ impl Model {
         precision: Precision,
     ) -> Result<Self, ModelError> {
         let files: Vec<_> = std::iter::once(with_all_ties(checkpoint, &config)).chain(encoder).collect();
+        let stored = files.iter().find_map(Checkpoint::block_format);
+        let precision = precision.of_stored(device, stored);
         let precision = precision.on(device, files.iter().map(|file| file.summary().bytes).sum())?;
         // Hashing a large file takes about as long as reading it into layers, so both happen at once.
         let (sha256, parts) = std::thread::scope(|scope| {
             let hash = scope.spawn(|| {
                 let mut hash = Sha256::new();
-                files.iter().flat_map(Checkpoint::bytes).for_each(|bytes| hash.update(bytes));
+                files.iter().for_each(|file| file.for_each_piece(|bytes| hash.update(bytes)));
                 format!("{:x}", hash.finalize())
             });
             let parts = load_parts(&files, &config, device, precision);
@@ -176,8 +178,8 @@ impl Model {
         &self.device
     }
 
-    /// The element type of weights: f32, f16 or bf16. Images have it too, or f32 with bf16.
-    pub fn precision(&self) -> DType {
+    /// How the weights of linear layers are held; images are in its [`WeightType::values`].
+    pub fn precision(&self) -> WeightType {
         self.precision
     }
 
@@ -187,7 +189,7 @@ impl Model {
     /// [`ModelError::Input`] if there are not as many values as the shape has, [`ModelError::Device`] if the device has no
     /// memory for them.
     pub fn image(&self, shape: [usize; 4], values: Vec<f32>) -> Result<Tensor, ModelError> {
-        upload(&self.device, self.precision, &shape, values).map_err(|error| match error {
+        upload(&self.device, self.precision.values(), &shape, values).map_err(|error| match error {
             TensorError::Device(error) => error.into(),
             error => OpError::value("image", "values", "as many as the shape has", error).into(),
         })
@@ -315,7 +317,7 @@ fn load_parts(
     files: &[Checkpoint],
     config: &Config,
     device: &Device,
-    precision: DType,
+    precision: WeightType,
 ) -> Result<(Encoder, Decoder, [Head; 2]), ModelError> {
     let root = |file| Weights::new(file, device).in_precision(precision);
     let first = root(&files[0]);

@@ -3,7 +3,7 @@
 use super::{Encoded, Model, ViewOutput};
 use crate::ModelError;
 use safetensors::SafeTensors;
-use steropes_tensor::DType;
+use steropes_nn::WeightType;
 use steropes_testkit::{Verdict, floats};
 
 /// Two images and what the embedded model said about them in f32.
@@ -27,12 +27,13 @@ pub struct PairTolerance {
 }
 
 impl PairTolerance {
-    /// What rounding between layers explains in a precision.
-    pub fn of(precision: DType) -> Self {
+    /// What the rounding of weights and between layers explains in a precision.
+    pub fn of(precision: WeightType) -> Self {
         match precision {
-            DType::F16 => Self { points: 1e-2, descriptors: 1.2e-2, rms: 2e-3 },
-            DType::BF16 => Self { points: 3e-2, descriptors: 5e-2, rms: 1e-2 },
-            _ => Self { points: 5e-5, descriptors: 1e-5, rms: 3e-6 },
+            WeightType::F16 => Self { points: 1e-2, descriptors: 1.2e-2, rms: 2e-3 },
+            WeightType::Bf16 | WeightType::Q8 => Self { points: 3e-2, descriptors: 5e-2, rms: 1e-2 },
+            WeightType::Q4 => Self { points: 3e-1, descriptors: 5e-1, rms: 1e-1 },
+            WeightType::F32 => Self { points: 5e-5, descriptors: 1e-5, rms: 3e-6 },
         }
     }
 }

@@ -3,8 +3,10 @@
 
 use half::f16;
 use rayon::prelude::*;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::View;
+use safetensors::{Dtype, SafeTensorError};
+use std::borrow::Cow;
+use std::path::Path;
 use steropes_tensor::DType;
 use steropes_testkit::inputs::{fnv1a, uniform_at};
 
@@ -286,24 +288,66 @@ fn affine(name: &str, shape: &[usize]) -> (f64, Box<dyn Fn(f64) -> f64 + Sync>) 
 /// # Panics
 /// If `dtype` is another one.
 pub fn weight_file(salt: &str, parameters: &[Parameter], dtype: DType) -> Vec<u8> {
-    let stored = match dtype {
+    safetensors::serialize(generated(salt, parameters, dtype), None).expect("sound tensors")
+}
+
+/// [`weight_file`] at `path`, without holding more than one tensor in memory.
+///
+/// # Errors
+/// What the system says about the file.
+///
+/// # Panics
+/// If `dtype` is neither f32 nor f16.
+pub fn write_weight_file(
+    path: &Path,
+    salt: &str,
+    parameters: &[Parameter],
+    dtype: DType,
+) -> Result<(), SafeTensorError> {
+    safetensors::serialize_to_file(generated(salt, parameters, dtype), None, path)
+}
+
+fn generated<'a>(
+    salt: &'a str,
+    parameters: &'a [Parameter],
+    dtype: DType,
+) -> impl Iterator<Item = (&'a str, Generated<'a>)> {
+    let dtype = match dtype {
         DType::F32 => Dtype::F32,
         DType::F16 => Dtype::F16,
         other => panic!("weights are generated as f32 or f16, not {other}"),
     };
-    let data = |(name, shape): &Parameter| {
-        let values = weight(salt, name, shape);
-        match dtype {
-            DType::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
+    parameters.iter().map(move |(name, shape)| (name.as_str(), Generated { salt, name, shape, dtype }))
+}
+
+/// A tensor that is generated when it is written.
+struct Generated<'a> {
+    salt: &'a str,
+    name: &'a str,
+    shape: &'a [usize],
+    dtype: Dtype,
+}
+
+impl View for Generated<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let values = weight(self.salt, self.name, self.shape);
+        Cow::Owned(match self.dtype {
+            Dtype::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
             _ => little_endian(&values),
-        }
-    };
-    let data: Vec<Vec<u8>> = parameters.par_iter().map(data).collect();
-    let views = parameters.iter().zip(&data).map(|((name, shape), data)| {
-        let view = TensorView::new(stored, shape.clone(), data).expect("as many bytes as the shape has");
-        (name.as_str(), view)
-    });
-    safetensors::serialize(views, None).expect("views of whole tensors")
+        })
+    }
+
+    fn data_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
+    }
 }
 
 /// The bytes of the values as files hold them.

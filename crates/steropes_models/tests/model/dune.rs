@@ -3,7 +3,7 @@
 use crate::files::{WeightFile, picture};
 use steropes_models::mast3r::PairTolerance;
 use steropes_models::mast3r::synthetic::{DptWidths, DuneExtents, Extents, dune_parameters, weight_file};
-use steropes_models::{Config, Model, ModelError, Precision};
+use steropes_models::{Config, Model, ModelError, Precision, WeightType};
 use steropes_tensor::{DType, Device};
 use steropes_testkit::inputs::uniform;
 use steropes_testkit::{Tolerance, check_close, floats};
@@ -206,9 +206,9 @@ fn a_gpu_gives_what_the_cpu_gives() {
         [both.out11, both.out21, both.out22, both.out12]
     };
     let want = run(&Device::cpu(), Precision::F32);
-    let mut precisions = vec![(Precision::F32, PairTolerance::of(DType::F32))];
+    let mut precisions = vec![(Precision::F32, PairTolerance::of(WeightType::F32))];
     if gpu.gpu().is_some_and(|gpu| gpu.capabilities().f16) {
-        precisions.push((Precision::F16, PairTolerance::of(DType::F16)));
+        precisions.push((Precision::F16, PairTolerance::of(WeightType::F16)));
     }
     for (precision, tolerance) in precisions {
         for (got, want) in run(&gpu, precision).iter().zip(&want) {

@@ -5,5 +5,6 @@ mod batches;
 mod dune;
 mod embedded;
 mod files;
+mod quantized;
 mod retrieval;
 mod torch_files;

@@ -15,11 +15,12 @@ mod torch;
 mod value;
 
 pub use codebook::Codebook;
-pub use convert::{Converted, FloatType};
+pub use convert::Converted;
 pub use summary::{Container, Family, Summary};
 pub use value::Value;
 
 use crate::LoadError;
+use crate::weights::Decoded;
 use ::safetensors::Dtype;
 use memmap2::Mmap;
 use std::borrow::Cow;
@@ -27,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
 use std::path::Path;
 use std::sync::Mutex;
+use steropes_ops::linalg::quantize::{BlockFormat, QuantizedMatrix};
 
 /// A weight file whose directory has been checked, and a record of which of its tensors were read.
 ///
@@ -53,7 +55,10 @@ enum Bytes {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) dtype: Dtype,
+    /// Of the values, also where these are in blocks.
     pub(crate) shape: Vec<usize>,
+    /// The format of a matrix in blocks, whose bytes are those of [`QuantizedMatrix`]; `dtype` is that of the bytes.
+    pub(crate) blocks: Option<BlockFormat>,
     /// Steps between neighbours along each extent, in elements, where the elements are not in row-major order.
     strides: Option<Vec<usize>>,
     /// Index of the file that holds it.
@@ -151,9 +156,24 @@ impl Checkpoint {
         &self.file
     }
 
+    /// The coarsest format of the matrices that the file holds in blocks; `None` if there are none.
+    pub fn block_format(&self) -> Option<BlockFormat> {
+        self.entries.values().filter_map(|entry| entry.blocks).min_by_key(|format| format.block_bytes())
+    }
+
     /// All bytes of the file, or of each of the files in the order of their names.
     pub fn bytes(&self) -> impl Iterator<Item = &[u8]> {
         self.parts.iter().map(Bytes::as_slice)
+    }
+
+    /// Shows [`Checkpoint::bytes`] to `body` piece by piece, each of which takes no memory afterwards.
+    pub fn for_each_piece(&self, mut body: impl FnMut(&[u8])) {
+        for part in &self.parts {
+            for place in pieces(0..part.as_slice().len()) {
+                body(&part.as_slice()[place.clone()]);
+                part.give_back(place);
+            }
+        }
     }
 
     /// The full names of all tensors, sorted. Two of them may be names of one tensor.
@@ -205,7 +225,50 @@ impl Checkpoint {
         }
     }
 
+    /// The values of a tensor of floats or of blocks in row-major order; `None` if it holds anything else.
+    ///
+    /// # Errors
+    /// [`LoadError::Refused`] if blocks are damaged.
+    pub(crate) fn decoded<T: Decoded>(&self, name: &str, entry: &Entry) -> Result<Option<Vec<T>>, LoadError> {
+        if let Some(format) = entry.blocks {
+            let values = self.blocks_of(name, entry, format)?.dequantize();
+            return Ok(Some(values.into_iter().map(T::from).collect()));
+        }
+        if entry.strides.is_some() {
+            return Ok(T::decode(entry.dtype, &self.data(entry)));
+        }
+        // The largest tensor would be in memory twice, as values and as its place in the file.
+        let mut values = Vec::with_capacity(entry.len());
+        for place in pieces(entry.place.clone()) {
+            let stored = &self.parts[entry.part].as_slice()[place.clone()];
+            let Some(piece) = T::decode(entry.dtype, stored) else { return Ok(None) };
+            values.extend(piece);
+            self.parts[entry.part].give_back(place);
+        }
+        Ok(Some(values))
+    }
+
+    /// A tensor in blocks of `format`, which are those of `entry`.
+    ///
+    /// # Errors
+    /// [`LoadError::Refused`] if a scale is not finite.
+    pub(crate) fn blocks_of(
+        &self,
+        name: &str,
+        entry: &Entry,
+        format: BlockFormat,
+    ) -> Result<QuantizedMatrix, LoadError> {
+        let shape = entry.shape.as_slice().try_into().expect("matrices are in blocks");
+        QuantizedMatrix::from_bytes(format, shape, &self.data(entry)).map_err(|error| {
+            let problem = format!("tensor `{name}` is damaged ({error}); get the file again");
+            LoadError::Refused { file: self.file.clone(), problem }
+        })
+    }
+
+    /// Remembers that a tensor was read, and gives back the memory of its place in a mapped file.
     pub(crate) fn mark_read(&self, name: &str) {
+        let Entry { part, place, .. } = &self.entries[name];
+        self.parts[*part].give_back(place.clone());
         self.read.lock().expect("no panic while the lock is held").insert(name.to_owned());
     }
 
@@ -273,6 +336,31 @@ impl Bytes {
             Self::Held(bytes) => bytes,
         }
     }
+
+    /// Lets the system forget a range of a mapped file, which it reads again if somebody asks for it. Otherwise a network would be
+    /// in memory twice: as its file and as its layers.
+    fn give_back(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Mapped(map) = self
+            && !range.is_empty()
+        {
+            // SAFETY: the map is read-only and of a file, so what is forgotten comes back unchanged.
+            let advised = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+            // Only a hint: without it there is less memory for others.
+            drop(advised);
+        }
+        #[cfg(not(unix))]
+        drop(range);
+    }
+}
+
+/// A range of bytes in pieces of whole elements of any type; one piece if it is empty.
+fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    const PIECE: usize = 8 << 20;
+    let count = range.len().div_ceil(PIECE).max(1);
+    (0..count).map(move |i| range.start + i * PIECE..range.end.min(range.start + (i + 1) * PIECE))
 }
 
 /// What to do with a file that is known by its first bytes and not read.
@@ -297,7 +385,7 @@ fn aliases(entries: &BTreeMap<String, Entry>) -> BTreeMap<String, String> {
     let mut first = BTreeMap::new();
     let mut aliases = BTreeMap::new();
     for (name, entry) in entries.iter().filter(|(_, entry)| !entry.place.is_empty()) {
-        let Entry { dtype, shape, strides, part, place } = entry;
+        let Entry { dtype, shape, strides, part, place, .. } = entry;
         let found = first.entry((part, place.start, place.end, dtype, shape, strides)).or_insert(name);
         if *found != name {
             aliases.insert(name.clone(), (*found).clone());

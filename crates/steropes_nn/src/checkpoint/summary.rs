@@ -50,7 +50,7 @@ pub struct Summary {
     pub aliases: usize,
     /// Number of values in all tensors, each tensor counted once.
     pub parameters: u64,
-    /// Number of values by element type, each tensor counted once.
+    /// Number of values by element type or format of blocks, each tensor counted once.
     pub element_types: BTreeMap<String, u64>,
     /// Bytes of the files that belong to tensors, each byte counted once.
     pub bytes: u64,
@@ -62,8 +62,9 @@ impl Checkpoint {
         let tensors = || self.entries.iter().filter(|(name, _)| !self.aliases.contains_key(*name));
         let mut element_types = BTreeMap::new();
         for (_, entry) in tensors() {
-            *element_types.entry(format!("{:?}", entry.dtype).to_lowercase()).or_insert(0) +=
-                entry.len() as u64;
+            let stored = || format!("{:?}", entry.dtype).to_lowercase();
+            let name = entry.blocks.map_or_else(stored, |format| format.name().to_owned());
+            *element_types.entry(name).or_insert(0) += entry.len() as u64;
         }
         Summary {
             container: self.container,

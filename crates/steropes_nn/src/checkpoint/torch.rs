@@ -264,7 +264,7 @@ impl<'a> Reader<'a> {
         let size = item_size(dtype);
         let place = storage.start + offset * size..storage.start + end * size;
         let strides = (!is_row_major(&shape, &strides, &wanted)).then_some(strides);
-        Ok(Entry { dtype, shape, strides, part: 0, place })
+        Ok(Entry { dtype, shape, blocks: None, strides, part: 0, place })
     }
 
     /// The element type of a storage and where its elements lie.

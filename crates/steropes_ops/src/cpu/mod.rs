@@ -18,14 +18,16 @@
 //! | `simd` | what a kernel may use of a vector, the register tile |
 //! | `x86`, `neon`, `plain` | the instruction sets |
 //! | `pack` | weights packed once, rows packed block by block from any row source |
+//! | `blocks` | weights in blocks of small integers, widened panel by panel |
 //! | `pairs` | bf16 by instructions that multiply pairs: AMX, AVX-512 |
 //! | `product` | blocking, fused epilogues, threads |
 //! | `math` | exponentials, GELU |
 //! | `peak` | what the machine can do at most, to judge the kernels by |
 //!
 //! The unit of packing is a group of 32 bits: one f32 or two bf16. Weights in bf16 are multiplied in pairs where the CPU can, and
-//! are widened panel by panel to f32 where it cannot.
+//! are widened panel by panel to f32 where it cannot. Weights in blocks are widened panel by panel to one or the other.
 
+mod blocks;
 mod isa;
 pub(crate) mod math;
 #[cfg(target_arch = "aarch64")]

@@ -1,11 +1,14 @@
 //! Operands of the register tile: weights packed once, rows packed block by block.
 //!
 //! Both become panels of groups of 32 bits: one f32, or two bf16 of neighbouring depth. Weights are `[columns / C][groups][C]` and
-//! rows `[rows / R][groups][R]` for a tile of `R x C`, padded with zeros.
+//! rows `[rows / R][groups][R]` for a tile of `R x C`, padded with zeros. Weights in blocks have panels of their own ([`blocks`]),
+//! which are widened to these one by one.
 
+use super::blocks;
 use super::isa::Isa;
 use super::pairs::{self, PairUnit};
 use super::simd::{Kernel, MAX_TILE_ROWS, Simd};
+use crate::linalg::quantize::{BlockFormat, QuantizedMatrix};
 use half::bf16;
 use rayon::prelude::*;
 
@@ -49,6 +52,8 @@ enum Held {
     F32,
     /// Two values in a group, the lower half first.
     Bf16,
+    /// Integers with scales.
+    Blocks(BlockFormat),
 }
 
 /// The right operand of a product, `[columns / C][groups][C]`, aligned to 64 bytes and padded with zeros.
@@ -116,9 +121,18 @@ impl PackedWeights {
         Self { isa, depth, columns, panel_columns, held: Held::Bf16, panels }
     }
 
+    /// Packs the rows of a matrix in blocks as columns. It stays in blocks in memory.
+    pub(crate) fn from_blocks(matrix: &QuantizedMatrix) -> Self {
+        let isa = Isa::current();
+        let panel_columns = isa.run(TileColumns);
+        let [columns, depth] = matrix.shape();
+        let (held, panels) = (Held::Blocks(matrix.format()), blocks::pack(matrix, panel_columns));
+        Self { isa, depth, columns, panel_columns, held, panels }
+    }
+
     /// The unit that multiplies them as pairs of bf16; `None` if they are f32 or there is none.
     pub(crate) fn pair_unit(&self) -> Option<PairUnit> {
-        self.isa.pair_unit().filter(|_| self.held == Held::Bf16)
+        self.isa.pair_unit().filter(|_| self.held != Held::F32)
     }
 
     /// The instruction set that the panels are made for.
@@ -143,17 +157,41 @@ impl PackedWeights {
 
     /// Panel `index` as it is held, `[groups][C]`.
     pub(crate) fn panel(&self, index: usize) -> &[f32] {
-        let groups = if self.held == Held::F32 { self.depth } else { pairs::groups(self.depth) };
-        let len = groups * self.panel_columns;
+        let len = match self.held {
+            Held::F32 => self.depth * self.panel_columns,
+            Held::Bf16 => pairs::groups(self.depth) * self.panel_columns,
+            Held::Blocks(format) => blocks::panel_len(format, self.depth, self.panel_columns),
+        };
         &self.panels.as_slice()[index * len..][..len]
+    }
+
+    /// Panel `index` in pairs of bf16 for `unit`, `[groups][C]`; one of blocks is widened into `memory`.
+    pub(crate) fn pair_panel<'a>(
+        &'a self,
+        unit: PairUnit,
+        index: usize,
+        memory: &'a mut AlignedVec,
+    ) -> &'a [f32] {
+        match self.held {
+            Held::F32 => unreachable!("no unit multiplies f32"),
+            Held::Bf16 => self.panel(index),
+            Held::Blocks(format) => blocks::widen_pairs(unit, format, self.panel(index), self.depth, memory),
+        }
     }
 
     /// Panel `index` in f32, `[depth][C]`; one that is held otherwise is widened into `memory`.
     #[inline(always)]
-    pub(crate) fn f32_panel<'a>(&'a self, index: usize, memory: &'a mut AlignedVec) -> &'a [f32] {
+    pub(crate) fn f32_panel<'a, S: Simd>(
+        &'a self,
+        s: S,
+        index: usize,
+        memory: &'a mut AlignedVec,
+    ) -> &'a [f32] {
         let panel = self.panel(index);
-        if self.held == Held::F32 {
-            return panel;
+        match self.held {
+            Held::F32 => return panel,
+            Held::Blocks(format) => return blocks::widen(s, format, panel, self.depth, memory),
+            Held::Bf16 => {}
         }
         let columns = self.panel_columns;
         let wide = memory.reserve_len(self.depth * columns);

@@ -255,7 +255,7 @@ impl PartKernel<'_> {
         let row_panels = rows.div_ceil(S::TILE_ROWS);
         let sums = sums.reserve_len(row_panels * S::TILE_ROWS * S::TILE_COLUMNS);
         for panel in self.part.panels.clone() {
-            let columns = weights.f32_panel(panel, wide);
+            let columns = weights.f32_panel(s, panel, wide);
             block_times_panel(s, depth, packed, row_panels, columns, sums);
             finish(s, sums, &self.product.epilogue, &self.product.target::<S>(&self.part.rows, panel));
         }
@@ -266,11 +266,12 @@ impl PartKernel<'_> {
     fn run_in_pairs<S: Simd>(self, s: S, unit: PairUnit, packed: &PackedPairs<'_>) {
         let Product { weights, epilogue, .. } = self.product;
         let (rows, groups) = (&self.part.rows, pairs::groups(weights.depth()));
-        let sums =
-            self.scratch.sums.reserve_len(rows.len().next_multiple_of(unit.tile_rows()) * S::TILE_COLUMNS);
+        let Scratch { panel: wide, sums, .. } = self.scratch;
+        let sums = sums.reserve_len(rows.len().next_multiple_of(unit.tile_rows()) * S::TILE_COLUMNS);
         for panel in self.part.panels.clone() {
+            let columns = weights.pair_panel(unit, panel, wide);
             let to = Sums { values: &mut *sums, stride: S::TILE_COLUMNS, accumulate: false };
-            unit.block_times_panel(rows.clone(), groups, packed, weights.panel(panel), to);
+            unit.block_times_panel(rows.clone(), groups, packed, columns, to);
             finish(s, sums, epilogue, &self.product.target::<S>(rows, panel));
         }
     }

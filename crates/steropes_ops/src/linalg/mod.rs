@@ -1,11 +1,12 @@
 //! Products of matrices.
 
 pub mod linear;
+pub mod quantize;
 
 use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [linear::tests::cases()].into_iter().flatten().collect()
+    [linear::tests::cases(), quantize::tests::cases()].into_iter().flatten().collect()
 }
 
 pub(crate) fn benches() -> Vec<Bench> {

@@ -29,6 +29,8 @@ impl Check {
         match self {
             Self::Pair(Precision::F16) => "pair/f16",
             Self::Pair(Precision::Bf16) => "pair/bf16",
+            Self::Pair(Precision::Q8) => "pair/q8",
+            Self::Pair(Precision::Q4) => "pair/q4",
             Self::Pair(_) => "pair/f32",
             Self::Repeat => "repeat",
             Self::Memory => "memory",

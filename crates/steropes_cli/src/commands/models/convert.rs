@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use steropes_models::{ConfigSource, KnownModel};
-use steropes_nn::{Checkpoint, Family, FloatType};
+use steropes_nn::{Checkpoint, Family, WeightType};
 
 /// Rewrite weights as a safetensors file with its config.json
 ///
@@ -21,6 +21,7 @@ use steropes_nn::{Checkpoint, Family, FloatType};
 Examples:
   steropes models convert mast3r -o mast3r/model.safetensors --to f16
   steropes models convert weights.pth -o weights/model.safetensors
+  steropes models convert mast3r -o small/model.safetensors --precision q4
   steropes models convert folder/ -o whole/model.safetensors --to bf16")]
 pub(crate) struct Args {
     /// A known name, a file or a folder
@@ -29,8 +30,9 @@ pub(crate) struct Args {
     /// The .safetensors file to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Element type of floats; as they are stored if not given
-    #[arg(long, value_name = "TYPE")]
+    /// Element type of floats; as they are stored if not given. q8 and q4 are blocks of integers (GGML's q8_0 and q4_0) for the weights of
+    /// linear layers, the other tensors stay as they are
+    #[arg(long, visible_alias = "precision", value_name = "TYPE")]
     to: Option<To>,
     /// Replace existing files
     #[arg(long)]
@@ -42,6 +44,8 @@ enum To {
     F32,
     F16,
     Bf16,
+    Q8,
+    Q4,
 }
 
 pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
@@ -62,9 +66,11 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
         );
     }
     let to = args.to.map(|to| match to {
-        To::F32 => FloatType::F32,
-        To::F16 => FloatType::F16,
-        To::Bf16 => FloatType::Bf16,
+        To::F32 => WeightType::F32,
+        To::F16 => WeightType::F16,
+        To::Bf16 => WeightType::Bf16,
+        To::Q8 => WeightType::Q8,
+        To::Q4 => WeightType::Q4,
     });
     let config = config(&checkpoint, &path, known)?;
     let config_place = args.output.with_file_name("config.json");

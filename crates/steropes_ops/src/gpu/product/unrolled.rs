@@ -89,7 +89,7 @@ fn plain_loads(threads: u32, blocks: u32, [row_blocks, column_blocks]: [u32; 2])
             "        origin[{b}].weights = weight_column(tile.n + (block - {row_blocks}u) % {groups}u * 4u) \
              + (block - {row_blocks}u) / {groups}u * 4u * PANEL;\n"
         );
-        either(first, row_blocks, column_blocks, &rows, &weights)
+        either(first, threads, [row_blocks, column_blocks], &rows, &weights)
     });
     let fetch = repeat(blocks, |b| {
         let rows = repeat(4, |i| {
@@ -102,7 +102,7 @@ fn plain_loads(threads: u32, blocks: u32, [row_blocks, column_blocks]: [u32; 2])
                 "        (*next)[{b}][{i}] = vec4<f32>(weight[((*origin)[{b}].weights + (k + {i}u) * PANEL) / 4u]);\n"
             )
         });
-        either(b * threads, row_blocks, column_blocks, &rows, &weights)
+        either(b * threads, threads, [row_blocks, column_blocks], &rows, &weights)
     });
     format!(
         "fn origins(tile: Tile, thread: u32) -> Origins {{\n    var origin: Origins;\n{origins}    return origin;\n}}\n\
@@ -111,12 +111,31 @@ fn plain_loads(threads: u32, blocks: u32, [row_blocks, column_blocks]: [u32; 2])
     )
 }
 
-/// The statements for a block of the left rows or of the weights, as far as either can be.
-fn either(first: u32, row_blocks: u32, column_blocks: u32, rows: &str, weights: &str) -> String {
-    format!(
-        "    {{\n    let block = thread + {first}u;\n    if (block < {row_blocks}u) {{\n{rows}    }} else if (block < {}u) {{\n{weights}    }}\n    }}\n",
-        row_blocks + column_blocks
-    )
+/// The statements for block `thread + first` of `threads` invocations, which is one of the left rows, then of the weights, then none,
+/// as far as it can be either.
+fn either(
+    first: u32,
+    threads: u32,
+    [row_blocks, column_blocks]: [u32; 2],
+    rows: &str,
+    weights: &str,
+) -> String {
+    let (end, all) = (first + threads, row_blocks + column_blocks);
+    let mut cases = Vec::new();
+    if first < row_blocks {
+        cases.push((row_blocks, rows));
+    }
+    if end > row_blocks {
+        cases.push((all, weights));
+    }
+    let statements: Vec<String> = cases
+        .iter()
+        .map(|(bound, text)| {
+            let condition = if end > *bound { format!("if (block < {bound}u) ") } else { String::new() };
+            format!("{condition}{{\n{text}    }}")
+        })
+        .collect();
+    format!("    {{\n    let block = thread + {first}u;\n    {}\n    }}\n", statements.join(" else "))
 }
 
 /// Puts a block down: vectors run along rows of the left matrix, which turns its blocks, or along columns of the result.
@@ -137,7 +156,7 @@ fn plain_stash(b: u32, threads: u32, blocks: [u32; 2], pitches: [u32; 2]) -> Str
             pitches[1]
         )
     });
-    either(b * threads, blocks[0], blocks[1], &rows, &weights)
+    either(b * threads, threads, blocks, &rows, &weights)
 }
 
 /// The operations on matrices of one side, real or emulated.

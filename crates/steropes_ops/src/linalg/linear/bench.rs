@@ -1,4 +1,5 @@
 use super::{Activation, LinearWeights, linear, linear_add};
+use crate::linalg::quantize::{BlockFormat, QuantizedMatrix};
 use steropes_tensor::Tensor;
 use steropes_testkit::inputs::uniform;
 use steropes_testkit::{Bench, bench, bf16_tensor, cpu_bench, f16_bench, f16_tensor};
@@ -25,6 +26,7 @@ pub(crate) fn benches() -> Vec<Bench> {
     .into_iter()
     .chain(f16_benches())
     .chain(bf16_benches())
+    .chain(block_benches())
     .collect()
 }
 
@@ -38,6 +40,7 @@ fn bf16_benches() -> Vec<Bench> {
         ("linear/bf16/mast3r_fc1/decoder", [768, 768, 3072], Gelu),
         ("linear/bf16/mast3r_features_fc2", [768, 7168, 6400], Identity),
         ("linear/bf16/tiny_encoder_fc1", [432, 256, 1024], Gelu),
+        ("linear/bf16/one_row", [1, 4096, 16384], Identity),
     ]
     .into_iter()
     .map(|(name, extents, activation)| bf16_layer(name, extents, activation))
@@ -50,6 +53,51 @@ fn bf16_layer(name: &'static str, extents: [usize; 3], activation: Activation) -
         let x = tensor(device, "x", &[rows, inputs]);
         let bias = tensor(device, "bias", &[outputs]);
         let (weight, _) = bf16_tensor(device, &[outputs, inputs], &uniform("weight", inputs * outputs));
+        let weights = LinearWeights::pack(&weight, Some(&bias)).expect("a valid layer");
+        Box::new(move || {
+            std::hint::black_box(linear(&x, &weights, activation).expect("valid arguments"));
+        })
+    })
+}
+
+/// Weights in blocks: the layers of [`bf16_benches`], and one row, which takes as long as reading the weights.
+fn block_benches() -> Vec<Bench> {
+    use Activation::{Gelu, Identity};
+    use BlockFormat::{Q4, Q8};
+    [
+        ("linear/q8/mast3r_qkv/encoder", Q8, [768, 1024, 3072], Identity),
+        ("linear/q8/mast3r_fc1/encoder", Q8, [768, 1024, 4096], Gelu),
+        ("linear/q8/mast3r_fc2/encoder", Q8, [768, 4096, 1024], Identity),
+        ("linear/q8/mast3r_fc1/decoder", Q8, [768, 768, 3072], Gelu),
+        ("linear/q8/mast3r_features_fc2", Q8, [768, 7168, 6400], Identity),
+        ("linear/q8/tiny_encoder_fc1", Q8, [432, 256, 1024], Gelu),
+        ("linear/q8/one_row", Q8, [1, 4096, 16384], Identity),
+        ("linear/q4/mast3r_qkv/encoder", Q4, [768, 1024, 3072], Identity),
+        ("linear/q4/mast3r_fc1/encoder", Q4, [768, 1024, 4096], Gelu),
+        ("linear/q4/mast3r_fc2/encoder", Q4, [768, 4096, 1024], Identity),
+        ("linear/q4/mast3r_fc1/decoder", Q4, [768, 768, 3072], Gelu),
+        ("linear/q4/mast3r_features_fc2", Q4, [768, 7168, 6400], Identity),
+        ("linear/q4/tiny_encoder_fc1", Q4, [432, 256, 1024], Gelu),
+        ("linear/q4/one_row", Q4, [1, 4096, 16384], Identity),
+    ]
+    .into_iter()
+    .map(|(name, format, extents, activation)| block_layer(name, format, extents, activation))
+    .collect()
+}
+
+fn block_layer(
+    name: &'static str,
+    format: BlockFormat,
+    extents: [usize; 3],
+    activation: Activation,
+) -> Bench {
+    let [rows, inputs, outputs] = extents;
+    let saved = 4 * inputs * outputs - outputs * format.row_bytes(inputs);
+    cpu_bench(name, flops(extents), bytes(extents) - saved as f64, move |device| {
+        let x = tensor(device, "x", &[rows, inputs]);
+        let bias = tensor(device, "bias", &[outputs]);
+        let values = uniform("weight", inputs * outputs);
+        let weight = QuantizedMatrix::quantize(format, [outputs, inputs], &values).expect("small values");
         let weights = LinearWeights::pack(&weight, Some(&bias)).expect("a valid layer");
         Box::new(move || {
             std::hint::black_box(linear(&x, &weights, activation).expect("valid arguments"));

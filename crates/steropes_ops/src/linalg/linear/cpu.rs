@@ -1,6 +1,6 @@
 //! The register tile of [`crate::cpu`] on the rows of a matrix.
 
-use super::Activation;
+use super::{Activation, Weight};
 use crate::cpu::pack::{Matrix, PackedWeights};
 use crate::cpu::product::{Epilogue, Residual, product, product_into};
 use crate::error::values;
@@ -13,11 +13,14 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// `[outputs, inputs]` in f32 or bf16.
-    pub(super) fn new(weight: &Tensor, bias: Option<&Tensor>, [outputs, inputs]: [usize; 2]) -> Self {
-        let weights = match weight.dtype() {
-            DType::BF16 => PackedWeights::from_bf16_rows(values(weight), outputs, inputs),
-            _ => PackedWeights::from_rows(&Matrix::new(values(weight), outputs, inputs)),
+    /// `[outputs, inputs]` in f32, bf16 or blocks.
+    pub(super) fn new(weight: Weight<'_>, bias: Option<&Tensor>, [outputs, inputs]: [usize; 2]) -> Self {
+        let weights = match weight {
+            Weight::Blocks(matrix) => PackedWeights::from_blocks(matrix),
+            Weight::Values(weight) if weight.dtype() == DType::BF16 => {
+                PackedWeights::from_bf16_rows(values(weight), outputs, inputs)
+            }
+            Weight::Values(weight) => PackedWeights::from_rows(&Matrix::new(values(weight), outputs, inputs)),
         };
         Self { weights, bias: bias.map(|bias| values(bias).to_vec()) }
     }

@@ -8,6 +8,7 @@ pub(crate) mod tests;
 
 use crate::error::{Holds, OpError, Place, common_place, on_cpu, place, values};
 use crate::gpu::product::ProductWeights;
+use crate::linalg::quantize::QuantizedMatrix;
 use steropes_tensor::{Device, Tensor};
 
 pub use crate::cpu::Activation;
@@ -29,31 +30,75 @@ enum Packed {
     Gpu(ProductWeights),
 }
 
+/// The weight of a linear layer, `[outputs, inputs]`.
+#[derive(Debug, Clone, Copy)]
+pub enum Weight<'a> {
+    /// Its values: f32, on a GPU also f16, on the CPU also bf16.
+    Values(&'a Tensor),
+    /// Blocks of small integers, for the CPU.
+    Blocks(&'a QuantizedMatrix),
+}
+
+impl<'a> From<&'a Tensor> for Weight<'a> {
+    fn from(values: &'a Tensor) -> Self {
+        Self::Values(values)
+    }
+}
+
+impl<'a> From<&'a QuantizedMatrix> for Weight<'a> {
+    fn from(blocks: &'a QuantizedMatrix) -> Self {
+        Self::Blocks(blocks)
+    }
+}
+
+impl Weight<'_> {
+    fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Values(values) => values.shape().to_vec(),
+            Self::Blocks(blocks) => blocks.shape().to_vec(),
+        }
+    }
+}
+
 impl LinearWeights {
-    /// Packs `weight` and `bias` on their device, in the dtype of `weight`.
+    /// Packs `weight` and `bias` on their device, in the dtype or format of `weight`.
     ///
     /// # Shapes
-    /// - `weight`: `[outputs, inputs]`, f32, on a GPU also f16, on the CPU also bf16
+    /// - `weight`: `[outputs, inputs]`
     /// - `bias`: `[outputs]`, f32
     ///
     /// # Errors
-    /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument is not as above.
-    pub fn pack(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self, OpError> {
-        let &[outputs, inputs] = weight.shape() else {
-            return Err(OpError::shape(OP, "weight", "[outputs, inputs]", weight.shape()));
+    /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument is not as above or in [`Weight`],
+    /// [`OpError::Unsupported`] if the weight is in blocks and the bias on a GPU.
+    pub fn pack<'a>(weight: impl Into<Weight<'a>>, bias: Option<&Tensor>) -> Result<Self, OpError> {
+        let weight = weight.into();
+        let &[outputs, inputs] = weight.shape().as_slice() else {
+            return Err(OpError::shape(OP, "weight", "[outputs, inputs]", &weight.shape()));
         };
         if let Some(bias) = bias
             && bias.shape() != [outputs]
         {
             return Err(OpError::shape(OP, "bias", format!("[{outputs}]"), bias.shape()));
         }
-        let mut arguments = vec![("weight", weight, Holds::Factor)];
+        let mut arguments = Vec::new();
+        if let Weight::Values(values) = weight {
+            arguments.push(("weight", values, Holds::Factor));
+        }
         arguments.extend(bias.map(|bias| ("bias", bias, Holds::F32)));
-        let packed = match common_place(OP, &arguments)? {
-            Place::Cpu => Packed::Cpu(std::sync::Arc::new(cpu::Packed::new(weight, bias, [outputs, inputs]))),
-            Place::Gpu(gpu) => Packed::Gpu(gpu::pack(&gpu, weight, bias)?),
+        let (device, packed) = match (common_place(OP, &arguments)?, weight) {
+            (Place::Cpu, weight) => {
+                let packed = cpu::Packed::new(weight, bias, [outputs, inputs]);
+                (Device::Cpu, Packed::Cpu(std::sync::Arc::new(packed)))
+            }
+            (Place::Gpu(gpu), Weight::Values(weight)) => {
+                (weight.device(), Packed::Gpu(gpu::pack(&gpu, weight, bias)?))
+            }
+            (Place::Gpu(gpu), Weight::Blocks(blocks)) => {
+                let why = format!("{} weights run on the CPU only", blocks.format());
+                return Err(OpError::Unsupported { op: OP, device: gpu.capabilities().name.clone(), why });
+            }
         };
-        Ok(Self { device: weight.device(), inputs, outputs, packed })
+        Ok(Self { device, inputs, outputs, packed })
     }
 
     /// Whether a product with them may round `x` to bf16.
@@ -75,12 +120,15 @@ impl LinearWeights {
 /// `activation(x Wᵀ + b)`.
 ///
 /// # Shapes
-/// - `x`: `[.., inputs]`, in the dtype of the weights; f32 if these are bf16
+/// - `x`: `[.., inputs]`, in the dtype of the weights; f32 if these are bf16 or in blocks
 /// - returns: `[.., outputs]`, in the dtype of `x`
 ///
 /// # Numerics
-/// bf16 weights: where the CPU multiplies pairs of bf16 (AMX, AVX-512), `x` is rounded to bf16 too, to within 2^-9 of each value, else
+/// bf16 weights: where the CPU multiplies pairs of bf16 (AMX, AVX-512), `x` is rounded to bf16 too, to within 2^-8 of each value, else
 /// it stays f32. Products are exact, sums f32.
+///
+/// Weights in blocks: where the CPU multiplies pairs of bf16, both `x` and the values that the blocks stand for are rounded to bf16, to
+/// within 2^-8 of each, else both stay f32.
 ///
 /// Else f32 products and sums, on the CPU every 512 inputs on their own. Within `Tolerance::Sum { depth: inputs }`; GELU
 /// adds at most 5e-7 absolute. f16 results are rounded once, to within 5e-4 of themselves. The result does not depend on the
@@ -108,7 +156,7 @@ pub fn linear(x: &Tensor, weights: &LinearWeights, activation: Activation) -> Re
 /// `residual + x Wᵀ + b`, in the memory of `residual` when nobody else holds it.
 ///
 /// # Shapes
-/// - `residual`, `x`: `[.., outputs]` and `[.., inputs]`, in the dtype of the weights; f32 if these are bf16
+/// - `residual`, `x`: `[.., outputs]` and `[.., inputs]`, in the dtype of the weights; f32 if these are bf16 or in blocks
 /// - returns: `[.., outputs]`, in the dtype of `x`
 ///
 /// # Numerics

@@ -1,5 +1,6 @@
 use super::{Activation, LinearWeights, gpu, linear, linear_add, reference};
 use crate::gpu::product::{MatrixTile, PlainTile, Plan, Residual};
+use crate::linalg::quantize::{BlockFormat, QuantizedMatrix};
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::inputs::normal;
 use steropes_testkit::{
@@ -8,10 +9,16 @@ use steropes_testkit::{
 };
 
 pub(crate) fn cases() -> Vec<Case> {
-    [oracle_cases(), f16_cases(), bf16_cases(), form_cases(), property_cases(), error_cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [
+        oracle_cases(),
+        f16_cases(),
+        bf16_cases(),
+        block_cases(),
+        form_cases(),
+        property_cases(),
+        error_cases(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 fn oracle_cases() -> Vec<Case> {
@@ -37,7 +44,7 @@ fn f16_cases() -> Vec<Case> {
         f16_case("linear/f16/one_value", |d| f16_against_oracle(d, [1, 1, 1], Identity)),
         f16_case("linear/f16/few_values", |d| f16_against_oracle(d, [3, 9, 2], Identity)),
         f16_case("linear/f16/odd_sizes", |d| f16_against_oracle(d, [29, 67, 43], Gelu)),
-        f16_case("linear/f16/vectors", |d| f16_against_oracle(d, [70, 100, 36], Relu)),
+        f16_case("linear/f16/vectors", |d| f16_against_oracle(d, [70, 100, 100], Relu)),
         f16_case("linear/f16/tiny_encoder_fc1", |d| f16_against_oracle(d, [432, 256, 1024], Gelu)),
         f16_case("linear/f16/add_odd_sizes", |d| f16_sum_against_oracle(d, [31, 45, 77])),
         f16_case("linear/f16/add_tiny_fc2", |d| f16_sum_against_oracle(d, [432, 1024, 256])),
@@ -58,6 +65,35 @@ fn bf16_cases() -> Vec<Case> {
         cpu_case("linear/bf16/nan_stays_in_its_row", bf16_nan),
         cpu_case("linear/bf16/nothing_to_sum", bf16_nothing_to_sum),
         gpu_case("linear/bf16/gpus_refuse_it", bf16_on_a_gpu),
+    ]
+}
+
+fn block_cases() -> Vec<Case> {
+    use Activation::{Gelu, Identity, Relu};
+    use BlockFormat::{Q4, Q8};
+    vec![
+        cpu_case("linear/q8/one_value", |d| blocks_against_oracle(d, Q8, [1, 1, 1], Identity)),
+        cpu_case("linear/q4/one_value", |d| blocks_against_oracle(d, Q4, [1, 1, 1], Identity)),
+        cpu_case("linear/q8/odd_sizes", |d| blocks_against_oracle(d, Q8, [29, 67, 43], Gelu)),
+        cpu_case("linear/q4/odd_sizes", |d| blocks_against_oracle(d, Q4, [29, 67, 43], Gelu)),
+        cpu_case("linear/q8/one_row", |d| blocks_against_oracle(d, Q8, [1, 1024, 1023], Identity)),
+        cpu_case("linear/q4/one_row", |d| blocks_against_oracle(d, Q4, [1, 1024, 1023], Identity)),
+        cpu_case("linear/q8/mast3r_encoder_fc2", |d| blocks_against_oracle(d, Q8, [768, 4096, 1024], Relu)),
+        cpu_case("linear/q4/mast3r_encoder_fc2", |d| blocks_against_oracle(d, Q4, [768, 4096, 1024], Relu)),
+        cpu_case("linear/q8/every_tile_edge", |d| block_tile_edges(d, Q8)),
+        cpu_case("linear/q4/every_tile_edge", |d| block_tile_edges(d, Q4)),
+        cpu_case("linear/q8/small_and_large_scales", |d| block_scales(d, Q8)),
+        cpu_case("linear/q4/small_and_large_scales", |d| block_scales(d, Q4)),
+        cpu_case("linear/q8/add_is_the_residual_and_the_product", |d| block_sum(d, Q8)),
+        cpu_case("linear/q4/add_is_the_residual_and_the_product", |d| block_sum(d, Q4)),
+        cpu_case("linear/q8/rows_are_independent", |d| block_rows(d, Q8)),
+        cpu_case("linear/q4/rows_are_independent", |d| block_rows(d, Q4)),
+        cpu_case("linear/q8/nothing_to_sum", |d| blocks_without_values(d, Q8)),
+        cpu_case("linear/q4/nothing_to_sum", |d| blocks_without_values(d, Q4)),
+        cpu_case("linear/q8/wrong_arguments", |d| block_arguments(d, Q8)),
+        cpu_case("linear/q4/wrong_arguments", |d| block_arguments(d, Q4)),
+        gpu_case("linear/q8/gpus_refuse_it", |d| blocks_on_a_gpu(d, Q8)),
+        gpu_case("linear/q4/gpus_refuse_it", |d| blocks_on_a_gpu(d, Q4)),
     ]
 }
 
@@ -327,6 +363,138 @@ fn bf16_on_a_gpu(device: &Device) -> Verdict {
     expect_error(LinearWeights::pack(&weight, None), "`weight` must hold f32")
 }
 
+/// A layer in blocks, with the values that the blocks stand for and the bias.
+fn block_layer(device: &Device, format: BlockFormat, [outputs, inputs]: [usize; 2], scale: f32) -> HalfLayer {
+    let values: Vec<f32> = normal("linear/weight", inputs * outputs).iter().map(|v| v * scale).collect();
+    let matrix = QuantizedMatrix::quantize(format, [outputs, inputs], &values).expect("normal values");
+    let bias = random(device, "linear/bias", &[outputs]);
+    let layer = LinearWeights::pack(&matrix, Some(&bias)).expect("a valid layer");
+    HalfLayer { layer, weight: matrix.dequantize(), bias: bias.read::<f32>().unwrap() }
+}
+
+/// What separates `got` from the oracle, relative to the sum of the magnitudes of products: where the CPU multiplies pairs of bf16 the
+/// rounding of both factors, each by half a unit in the last place of 8 bits, else that of sums in f32.
+fn check_blocks(got: &[f32], x: &[f32], layer: &HalfLayer, activation: Activation) -> Verdict {
+    let (outputs, inputs) = (layer.bias.len(), x.len() * layer.bias.len() / got.len());
+    let want = reference::linear(x, &layer.weight, &layer.bias, activation);
+    let has_pairs = matches!(crate::cpu::Isa::current().name(), "amx" | "avx512bf16");
+    let share = if has_pairs { 1.0 / 127.0 } else { f64::from(f32::EPSILON) * (inputs as f64).sqrt() };
+    for (i, (&got, want)) in got.iter().zip(want).enumerate() {
+        let (row, column) = (i / outputs, i % outputs);
+        let products = x[row * inputs..].iter().zip(&layer.weight[column * inputs..]).take(inputs);
+        let sum: f64 = products.map(|(&x, &w)| f64::from(x * w).abs()).sum();
+        let error = (f64::from(got) - want).abs();
+        // GELU is at most 1.13 times as steep as its argument. Written so that NaN is wrong.
+        let is_right = error <= 1.13 * share * sum + 1e-6 * (1.0 + want.abs());
+        if !is_right {
+            return Err(format!("element {i}: error {error:.1e}, products add up to {sum:.1e}"));
+        }
+    }
+    Ok(())
+}
+
+fn blocks_against_oracle(
+    device: &Device,
+    format: BlockFormat,
+    [rows, inputs, outputs]: [usize; 3],
+    activation: Activation,
+) -> Verdict {
+    let x = normal("linear/x", rows * inputs);
+    let layer = block_layer(device, format, [outputs, inputs], 1.0);
+    let y = values(linear(&tensor(device, &[rows, inputs], x.clone()), &layer.layer, activation))?;
+    let checked = checked_rows(rows);
+    check_blocks(&picked(&y, outputs, &checked), &picked(&x, inputs, &checked), &layer, activation)
+}
+
+fn block_tile_edges(device: &Device, format: BlockFormat) -> Verdict {
+    for rows in [1, 4, 6, 13, 14, 15, 31, 32, 33, 65] {
+        for outputs in [1, 8, 11, 13, 15, 16, 17, 31, 32, 33, 64] {
+            for inputs in [1, 2, 31, 32, 33, 64, 97] {
+                blocks_against_oracle(device, format, [rows, inputs, outputs], Activation::Identity)
+                    .map_err(|e| format!("{rows} x {inputs} x {outputs}: {e}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Scales that are small numbers of f16, and near its largest.
+fn block_scales(device: &Device, format: BlockFormat) -> Verdict {
+    let [rows, inputs, outputs] = [9, 40, 35];
+    let x = normal("linear/x", rows * inputs);
+    for scale in [2e-5, 9e4] {
+        let mut layer = block_layer(device, format, [outputs, inputs], scale);
+        // Without a bias, which would hide small products.
+        let values_of =
+            normal("linear/weight", inputs * outputs).iter().map(|v| v * scale).collect::<Vec<_>>();
+        let matrix = QuantizedMatrix::quantize(format, [outputs, inputs], &values_of).expect("normal values");
+        layer.layer = LinearWeights::pack(&matrix, None).expect("a valid layer");
+        layer.bias = vec![0.0; outputs];
+        let y =
+            values(linear(&tensor(device, &[rows, inputs], x.clone()), &layer.layer, Activation::Identity))?;
+        let want = reference::linear(&x, &layer.weight, &layer.bias, Activation::Identity);
+        check_close(&y, &want, Tolerance::OfLargest(5e-3)).map_err(|e| format!("scale {scale}: {e}"))?;
+    }
+    Ok(())
+}
+
+fn block_sum(device: &Device, format: BlockFormat) -> Verdict {
+    let [rows, inputs, outputs] = [45, 77, 31];
+    let x = random(device, "linear/x", &[rows, inputs]);
+    let residual = random(device, "linear/residual", &[rows, outputs]);
+    let layer = block_layer(device, format, [outputs, inputs], 1.0).layer;
+    let product = values(linear(&x, &layer, Activation::Identity))?;
+    let before = residual.read::<f32>().unwrap();
+    let want: Vec<f32> = before.iter().zip(product).map(|(r, p)| p + r).collect();
+    check_equal(&values(linear_add(residual, &x, &layer))?, &want)
+}
+
+fn block_rows(device: &Device, format: BlockFormat) -> Verdict {
+    let [rows, inputs, outputs] = [421, 100, 150];
+    let x = normal("linear/x", rows * inputs);
+    let layer = block_layer(device, format, [outputs, inputs], 1.0).layer;
+    let all = values(linear(&tensor(device, &[rows, inputs], x.clone()), &layer, Activation::Identity))?;
+    for row in [0, 13, 14, 195, 196, 420] {
+        let one = tensor(device, &[inputs], picked(&x, inputs, &[row]));
+        let one = values(linear(&one, &layer, Activation::Identity))?;
+        check_equal(&one, &picked(&all, outputs, &[row])).map_err(|e| format!("row {row}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// No rows, and no inputs, which leave the bias.
+fn blocks_without_values(device: &Device, format: BlockFormat) -> Verdict {
+    let HalfLayer { layer, bias, .. } = block_layer(device, format, [5, 0], 1.0);
+    let y = values(linear(&Tensor::zeros::<f32>(device, &[3, 0]), &layer, Activation::Identity))?;
+    check_equal(&y, &bias.repeat(3))?;
+    let layer = block_layer(device, format, [5, 7], 1.0).layer;
+    let none = values(linear(&Tensor::zeros::<f32>(device, &[0, 7]), &layer, Activation::Identity))?;
+    check_equal(&none, &[])
+}
+
+fn block_arguments(device: &Device, format: BlockFormat) -> Verdict {
+    let matrix = QuantizedMatrix::quantize(format, [2, 3], &[1.0; 6]).map_err(|e| e.to_string())?;
+    let bias = Tensor::zeros::<f32>(device, &[3]);
+    expect_error(LinearWeights::pack(&matrix, Some(&bias)), "`bias` must be [2], got [3]")?;
+    let bias = Tensor::zeros::<i32>(device, &[2]);
+    expect_error(LinearWeights::pack(&matrix, Some(&bias)), "`bias` must hold f32, got i32")?;
+    let layer = LinearWeights::pack(&matrix, None).map_err(|e| e.to_string())?;
+    let x = Tensor::zeros::<f32>(device, &[4, 32]);
+    expect_error(linear(&x, &layer, Activation::Identity), "`x` must be [.., 3], got [4, 32]")?;
+    let (x, _) = bf16_tensor(device, &[4, 3], &[1.0; 12]);
+    expect_error(linear(&x, &layer, Activation::Identity), "`x` must hold f32, got bf16")
+}
+
+fn blocks_on_a_gpu(device: &Device, format: BlockFormat) -> Verdict {
+    let matrix = QuantizedMatrix::quantize(format, [2, 3], &[1.0; 6]).map_err(|e| e.to_string())?;
+    let bias = Tensor::zeros::<f32>(device, &[2]);
+    let said = format!("{format} weights run on the CPU only");
+    expect_error(LinearWeights::pack(&matrix, Some(&bias)), &said)?;
+    let layer = LinearWeights::pack(&matrix, None).map_err(|e| e.to_string())?;
+    let x = Tensor::zeros::<f32>(device, &[4, 3]);
+    expect_error(linear(&x, &layer, Activation::Identity), "`weights` must be on")
+}
+
 /// The result of a plan, and what the oracle says.
 fn planned(
     device: &Device,
@@ -479,24 +647,27 @@ fn gelu_over_its_range(device: &Device) -> Verdict {
 
 /// What pads a tile must not spread or hide a NaN, nor bring in one of the next row; ReLU and GELU keep it.
 fn nan_stays_in_its_row(device: &Device) -> Verdict {
-    for (inputs, column, nan) in [(21, 20, f32::NAN), (21, 0, -f32::NAN), (20, 0, -f32::NAN)] {
-        let layer = layer(device, inputs, 35);
-        let mut x = normal("linear/x", 17 * inputs);
+    // More rows than a tile has, and columns but for one.
+    let (rows, outputs) = (70, 63);
+    for (inputs, column) in [(21, 20), (21, 0), (22, 0), (23, 0), (20, 0)] {
+        let nan = if column == 0 { -f32::NAN } else { f32::NAN };
+        let layer = layer(device, inputs, outputs);
+        let mut x = normal("linear/x", rows * inputs);
         x[9 * inputs + column] = nan;
-        let x = tensor(device, &[17, inputs], x);
+        let x = tensor(device, &[rows, inputs], x);
         for activation in [Activation::Identity, Activation::Relu, Activation::Gelu] {
             let y = values(linear(&x, &layer.packed, activation))?;
-            if let Some(i) = (0..y.len()).find(|&i| y[i].is_nan() != (i / 35 == 9)) {
+            if let Some(i) = (0..y.len()).find(|&i| y[i].is_nan() != (i / outputs == 9)) {
                 return Err(format!(
                     "{inputs} inputs, {activation:?}: row {} column {} is {}",
-                    i / 35,
-                    i % 35,
+                    i / outputs,
+                    i % outputs,
                     y[i]
                 ));
             }
-            let rest: Vec<usize> = (0..17).filter(|&row| row != 9).collect();
+            let rest: Vec<usize> = (0..rows).filter(|&row| row != 9).collect();
             let want = oracle(&layer, &picked(&x.read::<f32>().unwrap(), inputs, &rest), activation);
-            check_close(&picked(&y, 35, &rest), &want, Tolerance::Sum { depth: inputs })?;
+            check_close(&picked(&y, outputs, &rest), &want, Tolerance::Sum { depth: inputs })?;
         }
     }
     Ok(())
