@@ -1,7 +1,7 @@
 //! `steropes reconstruct`.
 
 use crate::Common;
-use crate::inputs::{NetworkArgs, read_photos};
+use crate::inputs::{NetworkArgs, input_format, read_photos};
 use crate::output::OutputFolder;
 use crate::profile;
 use crate::progress::Progress;
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
     {
         bail!("--json and --profile - both write to standard output: give the trace a file");
     }
-    let format = args.network.format()?;
+    let format = input_format(&args.network.settings())?;
     let output = OutputFolder::create(&args.output, args.force)?;
     // Drivers take their time to open a device; the photos can be read meanwhile.
     let (model, photos) = std::thread::scope(|scope| {
@@ -204,7 +204,7 @@ fn report(args: &Args, model: &Model, result: &Reconstruction, progress: &Progre
             "name": info.name, "licence": info.licence, "sha256": info.sha256, "parameters": info.parameters,
         },
         "options": {
-            "device": model.device().name(), "precision": model.precision().to_string(), "size": args.network.size, "graph": args.graph,
+            "device": model.device().name(), "precision": model.precision().to_string(), "size": args.network.settings().image_size, "graph": args.graph,
             "shared_intrinsics": args.shared_intrinsics, "refine": !args.no_refine, "all_groups": args.all_groups,
             "min_confidence": args.min_confidence, "tsdf_threshold": args.tsdf_threshold, "tsdf_samples": args.tsdf_samples,
             "seed": args.seed, "threads": rayon::current_num_threads(),

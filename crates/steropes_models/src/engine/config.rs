@@ -93,7 +93,6 @@ impl Default for MatchOptions {
     }
 }
 
-const IMAGE_SIZE: RangeInclusive<u32> = 64..=4096;
 const THREADS: RangeInclusive<usize> = 1..=1024;
 const BATCH_SIZE: RangeInclusive<usize> = 1..=1024;
 const TOP_K: RangeInclusive<usize> = 1..=1 << 24;
@@ -101,6 +100,9 @@ const THRESHOLD: RangeInclusive<f32> = -1.0..=1.0;
 const SUBSAMPLE: RangeInclusive<usize> = 1..=1024;
 
 impl EngineConfig {
+    /// What [`EngineConfig::image_size`] may be. Beyond, the attention of a network needs more memory than a computer has.
+    pub const IMAGE_SIZES: RangeInclusive<u32> = 64..=4096;
+
     /// The settings in a file whose name ends in `.yaml`, `.yml` or `.toml`.
     ///
     /// # Errors
@@ -159,7 +161,7 @@ impl EngineConfig {
     pub fn check(&self) -> Result<(), ModelError> {
         let of = |value: Option<usize>, range| value.map_or(Ok(()), |value| in_range(value, range));
         named(&[
-            ("image_size", in_range(self.image_size, &IMAGE_SIZE)),
+            ("image_size", in_range(self.image_size, &EngineConfig::IMAGE_SIZES)),
             ("threads", of(self.threads, &THREADS)),
             ("batch_size", of(self.batch_size, &BATCH_SIZE)),
         ])?;
@@ -260,7 +262,7 @@ where
 }
 
 fn image_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    within(deserializer, &IMAGE_SIZE)
+    within(deserializer, &EngineConfig::IMAGE_SIZES)
 }
 
 fn threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
