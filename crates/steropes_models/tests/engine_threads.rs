@@ -8,6 +8,7 @@ fn all_work_runs_on_the_threads_of_the_engine() {
     let config = EngineConfig {
         device: Some("cpu".to_owned()),
         threads: Some(3),
+        image_size: 128,
         matching: MatchOptions { subsample: 1, ..MatchOptions::default() },
         ..EngineConfig::default()
     };

@@ -136,7 +136,10 @@ impl EngineConfig {
         read.map_err(|error| {
             let line =
                 error.location().and_then(|at| usize::try_from(at.line()).ok()).filter(|&line| line > 0);
-            setting(Some(file), line, &key, &first_line(&error.without_snippet().to_string()))
+            let text = error.without_snippet().to_string();
+            let problem = text.lines().next().unwrap_or_default();
+            let problem = problem.rsplit_once(" at line ").map_or(problem, |(problem, _)| problem);
+            setting(Some(file), line, &key, problem)
         })
     }
 
@@ -238,10 +241,6 @@ fn setting(file: Option<&str>, line: Option<usize>, key: &str, problem: &str) ->
 /// The path of what could not be read; empty where that is the text as a whole.
 fn path_of<E>(error: &serde_path_to_error::Error<E>) -> String {
     Some(error.path().to_string()).filter(|path| path != ".").unwrap_or_default()
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
 }
 
 fn in_range<T: PartialOrd + Display>(value: T, range: &RangeInclusive<T>) -> Result<(), String> {
@@ -395,7 +394,7 @@ subsample = 1
         refuses(yaml("model: a\ntreads: 3\n"), ("treads", Some(2), "treads"));
         refuses(yaml("model: a\nmatching:\n  topk: 3\n"), ("matching.topk", Some(3), "topk"));
         refuses(yaml("threads: 0\n"), ("threads", Some(1), "must be 1 to 1024, got 0"));
-        refuses(yaml("\nthreads: many\n"), ("threads", Some(2), "many"));
+        refuses(yaml("\nthreads: many\n"), ("threads", Some(2), "invalid u64"));
         refuses(
             yaml("model: a\n\nmatching:\n  threshold: 1.5\n"),
             ("matching.threshold", Some(4), "got 1.5"),

@@ -58,7 +58,8 @@ mod tests {
     #[test]
     fn black_and_white_are_the_ends_of_the_range() {
         let image = Image::new([1, 2], vec![0, 255, 127, 255, 0, 128]).unwrap();
-        assert_eq!(image.normalised(), [-1.0, 1.0, (127.0f32 / 255.0 - 0.5) / 0.5, 1.0, -1.0, 1.0 / 255.0]);
+        let [below, above] = [127.0f32, 128.0].map(|byte| (byte / 255.0 - 0.5) / 0.5);
+        assert_eq!(image.normalised(), [-1.0, 1.0, below, 1.0, -1.0, above]);
         let error = Image::new([2, 2], vec![0; 11]).unwrap_err().to_string();
         assert_eq!(error, "image: `rgb` must be 3 bytes for each of 2 x 2 pixels, got 11");
     }

@@ -410,8 +410,8 @@ impl Engine {
         let value_bytes = |dtype: DType| if dtype == DType::F32 { 4 } else { 2 };
         let model = self.model.as_ref();
         let weight_bytes = model.map_or(0, |m| m.info().parameters * value_bytes(m.precision()));
-        let size = u64::from(self.config.image_size);
-        let batch = 2 * self.batch_size() as u64 * size * size * BYTES_PER_PIXEL;
+        let pixels = 2 * self.batch_size() as u64 * u64::from(self.config.image_size).pow(2);
+        let batch = model.map_or(0, |m| pixels * bytes_per_pixel(m));
         ContextInfo {
             device: self.device.name().to_owned(),
             backend: gpu
@@ -424,7 +424,7 @@ impl Engine {
             pool_bytes: held,
             peak_memory: gpu.map(|gpu| gpu.peak_memory()),
             memory_budget: gpu.and(self.config.memory),
-            recommended_budget: model.map_or(0, |_| weight_bytes + weight_bytes / 8 + batch),
+            recommended_budget: weight_bytes + weight_bytes / 8 + batch,
         }
     }
 
@@ -452,5 +452,9 @@ impl Engine {
     }
 }
 
-/// Bytes of tensors for a pixel of an image in a batch, beside the weights: what the head of the largest published network holds at once in f32.
-const BYTES_PER_PIXEL: u64 = 2048;
+/// Bytes of tensors for a pixel of an image in a batch, beside the weights. The widest are those of the heads; in published networks and the
+/// built-in one these grow with the width of the decoder, and twelve bytes for four channels of it are about a third more than was in use.
+fn bytes_per_pixel(model: &Model) -> u64 {
+    let in_f32 = 3 * model.config().decoder.width as u64;
+    if model.precision() == DType::F16 { in_f32 / 2 } else { in_f32 }
+}

@@ -4,8 +4,9 @@ use crate::dune::gpu;
 use crate::files::WeightFile;
 use std::cell::Cell;
 use steropes_models::engine::{Engine, EngineConfig, Image, MatchOptions, Orders, PairMatches, PairResult};
+use steropes_models::mast3r::synthetic::{Extents, parameters, weight_file};
 use steropes_models::{Model, ModelError, Precision, ViewOutput};
-use steropes_tensor::{Device, DeviceError, Tensor};
+use steropes_tensor::{DType, Device, DeviceError, Tensor};
 use steropes_testkit::inputs::{normal, uniform};
 use steropes_testkit::{Tolerance, check_close};
 
@@ -14,10 +15,18 @@ fn devices() -> impl Iterator<Item = Device> {
     std::iter::once(Device::cpu()).chain(gpu())
 }
 
+/// With a network of a few thousand weights.
 fn engine(device: &Device, config: EngineConfig) -> Engine {
     if let Some(gpu) = device.gpu() {
         gpu.set_checked(true);
     }
+    let network = serde_json::json!({ "args": Extents::TINY_ARGS }).to_string();
+    let weights = weight_file("engine", &parameters(&Extents::TINY), DType::F32);
+    let model = Model::from_bytes("tiny", &network, weights, device, Precision::F32).unwrap();
+    Engine::with_model(config, model).unwrap()
+}
+
+fn embedded(device: &Device, config: EngineConfig) -> Engine {
     Engine::with_model(config, Model::embedded(device, Precision::F32).unwrap()).unwrap()
 }
 
@@ -341,7 +350,7 @@ fn matches_are_those_of_plain_loops() {
 fn a_pair_is_inferred_and_matched_as_the_settings_say() {
     for device in devices() {
         let matching = MatchOptions { top_k: 30, subsample: 2, ..MatchOptions::default() };
-        let engine = engine(&device, EngineConfig { matching, ..config(1) });
+        let engine = embedded(&device, EngineConfig { matching, ..config(1) });
         let image = image("same", [32, 48]);
         let (result, matches) = engine.infer_and_match(&image, &image).unwrap();
         assert_eq!(matches.len(), 30);
@@ -421,7 +430,7 @@ fn release_frees_the_network_and_the_pool_and_load_brings_it_back() {
 fn a_warm_engine_needs_no_more_than_is_recommended() {
     let Some(device) = gpu() else { return };
     let config = EngineConfig { image_size: 128, ..config(2) };
-    let engine = Engine::with_model(config, Model::embedded(&device, Precision::F32).unwrap()).unwrap();
+    let engine = embedded(&device, config);
     assert!(!engine.warm_up(1).unwrap().is_zero());
     assert_eq!(engine.encoder_runs(), 2);
     let info = engine.context_info();
@@ -434,15 +443,15 @@ fn a_budget_is_obeyed() {
     let Some(device) = gpu() else { return };
     let config = EngineConfig {
         device: Some(device.name().to_owned()),
-        memory: Some(40 << 20),
+        memory: Some(80 << 20),
         image_size: 1024,
         ..config(1)
     };
     let engine = Engine::open(config).unwrap();
-    assert_eq!(engine.context_info().memory_budget, Some(40 << 20));
+    assert_eq!(engine.context_info().memory_budget, Some(80 << 20));
     let image = image("large", [768, 1024]);
     let error = engine.infer(&image, &image).unwrap_err().to_string();
-    assert!(error.contains("bytes left") && error.contains("limit 41943040"), "{error}");
+    assert!(error.contains("bytes left") && error.contains("limit 83886080"), "{error}");
 }
 
 #[test]
