@@ -136,7 +136,7 @@ impl EngineConfig {
         read.map_err(|error| {
             let line =
                 error.location().and_then(|at| usize::try_from(at.line()).ok()).filter(|&line| line > 0);
-            let text = error.without_snippet().to_string();
+            let text = error.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
             let problem = text.lines().next().unwrap_or_default();
             let problem = problem.rsplit_once(" at line ").map_or(problem, |(problem, _)| problem);
             setting(Some(file), line, &key, problem)
@@ -238,9 +238,9 @@ fn setting(file: Option<&str>, line: Option<usize>, key: &str, problem: &str) ->
     }
 }
 
-/// The path of what could not be read; empty where that is the text as a whole.
+/// The path of what could not be read; empty where that is the text as a whole or the reader does not say.
 fn path_of<E>(error: &serde_path_to_error::Error<E>) -> String {
-    Some(error.path().to_string()).filter(|path| path != ".").unwrap_or_default()
+    Some(error.path().to_string()).filter(|path| !path.ends_with(['.', '?'])).unwrap_or_default()
 }
 
 fn in_range<T: PartialOrd + Display>(value: T, range: &RangeInclusive<T>) -> Result<(), String> {
@@ -404,7 +404,10 @@ subsample = 1
         refuses(yaml("precision: f64\n"), ("precision", Some(1), "must be f32, f16, bf16 or auto"));
         refuses(yaml("memory: lots\n"), ("memory", Some(1), "as 4G"));
         refuses(yaml("memory: 0\n"), ("memory", Some(1), "at least one byte"));
-        refuses(yaml("threads: 2\nthreads: 3\n"), ("threads", Some(2), "duplicate"));
+        refuses(
+            yaml("threads: 2\nthreads: 3\n"),
+            ("", Some(2), "duplicate mapping key `threads` is not allowed"),
+        );
         assert!(yaml("model: [a\n").is_err() && yaml("- 3\n").is_err() && yaml("just words").is_err());
     }
 
