@@ -60,7 +60,7 @@ impl NetworkArgs {
 /// The settings of an engine: a file or a preset, and arguments that go before it.
 #[derive(clap::Args)]
 pub(crate) struct EngineArgs {
-    /// Settings in a YAML or TOML file; other options go before it
+    /// Settings in a YAML or TOML file; other options and STEROPES_DEVICE go before it
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     config: Option<PathBuf>,
     /// Settings for a common use; `steropes presets` lists them

@@ -52,11 +52,12 @@ impl<I: Iterator<Item = Image>> Iterator for Sequence<'_, I> {
     type Item = Result<PairResult, ModelError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.is_empty() && !self.failed {
-            if let Err(error) = self.refill() {
-                self.failed = true;
-                return Some(Err(error));
-            }
+        if self.ready.is_empty()
+            && !self.failed
+            && let Err(error) = self.refill()
+        {
+            self.failed = true;
+            return Some(Err(error));
         }
         self.ready.pop_front().map(Ok)
     }
@@ -143,11 +144,12 @@ impl Iterator for Pairs<'_> {
     type Item = Result<PairResult, ModelError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.is_empty() && self.at < self.list.len() {
-            if let Err(error) = self.refill() {
-                self.at = self.list.len();
-                return Some(Err(error));
-            }
+        if self.ready.is_empty()
+            && self.at < self.list.len()
+            && let Err(error) = self.refill()
+        {
+            self.at = self.list.len();
+            return Some(Err(error));
         }
         self.ready.pop_front().map(Ok)
     }
