@@ -59,7 +59,7 @@ fn maps(result: &PairResult) -> Vec<&Tensor> {
     points.into_iter().chain(conf).chain(optional.into_iter().flatten()).collect()
 }
 
-fn outputs<'a>([first, second]: [&'a ViewOutput; 2]) -> Vec<&'a Tensor> {
+fn outputs([first, second]: [&ViewOutput; 2]) -> Vec<&Tensor> {
     let optional = [
         &first.descriptors,
         &second.descriptors,
