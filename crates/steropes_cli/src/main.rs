@@ -40,6 +40,7 @@ Examples:
   steropes doctor                                whether the answers are right here
   steropes bench linear                          how fast the kernels are here
   steropes models list                           the networks that are known, and which are here
+  steropes presets                               settings for common uses, for --preset and --config
   steropes completions bash                      completions for your shell";
 
 /// Options that every command takes.
@@ -68,6 +69,7 @@ enum Command {
     Doctor(commands::doctor::Args),
     Bench(commands::bench::Args),
     Models(commands::models::Args),
+    Presets(commands::presets::Args),
     Completions(commands::completions::Args),
 }
 
@@ -100,6 +102,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => commands::doctor::run(args, &cli.common, out),
         Command::Bench(args) => commands::bench::run(args, &cli.common, out),
         Command::Models(args) => commands::models::run(args, &cli.common, out),
+        Command::Presets(args) => commands::presets::run(args, &cli.common, out),
         Command::Completions(args) => commands::completions::run(args, out),
     }
 }

@@ -1,11 +1,12 @@
-//! Weight files by name: the folder of those that were fetched, and what is recorded about each.
+//! Weight files by name, and what is recorded about each that was fetched.
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use steropes_models::{KnownModel, Model};
+use steropes_models::KnownModel;
+pub(crate) use steropes_models::{Place, cached, locate, weights_folder as folder};
 
 /// What stands beside a fetched file.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -52,55 +53,6 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The folder that files are fetched into; it need not exist.
-///
-/// # Errors
-/// The system has no cache folder.
-pub(crate) fn folder() -> anyhow::Result<PathBuf> {
-    let cache = steropes_tensor::cache_folder();
-    Ok(cache.context("this system has no cache folder: set STEROPES_CACHE to a folder")?.join("models"))
-}
-
-/// Where a fetched file lies; `None` if it was not fetched, or is part of the program.
-///
-/// # Errors
-/// The system has no cache folder.
-pub(crate) fn cached(known: &KnownModel) -> anyhow::Result<Option<PathBuf>> {
-    let path = folder()?.join(known.file);
-    Ok(Some(path).filter(|path| !known.is_embedded() && path.is_file()))
-}
-
-/// Where weights lie.
-pub(crate) enum Place {
-    /// In the program.
-    Embedded,
-    /// In a file or folder, which is there; with the entry of the table if they were named.
-    Path(PathBuf, Option<&'static KnownModel>),
-}
-
-/// Where the weights lie that `given` names: a known name, a file or a folder. Names come first; `./NAME` is always a path.
-///
-/// # Errors
-/// There is no such thing, or it was not fetched.
-pub(crate) fn locate(given: &str) -> anyhow::Result<Place> {
-    if given == Model::EMBEDDED {
-        return Ok(Place::Embedded);
-    }
-    if let Some(known) = KnownModel::find(given) {
-        return match cached(known)? {
-            Some(path) => Ok(Place::Path(path, Some(known))),
-            None => bail!("model `{given}` is not here: get it with `steropes models fetch {given}`"),
-        };
-    }
-    let path = PathBuf::from(given);
-    if !path.exists() {
-        bail!(
-            "no model `{given}`: give a name that `steropes models list` shows, a .pth or .safetensors file, or a folder"
-        );
-    }
-    Ok(Place::Path(path, None))
-}
-
 /// Where the retrieval file lies that `given` names: a known name of a file that was fetched, or a path.
 ///
 /// # Errors
@@ -109,7 +61,7 @@ pub(crate) fn locate_retrieval(given: &str) -> anyhow::Result<PathBuf> {
     let is_known = KnownModel::find(given).is_some_and(|known| !known.is_embedded());
     match locate(given) {
         Ok(Place::Path(path, _)) if path.is_file() => Ok(path),
-        Err(not_fetched) if is_known => Err(not_fetched),
+        Err(not_fetched) if is_known => Err(not_fetched.into()),
         _ => bail!(
             "--retrieval: no file `{given}`: give a *_retrieval_trainingfree.pth, or leave the option out to learn from the photos"
         ),

@@ -413,6 +413,57 @@ fn matches_and_raw_outputs_of_a_pair() {
     assert!(desk.path("pair_view1_depth.png").exists() && desk.path("pair_view2_confidence.png").exists());
 }
 
+#[test]
+fn settings_come_from_a_file_or_a_preset_and_options_go_before_them() {
+    let desk = Desk::new();
+    let (a, b) = (text(castle("photo_02.jpg")), text(castle("photo_03.jpg")));
+    let yaml =
+        "# ours\nimage_size: 128\nthreads: 1\ndevice: nowhere\nmatching:\n  top_k: 40\n  subsample: 2\n";
+    std::fs::write(desk.path("engine.yaml"), yaml).unwrap();
+    let found = desk.json("cpu", ["match", &a, &b, "-o", "m.png", "--config", "engine.yaml", "--json"]);
+    let list = found["matches"].as_array().unwrap();
+    assert_eq!(list.len(), 40);
+    let confidence: Vec<f64> = list.iter().map(|m| m["confidence"].as_f64().unwrap()).collect();
+    assert!(
+        confidence.is_sorted_by(|a, b| a >= b) && list.iter().all(|m| m["point_b"][2].as_f64().is_some())
+    );
+    let infer = |more: &[&str]| {
+        let args = ["infer", &a, &b, "-o", "pair.safetensors", "--force", "--json"];
+        let result = desk.json("cpu", args.iter().chain(more));
+        assert!(result["milliseconds"]["decode"].as_f64().unwrap() > 0.0);
+        result["tensors"]["view1.pts3d"].to_string()
+    };
+    assert_eq!(infer(&["--config", "engine.yaml"]), "[1,96,128,3]");
+    assert_eq!(infer(&["--config", "engine.yaml", "--size", "64"]), "[1,48,64,3]");
+    assert_eq!(infer(&["--preset", "quick"]), "[1,192,256,3]");
+    // What `presets` prints is a file for --config.
+    let preset = desk.run(["presets", "quick"]);
+    std::fs::write(desk.path("quick.toml"), &preset.stdout).unwrap();
+    assert_eq!(infer(&["--config", "quick.toml"]), "[1,192,256,3]");
+    let listed = String::from_utf8(desk.run(["presets"]).stdout).unwrap();
+    assert!(listed.lines().count() >= 3 && listed.contains("drone-fast"), "{listed}");
+}
+
+#[test]
+fn bad_settings() {
+    let desk = Desk::new();
+    let (a, b) = (text(castle("photo_02.jpg")), text(castle("photo_03.jpg")));
+    let refuses = |file: &str, content: &str, want: &str| {
+        std::fs::write(desk.path(file), content).unwrap();
+        desk.refuses(["infer", &a, &b, "-o", "pair.safetensors", "--config", file], want);
+    };
+    refuses("a.yaml", "image_size: 128\nmatching:\n  topk: 4\n", "`a.yaml` line 3: `matching.topk`: ");
+    refuses("a.toml", "image_size = 128\ntreads = 4\n", "`a.toml` line 2: `treads`: ");
+    refuses("b.toml", "threads = 0\n", "`b.toml` line 1: `threads`: must be 1 to 1024, got 0");
+    refuses("a.json", "{}", "must end in .yaml, .yml or .toml");
+    refuses("b.yaml", "model: nowhere\n", "no model `nowhere`");
+    desk.refuses(["match", &a, &b, "-o", "m.png", "--config", "none.yaml"], "cannot read `none.yaml`");
+    for args in [&["--preset", "unheard-of"][..], &["--preset", "quick", "--config", "b.toml"]] {
+        let output = desk.run(["infer", &a, &b, "-o", "pair.safetensors"].iter().chain(args));
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
 /// A write that the system refuses in the middle ends like a full disk: one line, nothing left.
 #[cfg(unix)]
 #[test]

@@ -35,6 +35,17 @@ impl WeightType {
         }
     }
 
+    /// About the bytes of so many values, padding of rows to whole blocks left out.
+    pub fn bytes(self, values: u64) -> u64 {
+        let of_32 = match self {
+            Self::F32 => 128,
+            Self::F16 | Self::Bf16 => 64,
+            Self::Q8 => BlockFormat::Q8.block_bytes() as u64,
+            Self::Q4 => BlockFormat::Q4.block_bytes() as u64,
+        };
+        values * of_32 / 32
+    }
+
     /// One step finer where weights are in blocks: q8 for q4, bf16 for q8.
     #[must_use]
     pub fn finer(self) -> Self {

@@ -1,7 +1,7 @@
 //! `steropes infer`.
 
 use crate::Common;
-use crate::inputs::{NetworkArgs, read_pair};
+use crate::inputs::{EngineArgs, read_pair};
 use crate::output::write_file;
 use anyhow::Context as _;
 use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use steropes_models::{Model, ViewOutput};
-use steropes_scene::reconstruct::network_image;
+use std::time::Duration;
+use steropes_models::engine::{PairResult, Timings};
 use steropes_scene::write::{confidence_picture, depth_picture, write_picture};
 use steropes_tensor::Tensor;
 
@@ -22,7 +22,8 @@ use steropes_tensor::Tensor;
 #[command(after_help = "\
 Examples:
   steropes infer a.jpg b.jpg -o pair.safetensors
-  steropes infer a.jpg b.jpg -o pair.safetensors --pictures --size 512")]
+  steropes infer a.jpg b.jpg -o pair.safetensors --pictures --size 512
+  steropes infer a.jpg b.jpg -o pair.safetensors --config engine.yaml")]
 pub(crate) struct Args {
     /// First photo: its camera is the frame of all points
     a: PathBuf,
@@ -38,28 +39,31 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    network: NetworkArgs,
+    engine: EngineArgs,
 }
 
 pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let model = args.network.load()?;
-    let [a, b] = read_pair([&args.a, &args.b], &args.network.format()?)?;
-    let encode = |photo| model.encode(&network_image(photo, &model)?);
-    let (first, second) = (encode(&a)?, encode(&b)?);
-    let (view1, view2) = model.decode(&first, &second)?;
-    let views = [("view1", &view1), ("view2", &view2)];
-    write_file(&args.output, args.force, |path| write_tensors(path, &views, &model))?;
+    let (engine, format) = args.engine.open(common)?;
+    let [a, b] = engine.install(|| read_pair([&args.a, &args.b], &format))?;
+    let result = engine.infer(&a.image(), &b.image())?;
+    let model = &engine.model()?.info().name;
+    let tensors = tensors(&result);
+    write_file(&args.output, args.force, |path| write_tensors(path, &tensors, model))?;
     let mut pictures = Vec::new();
     if args.pictures {
-        for (name, view) in views {
-            pictures.extend(write_pictures(&args.output, args.force, name, view)?);
+        let views = [("view1", &result.pts3d_1, &result.conf_1), ("view2", &result.pts3d_2, &result.conf_2)];
+        for (name, points, confidence) in views {
+            pictures.extend(write_pictures(&args.output, args.force, name, [points, confidence])?);
         }
     }
     if common.json {
-        let shapes: HashMap<String, Vec<usize>> =
-            tensors(&views).into_iter().map(|(name, t)| (name, t.shape().to_vec())).collect();
+        let shapes: HashMap<&str, Vec<usize>> =
+            tensors.iter().map(|(name, t)| (*name, stored_shape(t))).collect();
+        let Timings { preprocess, encode, decode } = result.timings;
+        let ms = |time: Duration| 1e3 * time.as_secs_f64();
         let result = serde_json::json!({
-            "file": args.output, "pictures": pictures, "tensors": shapes, "model": model.info().name,
+            "file": args.output, "pictures": pictures, "tensors": shapes, "model": model,
+            "milliseconds": { "preprocess": ms(preprocess), "encode": ms(encode), "decode": ms(decode) },
         });
         writeln!(out, "{result:#}")?;
     }
@@ -67,43 +71,53 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
 }
 
 /// The tensors of both views under the names that the golden files use.
-fn tensors<'a>(views: &[(&str, &'a ViewOutput)]) -> Vec<(String, &'a Tensor)> {
-    let mut named = Vec::new();
-    for (view, output) in views {
-        let all = [
-            ("pts3d", Some(&output.points)),
-            ("conf", Some(&output.confidence)),
-            ("desc", output.descriptors.as_ref()),
-            ("desc_conf", output.descriptor_confidence.as_ref()),
-        ];
-        named.extend(all.into_iter().filter_map(|(name, t)| Some((format!("{view}.{name}"), t?))));
-    }
-    named
+fn tensors(result: &PairResult) -> Vec<(&'static str, &Tensor)> {
+    let all = [
+        ("view1.pts3d", Some(&result.pts3d_1)),
+        ("view1.conf", Some(&result.conf_1)),
+        ("view1.desc", result.desc_1.as_ref()),
+        ("view1.desc_conf", result.desc_conf_1.as_ref()),
+        ("view2.pts3d", Some(&result.pts3d_2)),
+        ("view2.conf", Some(&result.conf_2)),
+        ("view2.desc", result.desc_2.as_ref()),
+        ("view2.desc_conf", result.desc_conf_2.as_ref()),
+    ];
+    all.into_iter().filter_map(|(name, tensor)| Some((name, tensor?))).collect()
 }
 
-fn write_tensors(path: &Path, views: &[(&str, &ViewOutput)], model: &Model) -> anyhow::Result<()> {
-    let values: Vec<(String, Vec<usize>, Vec<u8>)> = tensors(views)
-        .into_iter()
+/// As in the golden files, with an axis for the batch.
+fn stored_shape(tensor: &Tensor) -> Vec<usize> {
+    [&[1], tensor.shape()].concat()
+}
+
+fn write_tensors(path: &Path, tensors: &[(&str, &Tensor)], model: &str) -> anyhow::Result<()> {
+    let values: Vec<(&str, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
         .map(|(name, t)| {
             let bytes = t.read::<f32>()?.iter().flat_map(|v| v.to_le_bytes()).collect();
-            Ok((name, t.shape().to_vec(), bytes))
+            Ok((*name, stored_shape(t), bytes))
         })
         .collect::<anyhow::Result<_>>()?;
     let views = values
         .iter()
-        .map(|(name, shape, bytes)| Ok((name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let about = HashMap::from([("model".to_owned(), model.info().name.clone())]);
+    let about = HashMap::from([("model".to_owned(), model.to_owned())]);
     serialize_to_file(views, Some(about), path).with_context(|| format!("writing `{}`", path.display()))
 }
 
 /// Depth and confidence of one view; returns the files.
-fn write_pictures(output: &Path, force: bool, name: &str, view: &ViewOutput) -> anyhow::Result<Vec<PathBuf>> {
-    let &[_, height, width] = view.confidence.shape() else {
-        anyhow::bail!("a confidence map has three extents");
+fn write_pictures(
+    output: &Path,
+    force: bool,
+    name: &str,
+    [points, confidence]: [&Tensor; 2],
+) -> anyhow::Result<Vec<PathBuf>> {
+    let &[height, width] = confidence.shape() else {
+        anyhow::bail!("a confidence map has two extents");
     };
-    let depth: Vec<f32> = view.points.read::<f32>()?.chunks_exact(3).map(|p| p[2]).collect();
-    let confidence: Vec<f32> = view.confidence.read::<f32>()?;
+    let depth: Vec<f32> = points.read::<f32>()?.chunks_exact(3).map(|p| p[2]).collect();
+    let confidence: Vec<f32> = confidence.read::<f32>()?;
     let stem = output.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
     let (w, h) = (u32::try_from(width)?, u32::try_from(height)?);
     let mut files = Vec::new();

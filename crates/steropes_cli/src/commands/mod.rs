@@ -7,4 +7,5 @@ pub(crate) mod doctor;
 pub(crate) mod infer;
 pub(crate) mod match_pair;
 pub(crate) mod models;
+pub(crate) mod presets;
 pub(crate) mod reconstruct;

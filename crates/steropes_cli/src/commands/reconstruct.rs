@@ -1,7 +1,7 @@
 //! `steropes reconstruct`.
 
 use crate::Common;
-use crate::inputs::{NetworkArgs, read_photos};
+use crate::inputs::{NetworkArgs, input_format, read_photos};
 use crate::model_store::locate_retrieval;
 use crate::output::OutputFolder;
 use crate::profile;
@@ -111,17 +111,17 @@ impl Args {
         let Some(given) = &self.retrieval else { return Ok(None) };
         let path = locate_retrieval(given)?;
         let retrieval = Retrieval::open(&path)?;
-        let width = self.network.config()?.encoder.width();
+        let width = self.network.settings().network()?.encoder.width();
         if retrieval.inputs() != width {
             bail!(
                 "--retrieval: `{}` takes tokens of {} values, but the encoder of `{}` gives {width}: give the file that belongs to the model",
                 path.display(),
                 retrieval.inputs(),
-                self.network.model
+                self.network.settings().model
             );
         }
         if let Some(size) = retrieval.file().and_then(|file| file.image_size)
-            && size != self.network.size as usize
+            && size != self.network.settings().image_size as usize
         {
             log::warn!("`{}` was made for photos of {size} pixels: use --size {size}", path.display());
         }
@@ -139,7 +139,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
     {
         bail!("--json and --profile - both write to standard output: give the trace a file");
     }
-    let format = args.network.format()?;
+    let format = input_format(&args.network.settings())?;
     let retrieval = args.retrieval()?;
     let output = OutputFolder::create(&args.output, args.force)?;
     // Drivers take their time to open a device; the photos can be read meanwhile.
@@ -248,7 +248,7 @@ fn report(args: &Args, model: &Model, result: &Reconstruction, progress: &Progre
             "name": info.name, "licence": info.licence, "sha256": info.sha256, "parameters": info.parameters,
         },
         "options": {
-            "device": model.device().name(), "precision": model.precision().to_string(), "size": args.network.size, "graph": args.graph,
+            "device": model.device().name(), "precision": model.precision().to_string(), "size": args.network.settings().image_size, "graph": args.graph,
             "retrieval": args.retrieval,
             "shared_intrinsics": args.shared_intrinsics, "refine": !args.no_refine, "all_groups": args.all_groups,
             "min_confidence": args.min_confidence, "tsdf_threshold": args.tsdf_threshold, "tsdf_samples": args.tsdf_samples,

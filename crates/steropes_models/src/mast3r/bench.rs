@@ -74,16 +74,29 @@ fn large(name: &'static str, precision: Precision, batch: usize) -> Bench {
     let hidden = large_hidden(&extents);
     let work = 2.0 * batch as f64 * flops(&extents, hidden, size);
     let bytes = value_bytes(precision) * weights(&extents, hidden);
-    let config = format!(
-        "{{\"args\": \"AsymmetricMASt3R({PUBLISHED_HEAD}, enc_embed_dim=1024, enc_depth=24, enc_num_heads=16)\"}}"
-    );
-    let prepare = move |device: &Device| {
-        pair(generated(&config, &parameters(&extents), device, precision), batch, size)
-    };
+    let prepare = move |device: &Device| pair(large_model(device, precision), batch, size);
     match precision {
         Precision::F16 => f16_bench(name, work, bytes, prepare),
         _ => cpu_bench(name, work, bytes, prepare),
     }
+}
+
+/// The published ViT-L with generated weights.
+pub(crate) fn large_model(device: &Device, precision: Precision) -> Model {
+    let config = format!(
+        "{{\"args\": \"AsymmetricMASt3R({PUBLISHED_HEAD}, enc_embed_dim=1024, enc_depth=24, enc_num_heads=16)\"}}"
+    );
+    generated(&config, &parameters(&Extents::MAST3R_LARGE), device, precision)
+}
+
+/// Operations and bytes of weights of the embedded network (in f32), or of the published ViT-L (in f16), for so many encoded images and decoded
+/// views of them.
+pub(crate) fn work(is_large: bool, images: usize, views: usize, size: [usize; 2]) -> [f64; 2] {
+    let (extents, value_bytes) = if is_large { (Extents::MAST3R_LARGE, 2.0) } else { (TINY, 4.0) };
+    let hidden = if is_large { large_hidden(&extents) } else { TINY_HIDDEN };
+    let flops =
+        images as f64 * encoder_flops(&extents, size) + views as f64 * view_flops(&extents, hidden, size);
+    [flops, value_bytes * weights(&extents, hidden)]
 }
 
 /// The published ViT-B of DUNE with its decoder, with generated weights.
@@ -159,16 +172,29 @@ fn feature_weights(e: &Extents, hidden: usize) -> usize {
 }
 
 /// Multiply-adds of products and convolutions for one image of a pair, a multiply-add as two operations.
-fn flops(e: &Extents, hidden: usize, [height, width]: [usize; 2]) -> f64 {
+fn flops(e: &Extents, hidden: usize, size: [usize; 2]) -> f64 {
+    encoder_flops(e, size) + view_flops(e, hidden, size)
+}
+
+/// The encoder's part of [`flops`].
+fn encoder_flops(e: &Extents, [height, width]: [usize; 2]) -> f64 {
     let float = |n: usize| n as f64;
     let tokens = float(height / e.patch * (width / e.patch));
-    let (enc, dec, ratio) = (float(e.enc), float(e.dec), float(e.mlp_ratio));
+    let (enc, ratio) = (float(e.enc), float(e.mlp_ratio));
     let patches = 3.0 * float(e.patch * e.patch) * enc;
     // Query, key, value and output, both layers of the perceptron, scores and sums.
     let encoder = float(e.enc_depth) * ((4.0 + 2.0 * ratio) * enc * enc + 2.0 * tokens * enc);
+    2.0 * tokens * (patches + encoder)
+}
+
+/// The part of [`flops`] after the encoder.
+fn view_flops(e: &Extents, hidden: usize, [height, width]: [usize; 2]) -> f64 {
+    let float = |n: usize| n as f64;
+    let tokens = float(height / e.patch * (width / e.patch));
+    let (enc, dec, ratio) = (float(e.enc), float(e.dec), float(e.mlp_ratio));
     let decoder = enc * dec + float(e.dec_depth) * ((8.0 + 2.0 * ratio) * dec * dec + 4.0 * tokens * dec);
     let features = float(hidden * (e.enc + e.dec + descriptor_channels(e)));
-    2.0 * tokens * (patches + encoder + decoder + features + dpt(e))
+    2.0 * tokens * (decoder + features + dpt(e))
 }
 
 /// Multiply-adds of the blocks of a DUNE encoder for one image of a pair, a multiply-add as two operations.

@@ -6,6 +6,7 @@ use crate::ModelError;
 use crate::dune::DuneEncoder;
 use steropes_nn::Rotary;
 use steropes_ops::OpError;
+use steropes_ops::elementwise::concat::concat;
 use steropes_ops::elementwise::copy::copy_rows;
 use steropes_tensor::{Device, Tensor};
 
@@ -37,6 +38,41 @@ impl Encoded {
         (0..self.batch()).step_by(each).map(group).collect()
     }
 
+    /// Images of one size as one batch, in the order given. A single part shares its memory with the result.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] if there are none, they differ in size or come from different models, [`ModelError::Device`] if the
+    /// device has no memory for them.
+    pub fn stack(parts: &[&Self]) -> Result<Self, ModelError> {
+        let Some(&first) = parts.first() else {
+            return Err(OpError::value("stack", "parts", "at least one", "none").into());
+        };
+        if let Some(other) = parts.iter().find(|part| part.size != first.size) {
+            let expected = format!("images of {:?} pixels as the first", first.size);
+            return Err(OpError::value("stack", "parts", expected, format!("{:?}", other.size)).into());
+        }
+        if parts.len() == 1 {
+            return Ok(first.clone());
+        }
+        let flat = |part: &&Self| {
+            let tokens = part.tokens.clone();
+            let len = tokens.len();
+            tokens.reshape(&[len]).expect("as many elements")
+        };
+        let batch = parts.iter().map(|part| part.batch()).sum();
+        let [_, count, width] = *first.tokens.shape() else {
+            unreachable!("tokens have three axes, checked by the encoder")
+        };
+        let tokens = end_to_end(&parts.iter().map(flat).collect::<Vec<_>>())?;
+        let tokens = match tokens.reshape(&[batch, count, width]) {
+            Ok(tokens) => tokens,
+            Err(_) => return Err(OpError::value("stack", "parts", "of one model", "of several").into()),
+        };
+        let positions = grid_positions(&tokens.device(), batch, first.grid);
+        let rotary = Rotary { positions, base: first.rotary.base };
+        Ok(Self { tokens, rotary, grid: first.grid, size: first.size })
+    }
+
     /// The normalised tokens, `[batch, rows * columns, width]`, row by row.
     pub fn tokens(&self) -> &Tensor {
         &self.tokens
@@ -56,6 +92,15 @@ impl Encoded {
     pub fn grid(&self) -> [usize; 2] {
         self.grid
     }
+}
+
+/// Lists as one, by halves, so that each element is copied a few times only.
+fn end_to_end(lists: &[Tensor]) -> Result<Tensor, OpError> {
+    let [one] = lists else {
+        let (left, right) = lists.split_at(lists.len() / 2);
+        return concat(&end_to_end(left)?, &end_to_end(right)?);
+    };
+    Ok(one.clone())
 }
 
 /// The encoder of a network.

@@ -19,6 +19,7 @@ mod stored;
 pub mod synthetic;
 
 pub use bench::benches;
+pub(crate) use bench::{large_model, work};
 pub use config::{Config, EncoderKind, HeadKind, Trunk};
 pub use conversion::ConfigSource;
 pub use encoder::Encoded;

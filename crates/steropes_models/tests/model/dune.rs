@@ -175,7 +175,7 @@ fn the_last_normalisation_is_that_of_the_pair_network() {
 
 /// The GPU that `STEROPES_DEVICE` names, which must then exist, else the first of this machine, a program if need be.
 #[expect(clippy::print_stderr, reason = "whoever runs the tests should know what was not tested")]
-fn gpu() -> Option<Device> {
+pub(crate) fn gpu() -> Option<Device> {
     let selector = std::env::var("STEROPES_DEVICE").ok();
     if selector.is_none() && Device::gpus().is_empty() {
         eprintln!("no GPU on this machine, not even a program: nothing is compared");

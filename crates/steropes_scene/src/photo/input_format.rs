@@ -2,6 +2,7 @@
 
 use super::resample::{Filter, resize};
 use image::RgbImage;
+use steropes_models::engine::normalised;
 
 /// How a network of the MASt3R family wants its images.
 ///
@@ -66,11 +67,6 @@ impl InputFormat {
     }
 }
 
-/// The number that the network reads for a byte: `(value/255 - 0.5)/0.5` in f32, in that order of operations.
-fn normalised(value: u8) -> f32 {
-    (f32::from(value) / 255.0 - 0.5) / 0.5
-}
-
 /// The numbers that the network reads, plane by plane.
 ///
 /// # Shapes
@@ -81,14 +77,6 @@ pub fn normalised_chw(rgb: &RgbImage) -> Vec<f32> {
         planes.extend(rgb.pixels().map(|p| normalised(p.0[channel])));
     }
     planes
-}
-
-/// The numbers that the network reads, pixel by pixel.
-///
-/// # Shapes
-/// - returns: `[height, width, 3]`, row-major, red first
-pub fn normalised_hwc(rgb: &RgbImage) -> Vec<f32> {
-    rgb.as_raw().iter().map(|v| normalised(*v)).collect()
 }
 
 #[cfg(test)]

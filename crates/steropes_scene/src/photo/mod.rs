@@ -13,13 +13,14 @@ pub use decode::{MAX_PIXELS, MIN_SIDE_PX, UprightPhoto, read_stored_size, read_u
 pub use error::{PhotoError, PhotoErrors};
 pub use exif::{FocalPrior, FocalSource};
 pub use image::metadata::Orientation;
-pub use input_format::{InputFormat, normalised_chw, normalised_hwc};
+pub use input_format::{InputFormat, normalised_chw};
 pub use pixel_map::{Pinhole, PixelMap};
 pub use resample::{Filter, resize};
 
 use image::RgbImage;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
+use steropes_models::engine::Image;
 
 /// Decoded pixels held at once while a set is loaded; bounds the memory of many threads and large photos.
 const PIXELS_AT_ONCE: u64 = MAX_PIXELS;
@@ -60,6 +61,13 @@ impl Photo {
             network_rgb: image::imageops::crop_imm(&resized_rgb, x, y, width, height).to_image(),
             resized_rgb,
         })
+    }
+
+    /// The network's image as an engine takes it.
+    pub fn image(&self) -> Image {
+        let [width, height] = self.map.network_size.map(|side| side as usize);
+        Image::new([height, width], self.network_rgb.as_raw().clone())
+            .expect("an image has three bytes per pixel")
     }
 
     /// The network's input `[3, height, width]` in [-1, 1].

@@ -17,7 +17,7 @@ mod scene_files;
 mod single;
 mod surface;
 
-pub use pairs::{match_pair, network_image};
+pub use pairs::match_pair;
 pub use report::{PairReport, PhotoReport};
 
 use crate::alignment::{AlignmentError, TsdfOptions};

@@ -6,7 +6,7 @@ use crate::geometry::focal::{FocalRange, weiszfeld};
 use crate::matching::{
     FinePixels, FrameMaps, Matches, extract_fine_correspondences, extract_point_correspondences,
 };
-use crate::photo::{Photo, normalised_hwc};
+use crate::photo::Photo;
 use crate::retrieval::{RetrievalReport, photo_similarity};
 use crate::two_view::{Failure, MatchedPixels, PhotoGuess, TwoView, TwoViewKind, TwoViewOptions, verify};
 use rayon::prelude::*;
@@ -209,9 +209,8 @@ impl Comparison {
 ///
 /// # Errors
 /// [`ModelError::Device`] if the device has no memory for it.
-pub fn network_image(photo: &Photo, model: &Model) -> Result<Tensor, ModelError> {
-    let [width, height] = photo.map.network_size.map(|s| s as usize);
-    model.image([1, height, width, 3], normalised_hwc(&photo.network_rgb))
+pub(super) fn network_image(photo: &Photo, model: &Model) -> Result<Tensor, ModelError> {
+    photo.image().on(model)
 }
 
 /// The camera of a photo's network image whose principal point is the middle of the upright photo.

@@ -148,6 +148,9 @@ pub trait Backend: Send + Sync {
     /// Bytes in use, and bytes held for reuse.
     fn memory_in_use(&self) -> [u64; 2];
 
+    /// Gives the bytes held for reuse back to the system; a backend that holds none need not.
+    fn trim_memory(&self) {}
+
     /// The largest number of bytes in use at once so far.
     fn peak_memory(&self) -> u64;
 

@@ -15,6 +15,7 @@ pub use kernel::{Header, Kernel, KernelCache, KernelText};
 pub use span::Span;
 
 use crate::DeviceError;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 /// A function that sees every kernel text before it is compiled: name and text in, text out.
@@ -35,6 +36,7 @@ struct Shared {
     backend: Arc<dyn Backend>,
     capabilities: Capabilities,
     settings: Arc<RwLock<Settings>>,
+    waits: AtomicU64,
 }
 
 #[derive(Clone, Default)]
@@ -48,7 +50,7 @@ impl Gpu {
     /// A device on a backend.
     pub fn new(backend: Box<dyn Backend>) -> Self {
         let capabilities = backend.capabilities().clone();
-        Self { shared: Arc::new(Shared { backend: backend.into(), capabilities, settings: Arc::default() }) }
+        Self::of(backend.into(), capabilities, Arc::default())
     }
 
     /// The same device under another handle, whose kernels see at most `bytes` bytes of each array at once, to see whether tests
@@ -57,8 +59,11 @@ impl Gpu {
     pub fn with_bindings_of(&self, bytes: u64) -> Self {
         let mut capabilities = self.capabilities().clone();
         capabilities.max_binding_bytes = capabilities.max_binding_bytes.min(bytes);
-        let (backend, settings) = (Arc::clone(&self.shared.backend), Arc::clone(&self.shared.settings));
-        Self { shared: Arc::new(Shared { backend, capabilities, settings }) }
+        Self::of(Arc::clone(&self.shared.backend), capabilities, Arc::clone(&self.shared.settings))
+    }
+
+    fn of(backend: Arc<dyn Backend>, capabilities: Capabilities, settings: Arc<RwLock<Settings>>) -> Self {
+        Self { shared: Arc::new(Shared { backend, capabilities, settings, waits: AtomicU64::new(0) }) }
     }
 
     /// What the adapter said it can do.
@@ -134,6 +139,7 @@ impl Gpu {
     /// # Errors
     /// [`DeviceError`] if the device failed at any work since the last wait; nothing is returned then.
     pub fn read(&self, memory: &Memory, bytes: u64) -> Result<Vec<u8>, DeviceError> {
+        self.shared.waits.fetch_add(1, Ordering::Relaxed);
         self.shared.backend.read(memory, bytes)
     }
 
@@ -142,6 +148,7 @@ impl Gpu {
     /// # Errors
     /// [`DeviceError`] if the device failed at any work since the last wait.
     pub fn sync(&self) -> Result<(), DeviceError> {
+        self.shared.waits.fetch_add(1, Ordering::Relaxed);
         self.shared.backend.sync()
     }
 
@@ -206,6 +213,11 @@ impl Gpu {
         self.shared.backend.memory_in_use()
     }
 
+    /// Gives the bytes held for reuse back to the system; what tensors use stays.
+    pub fn trim_memory(&self) {
+        self.shared.backend.trim_memory();
+    }
+
     /// The largest number of bytes in use at once so far.
     pub fn peak_memory(&self) -> u64 {
         self.shared.backend.peak_memory()
@@ -220,6 +232,11 @@ impl Gpu {
     /// for that.
     pub fn set_compile_notice(&self, notice: CompileNotice) {
         self.shared.backend.set_compile_notice(notice);
+    }
+
+    /// How often this handle and its clones waited for the device so far, in [`Gpu::read`] or [`Gpu::sync`].
+    pub fn waits(&self) -> u64 {
+        self.shared.waits.load(Ordering::Relaxed)
     }
 
     /// The number of launches recorded so far.

@@ -169,6 +169,10 @@ impl Backend for Driver {
         self.pool.in_use()
     }
 
+    fn trim_memory(&self) {
+        self.pool.trim();
+    }
+
     fn peak_memory(&self) -> u64 {
         self.pool.peak()
     }

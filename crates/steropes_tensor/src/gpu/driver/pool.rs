@@ -118,6 +118,11 @@ impl Pool {
         [state.used_bytes, state.free_bytes]
     }
 
+    /// Gives back what is not in use.
+    pub(super) fn trim(&self) {
+        self.state().trim();
+    }
+
     pub(super) fn peak(&self) -> u64 {
         self.state().peak_bytes
     }
