@@ -299,6 +299,7 @@ fn threads_do_not_matter(device: &Device) -> Verdict {
         let one = pool(1)?.install(|| with_isa(isa, || example.run()))?.read::<f32>().unwrap();
         let three = pool(3)?.install(|| with_isa(isa, || example.run()))?.read::<f32>().unwrap();
         check_equal(&one, &three)?;
+        check_close(&one, &example.oracle(), tolerance(example.geometry))?;
     }
     Ok(())
 }
@@ -344,6 +345,8 @@ fn nan_stays_in_its_patches(device: &Device) -> Verdict {
                 return Err(format!("{g:?}: {y:?} at {row}, {col}"));
             }
         }
+        let finite = Example::new(device, [1, 12, 12], geometry(g), PLAIN);
+        check_close(&finite.run()?.read::<f32>().unwrap(), &finite.oracle(), tolerance(finite.geometry))?;
     }
     Ok(())
 }
