@@ -609,12 +609,13 @@ fn converted_weights_are_the_same_network() {
         assert_eq!(outputs(to) == original, to == "f32");
         assert_eq!(about["network"]["is_complete"], true);
     }
-    for (to, format) in [("q8", "q8_0"), ("q4", "q4_0")] {
+    // The last layer of the descriptors is held one step finer.
+    for (to, expected) in [("q8", ["bf16", "f32", "q8_0"]), ("q4", ["f32", "q4_0", "q8_0"])] {
         let output = format!("{to}/model.safetensors");
         desk.json(&["models", "convert", "net.pth", "-o", &output, "--precision", to]);
         let about = desk.json(&["models", "inspect", to]);
         let types = about["element_types"].as_object().unwrap();
-        assert!(types.len() == 2 && types[format].as_u64() > Some(0), "{types:?}");
+        assert!(types.keys().eq(expected), "{types:?}");
         assert_eq!(types.values().map(|n| n.as_u64().unwrap()).sum::<u64>(), about["parameters"]);
         assert_eq!((&about["network"]["is_complete"], &about["names"]), (&json!(true), &about["tensors"]));
         assert!(outputs(to) != original && outputs(to) == outputs(&output));

@@ -605,7 +605,8 @@ fn every_tile_edge(device: &Device) -> Verdict {
         }
     }
     for inputs in [511, 512, 513, 1025] {
-        against_oracle(device, [75, inputs, 9], Activation::Identity).map_err(|e| format!("{inputs}: {e}"))?;
+        against_oracle(device, [75, inputs, 9], Activation::Identity)
+            .map_err(|e| format!("{inputs}: {e}"))?;
     }
     Ok(())
 }
