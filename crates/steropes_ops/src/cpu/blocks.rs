@@ -119,7 +119,6 @@ fn half_to_f32(bits: u16) -> f32 {
 }
 
 /// A panel of 32 columns in pairs of bf16, `[groups][32]`, each value rounded once; for a unit that multiplies them.
-#[cfg(target_arch = "x86_64")]
 pub(super) fn widen_pairs<'m>(
     _: pairs::PairUnit,
     format: BlockFormat,
@@ -130,6 +129,7 @@ pub(super) fn widen_pairs<'m>(
     let wide = memory.reserve_len(pairs::groups(depth) * 32);
     assert!(panel.len() >= panel_len(format, depth, 32), "a whole panel");
     // SAFETY: a unit exists only if the CPU has the instructions; the lengths are those of the steps.
+    #[cfg(target_arch = "x86_64")]
     unsafe {
         match format {
             BlockFormat::Q8 => x86::pairs_of_q8(steps(depth), panel, wide),
