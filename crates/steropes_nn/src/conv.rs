@@ -3,7 +3,7 @@
 use crate::{LoadError, Weights};
 use steropes_ops::OpError;
 use steropes_ops::vision::conv_transpose2d::{ConvTranspose2dWeights, conv_transpose2d};
-use steropes_ops::vision::conv2d::{Conv2dWeights, ConvOptions, conv2d};
+use steropes_ops::vision::conv2d::{Conv2dWeights, ConvOptions, conv2d, resized_conv2d};
 use steropes_tensor::Tensor;
 
 /// A convolution on images `[batch, height, width, channels]`, from the parameters `weight` and `bias`.
@@ -120,6 +120,15 @@ impl Conv2d {
     /// [`OpError`] if an argument does not fit.
     pub fn forward(&self, x: &Tensor, options: ConvOptions<'_>) -> Result<Tensor, OpError> {
         conv2d(x, &self.packed, options)
+    }
+
+    /// The image resized bilinearly to `size` (height, width), convolved, rectified and convolved by `pointwise`, a 1x1
+    /// convolution.
+    ///
+    /// # Errors
+    /// [`OpError`] if an argument does not fit.
+    pub fn forward_resized(&self, x: &Tensor, size: [usize; 2], pointwise: &Self) -> Result<Tensor, OpError> {
+        resized_conv2d(x, size, &self.packed, &pointwise.packed)
     }
 }
 

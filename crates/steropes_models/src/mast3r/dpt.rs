@@ -23,7 +23,7 @@ pub(super) struct Dpt {
     fuse: [Fusion; 4],
     head0: Conv2d,
     head2: Conv2d,
-    head4: Linear,
+    head4: Conv2d,
 }
 
 impl Dpt {
@@ -54,7 +54,7 @@ impl Dpt {
             fuse: [fuse(0)?, fuse(1)?, fuse(2)?, fuse(3)?],
             head0: Conv2d::load_3x3(&head.at(0), features, half, 1)?,
             head2: Conv2d::load_3x3(&head.at(2), half, last, 1)?,
-            head4: Linear::load_pointwise(&head.at(4), last, OUTPUTS)?,
+            head4: Conv2d::load_patches(&head.at(4), last, OUTPUTS, 1)?,
         })
     }
 
@@ -69,14 +69,10 @@ impl Dpt {
             fused = self.fuse[i].forward(Some(fused), &self.features(stages, i)?)?;
             observe(&format!("scratch.refinenet{}", i + 1), &fused);
         }
-        // The largest maps of the network: each is dropped as soon as the next one is there.
+        // The largest maps of the network are dropped as soon as the next one is there.
         let small = self.head0.forward(&fused, ConvOptions::default())?;
         drop(fused);
-        let large = resize_bilinear(&small, stages.size[0], stages.size[1])?;
-        drop(small);
-        let last = self.head2.forward(&large, ConvOptions { relu_output: true, ..ConvOptions::default() })?;
-        drop(large);
-        let raw = self.head4.forward(&last)?;
+        let raw = self.head2.forward_resized(&small, stages.size, &self.head4)?;
         observe("dpt_raw", &raw);
         Ok(raw)
     }

@@ -8,7 +8,7 @@
 
 use super::Geometry;
 use super::narrow::{self, Narrow};
-use super::winograd::Winograd;
+use super::winograd::{Between, Winograd};
 use crate::cpu::Activation;
 use crate::cpu::pack::{PackedWeights, RowSource};
 use crate::cpu::product::{Epilogue, Residual, product};
@@ -79,7 +79,7 @@ pub(super) fn conv2d(
 ) -> Vec<f32> {
     let bias = packed.bias.as_deref();
     match &packed.form {
-        Form::Winograd(winograd) => winograd.conv2d(x, extents, bias, fused),
+        Form::Winograd(winograd) => winograd.conv2d(x, extents, bias, fused, None),
         Form::Narrow(narrow) => narrow.conv2d(x, bias, fused),
         Form::Patches(weights) => {
             let patches = Patches::new(x, extents, shape, packed.geometry, fused.floor());
@@ -88,6 +88,22 @@ pub(super) fn conv2d(
             product(&patches, weights, Epilogue { bias, activation, residual })
         }
     }
+}
+
+/// [`super::resized_conv2d`] without its two largest maps; `None` if the convolutions have other forms.
+pub(super) fn resized_conv2d(
+    x: &[f32],
+    extents: [usize; 3],
+    size: [usize; 2],
+    packed: &Packed,
+    pointwise: &Packed,
+) -> Option<Vec<f32>> {
+    let (Form::Winograd(winograd), Form::Narrow(narrow)) = (&packed.form, &pointwise.form) else {
+        return None;
+    };
+    let between = Between { size, pointwise: narrow, bias: pointwise.bias.as_deref() };
+    let fused = Fused { relu_input: false, relu_output: true, residual: None };
+    Some(winograd.conv2d(x, extents, packed.bias.as_deref(), &fused, Some(&between)))
 }
 
 /// The patch under the kernel as a row for every pixel of the result: `[tap row, tap column, input]`.

@@ -10,6 +10,7 @@ mod winograd;
 
 use crate::error::{Holds, OpError, Place, common_place, on_cpu, place, values};
 use crate::gpu::product::ProductWeights;
+use crate::vision::resize_bilinear::resize_bilinear;
 use steropes_tensor::{Device, Tensor};
 
 const OP: &str = "vision::conv2d";
@@ -177,4 +178,57 @@ pub fn conv2d(x: &Tensor, weights: &Conv2dWeights, options: ConvOptions<'_>) -> 
             Err(OpError::Device { op: OP, argument: "weights", expected, found })
         }
     }
+}
+
+/// The end of a dense prediction head: a bilinear resize, a 3x3 convolution with ReLU, a 1x1 convolution.
+///
+/// The same as [`resize_bilinear`], [`conv2d`] and [`conv2d`]. On the CPU, where `convolution` has Winograd's form and `pointwise` at
+/// most 4 outputs, the two maps between them, which are the largest of such a network, exist only tile by tile.
+///
+/// # Shapes
+/// - `x`: `[batch, height, width, inputs]`, in the dtype of the weights, no extent 0
+/// - `size`: height and width to resize to
+/// - `convolution`: keeps height and width
+/// - `pointwise`: a 1x1 convolution that takes the outputs of `convolution`
+/// - returns: `[batch, size[0], size[1], outputs of pointwise]`, in the dtype of `x`
+///
+/// # Numerics
+/// As its three parts. The result does not depend on the number of threads.
+///
+/// # Errors
+/// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if `x` or the weights do not fit, [`OpError::Value`] if a side of
+/// `size` is 0.
+///
+/// # Source
+/// The head of DPT, arXiv:2103.13413.
+pub fn resized_conv2d(
+    x: &Tensor,
+    size: [usize; 2],
+    convolution: &Conv2dWeights,
+    pointwise: &Conv2dWeights,
+) -> Result<Tensor, OpError> {
+    let (g, p) = (convolution.geometry, pointwise.geometry);
+    if 2 * g.padding + 1 != g.kernel || g.stride != 1 {
+        return Err(OpError::value(OP, "convolution", "one that keeps height and width", format!("{g:?}")));
+    }
+    if (p.kernel, p.stride, p.inputs) != (1, 1, g.outputs) {
+        let expected = format!("a 1x1 convolution of {} inputs", g.outputs);
+        return Err(OpError::value(OP, "pointwise", expected, format!("{p:?}")));
+    }
+    if let &[batch, height, width, channels] = x.shape()
+        && !size.contains(&0)
+        && channels == g.inputs
+        && !x.is_empty()
+        && let (Place::Cpu, Packed::Cpu(convolution), Packed::Cpu(pointwise)) =
+            (place(OP, &[("x", x, Holds::Float)])?, &convolution.packed, &pointwise.packed)
+        && let Some(y) =
+            cpu::resized_conv2d(values(x), [batch, height, width], size, convolution, pointwise)
+    {
+        return Ok(on_cpu(&[batch, size[0], size[1], p.outputs], y));
+    }
+    let resized = resize_bilinear(x, size[0], size[1])?;
+    let hidden =
+        conv2d(&resized, convolution, ConvOptions { relu_output: true, ..ConvOptions::default() })?;
+    drop(resized);
+    conv2d(&hidden, pointwise, ConvOptions::default())
 }

@@ -50,6 +50,18 @@ impl Narrow {
         );
         y
     }
+
+    /// Channels of the result.
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// The convolution of a few pixels `[pixels, inputs]` on this thread.
+    #[inline(always)]
+    pub(super) fn pixels<S: Simd>(&self, s: S, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+        let fused = Fused { relu_input: false, relu_output: false, residual: None };
+        Task { conv: self, x, bias, fused, y }.run(s);
+    }
 }
 
 struct Task<'a> {

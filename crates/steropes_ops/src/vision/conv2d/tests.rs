@@ -1,7 +1,8 @@
 use super::super::{bytes, normal};
-use super::{Conv2dWeights, ConvOptions, Geometry, conv2d, gpu, reference};
+use super::{Conv2dWeights, ConvOptions, Geometry, conv2d, gpu, reference, resized_conv2d};
 use crate::cpu::{Isa, with_isa};
 use crate::gpu::product::{MatrixTile, PlainTile, Plan};
+use crate::vision::resize_bilinear;
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::{
     Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
@@ -9,7 +10,8 @@ use steropes_testkit::{
 };
 
 pub(crate) fn cases() -> Vec<Case> {
-    [oracle_cases(), f16_cases(), form_cases(), property_cases(), pack_error_cases(), error_cases()]
+    let resized = resized_cases();
+    [oracle_cases(), f16_cases(), form_cases(), property_cases(), pack_error_cases(), error_cases(), resized]
         .into_iter()
         .flatten()
         .collect()
@@ -426,4 +428,147 @@ fn error_cases() -> Vec<Case> {
             (normal(d, "x", &[1, 5, 5, 3]), Some(bytes(d, &[1, 2, 2, 4])))
         }),
     ]
+}
+
+/// `[inputs, between, outputs]` of a head's end, the extents of its image, and the size that it is resized to.
+type Head = ([usize; 3], [usize; 3], [usize; 2]);
+
+fn resized_cases() -> Vec<Case> {
+    const HEADS: [(&str, Head); 8] = [
+        ("conv2d/resized/twice", ([16, 32, 4], [1, 12, 16], [24, 32])),
+        ("conv2d/resized/odd_sizes", ([19, 37, 3], [2, 7, 9], [13, 18])),
+        ("conv2d/resized/dune_ratio", ([32, 32, 4], [1, 8, 12], [14, 21])),
+        ("conv2d/resized/smaller", ([17, 20, 1], [2, 23, 31], [7, 5])),
+        ("conv2d/resized/as_it_is", ([16, 16, 2], [1, 9, 11], [9, 11])),
+        ("conv2d/resized/from_one_pixel", ([16, 16, 4], [1, 1, 1], [6, 5])),
+        ("conv2d/resized/few_inputs", ([5, 16, 4], [1, 6, 7], [11, 13])),
+        ("conv2d/resized/more_outputs", ([16, 16, 7], [1, 6, 7], [12, 14])),
+    ];
+    let mut cases: Vec<Case> = HEADS
+        .into_iter()
+        .map(|(name, head)| case(name, move |d| Resized::new(d, DType::F32, head).check(1e-5)))
+        .collect();
+    cases.extend([
+        f16_case("conv2d/resized/f16", |d| {
+            let head = ([16, 32, 4], [1, 12, 16], [24, 32]);
+            Resized::new(d, DType::F16, head).check(3.0 * F16_ROUNDING)
+        }),
+        case("conv2d/resized/is_its_parts", is_its_parts),
+        case("conv2d/resized/threads_do_not_matter", |d| {
+            let isa = Isa::current();
+            let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().map_err(|e| e.to_string());
+            let head = Resized::new(d, DType::F32, ([24, 40, 4], [1, 20, 17], [41, 33]));
+            let [one, three] = [1, 3].map(|n| pool(n)?.install(|| with_isa(isa, || head.run())));
+            check_equal(&one?, &three?)
+        }),
+        case("conv2d/resized/error/no_height", |d| {
+            let head = Resized { size: [0, 4], ..Resized::new(d, DType::F32, HEADS[0].1) };
+            expect_error(head.run(), "`out_height` must be at least 1")
+        }),
+        case("conv2d/resized/error/x_channels", |d| {
+            let x = normal(d, "x", &[1, 5, 5, 3]);
+            let head = Resized { x, ..Resized::new(d, DType::F32, HEADS[0].1) };
+            expect_error(head.run(), "`x` must be [batch, height, width, 16]")
+        }),
+        case("conv2d/resized/error/x_empty", |d| {
+            let x = normal(d, "x", &[0, 5, 5, 16]);
+            let head = Resized { x, ..Resized::new(d, DType::F32, HEADS[0].1) };
+            expect_error(head.run(), "no extent 0")
+        }),
+        case("conv2d/resized/error/x_dtype", |d| {
+            let head =
+                Resized { x: bytes(d, &[1, 5, 5, 16]), ..Resized::new(d, DType::F32, HEADS[0].1) };
+            expect_error(head.run(), "`x` must hold")
+        }),
+        case("conv2d/resized/error/convolution_strided", |d| {
+            let weights = Conv2dWeights::pack(&normal(d, "w", &[4, 3, 3, 3]), None, 2, 1).unwrap();
+            let last = Conv2dWeights::pack(&normal(d, "w", &[2, 4, 1, 1]), None, 1, 0).unwrap();
+            let x = normal(d, "x", &[1, 5, 5, 3]);
+            expect_error(resized_conv2d(&x, [6, 6], &weights, &last), "one that keeps height and width")
+        }),
+        case("conv2d/resized/error/pointwise_inputs", |d| {
+            let weights = Conv2dWeights::pack(&normal(d, "w", &[4, 3, 3, 3]), None, 1, 1).unwrap();
+            let last = Conv2dWeights::pack(&normal(d, "w", &[2, 5, 1, 1]), None, 1, 0).unwrap();
+            let x = normal(d, "x", &[1, 5, 5, 3]);
+            expect_error(resized_conv2d(&x, [6, 6], &weights, &last), "a 1x1 convolution of 4 inputs")
+        }),
+    ]);
+    cases
+}
+
+/// The end of a head with random weights.
+struct Resized {
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    last_weight: Tensor,
+    last_bias: Tensor,
+    size: [usize; 2],
+}
+
+impl Resized {
+    fn new(device: &Device, dtype: DType, ([inputs, between, outputs], extents, size): Head) -> Self {
+        let make = |name: &str, shape: &[usize]| match dtype {
+            DType::F16 => {
+                let values = steropes_testkit::inputs::normal(name, shape.iter().product());
+                f16_tensor(device, shape, &values).0
+            }
+            _ => normal(device, name, shape),
+        };
+        let [batch, height, width] = extents;
+        Self {
+            x: make("resized/x", &[batch, height, width, inputs]),
+            weight: make("resized/weight", &[between, inputs, 3, 3]),
+            bias: normal(device, "resized/bias", &[between]),
+            last_weight: make("resized/last", &[outputs, between, 1, 1]),
+            last_bias: normal(device, "resized/last_bias", &[outputs]),
+            size,
+        }
+    }
+
+    fn weights(&self) -> Result<[Conv2dWeights; 2], String> {
+        let packed = Conv2dWeights::pack(&self.weight, Some(&self.bias), 1, 1);
+        let last = Conv2dWeights::pack(&self.last_weight, Some(&self.last_bias), 1, 0);
+        Ok([packed.map_err(|e| e.to_string())?, last.map_err(|e| e.to_string())?])
+    }
+
+    fn run(&self) -> Result<Vec<f32>, String> {
+        let [weights, last] = self.weights()?;
+        let y = resized_conv2d(&self.x, self.size, &weights, &last).map_err(|e| e.to_string())?;
+        check_equal(&y.shape()[1..3], &self.size)?;
+        floats(&y)
+    }
+
+    /// Against the three formulas one after the other, within a share of the largest value.
+    fn check(&self, share: f64) -> Verdict {
+        let read = |t: &Tensor| floats(t).unwrap();
+        let &[batch, height, width, inputs] = self.x.shape() else { return Err("four axes".into()) };
+        let [between, outputs] = [self.weight.shape()[0], self.last_weight.shape()[0]];
+        let [out_h, out_w] = self.size;
+        let shape = [batch, height, width, inputs];
+        let large = resize_bilinear::reference::resize_bilinear(&read(&self.x), shape, self.size);
+        let with_bias = |mut y: Vec<f64>, bias: &Tensor| {
+            let bias = read(bias);
+            y.iter_mut().enumerate().for_each(|(i, y)| *y += f64::from(bias[i % bias.len()]));
+            y
+        };
+        let extents = [batch, out_h, out_w];
+        let hidden = reference::conv2d(&large, extents, &read(&self.weight), geometry([inputs, between, 3, 1, 1]));
+        let hidden: Vec<f64> = with_bias(hidden, &self.bias).into_iter().map(|v| v.max(0.0)).collect();
+        let last = geometry([between, outputs, 1, 1, 0]);
+        let y = reference::conv2d(&hidden, extents, &read(&self.last_weight), last);
+        check_close(&self.run()?, &with_bias(y, &self.last_bias), Tolerance::OfLargest(share))
+    }
+}
+
+/// Bit by bit: no value depends on whether the maps between the parts exist.
+fn is_its_parts(device: &Device) -> Verdict {
+    let head = Resized::new(device, DType::F32, ([24, 40, 4], [2, 13, 18], [25, 31]));
+    let [weights, last] = head.weights()?;
+    let error = |e: crate::OpError| e.to_string();
+    let large = resize_bilinear::resize_bilinear(&head.x, 25, 31).map_err(error)?;
+    let rectified = ConvOptions { relu_output: true, ..ConvOptions::default() };
+    let hidden = conv2d(&large, &weights, rectified).map_err(error)?;
+    let y = conv2d(&hidden, &last, ConvOptions::default()).map_err(error)?;
+    check_equal(&head.run()?, &floats(&y)?)
 }

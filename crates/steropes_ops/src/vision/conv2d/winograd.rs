@@ -21,11 +21,16 @@
 //! tile reads as it is (no packing), multiplies place by place into `[place][tile][outputs]` and transforms those to
 //! results. A block is sized so that both stay in the second-level cache. Before that each call transforms the weights, a task for
 //! each panel of outputs.
+//!
+//! The two largest maps of a dense prediction head need not exist ([`Between`]): a tile interpolates its own inputs, and what it
+//! becomes goes through the last 1x1 convolution before it is written.
 
 use super::cpu::Fused;
+use super::narrow::{self, Narrow};
 use crate::cpu::pack::{AlignedVec, PackedWeights};
 use crate::cpu::product::Output;
 use crate::cpu::simd::{Kernel, Lane, Place, Simd};
+use crate::vision::resize_bilinear::{Tap, mix, taps};
 use rayon::prelude::*;
 use std::cell::{Cell, RefCell};
 
@@ -85,24 +90,31 @@ impl Winograd {
         transformed
     }
 
-    /// The convolution of `x` `[batch, height, width, inputs]`.
+    /// The convolution of `x` `[batch, height, width, inputs]`, or of what becomes of it `between` a resizing and a 1x1
+    /// convolution; those have no residual.
     pub(super) fn conv2d(
         &self,
         x: &[f32],
         [batch, height, width]: [usize; 3],
         bias: Option<&[f32]>,
         fused: &Fused<'_>,
+        between: Option<&Between<'_>>,
     ) -> Vec<f32> {
-        let len = batch * height * width * self.outputs;
+        assert!(between.is_none() || fused.residual.is_none(), "no residual before a 1x1 convolution");
+        let resize = between.map(|between| Resize::new([height, width], between.size));
+        let [height, width] = between.map_or([height, width], |between| between.size);
+        let len = batch * height * width * between.map_or(self.outputs, |b| b.pointwise.outputs());
         let mut y = Vec::with_capacity(len);
         let grid = [height.div_ceil(OUT), width.div_ceil(OUT)];
         let tiles = batch * grid[0] * grid[1];
         let isa = self.weights.isa();
         let sizes = isa.run(Sizes { conv: self, tiles });
-        let image = Image { x, height, width, grid, zeros: vec![0.0; self.inputs], floor: fused.floor() };
+        let zeros = vec![0.0; self.inputs];
+        let image = Image { x, resize, height, width, grid, zeros, floor: fused.floor() };
         let mut memory = TRANSFORMED.take();
         let weights = self.transformed(&mut memory);
-        let call = Call { conv: self, weights, image, bias, fused: *fused, sizes, y: Output(y.as_mut_ptr()) };
+        let y_start = Output(y.as_mut_ptr());
+        let call = Call { conv: self, weights, image, bias, fused: *fused, between, sizes, y: y_start };
         (0..tiles.div_ceil(sizes.tiles)).into_par_iter().with_max_len(1).for_each(|block| {
             let first = block * sizes.tiles;
             let count = sizes.tiles.min(tiles - first);
@@ -247,9 +259,35 @@ impl Kernel for Sizes<'_> {
     }
 }
 
+/// A convolution between a resizing and a 1x1 convolution.
+pub(super) struct Between<'a> {
+    /// Height and width to which the image is resized bilinearly, corners aligned.
+    pub(super) size: [usize; 2],
+    /// Takes the results.
+    pub(super) pointwise: &'a Narrow,
+    /// Its bias.
+    pub(super) bias: Option<&'a [f32]>,
+}
+
+/// How the pixels of a resized image come from those that are there.
+struct Resize {
+    rows: Vec<Tap>,
+    columns: Vec<Tap>,
+    /// Height and width of what is there.
+    source: [usize; 2],
+}
+
+impl Resize {
+    fn new(source: [usize; 2], size: [usize; 2]) -> Self {
+        Self { rows: taps(source[0], size[0]), columns: taps(source[1], size[1]), source }
+    }
+}
+
 /// The images and how they are cut into tiles.
 struct Image<'a> {
     x: &'a [f32],
+    /// If `x` has another size.
+    resize: Option<Resize>,
     height: usize,
     width: usize,
     /// Rows and columns of tiles in an image.
@@ -281,6 +319,45 @@ impl Image<'_> {
         }
         pixels
     }
+
+    /// The same for an image that is resized: computed into `patch`, by `line`, the source columns of a row of them.
+    #[inline(always)]
+    fn resized_pixels(
+        &self,
+        resize: &Resize,
+        tile: usize,
+        patch: &mut AlignedVec,
+        line: &mut AlignedVec,
+    ) -> [*const f32; PLACES] {
+        let inputs = self.zeros.len();
+        let [image, row, col] = self.origin(tile);
+        let [height, width] = resize.source;
+        let mut pixels = [self.zeros.as_ptr(); PLACES];
+        let patch = patch.reserve_len(PLACES * inputs);
+        // Row and column are 1 too large, by the padding.
+        let columns = col.max(1)..(col + SIDE).min(self.width + 1);
+        let first = resize.columns[columns.start - 1].first;
+        let span = resize.columns[columns.end - 2].second - first + 1;
+        let line = line.reserve_len(span * inputs);
+        for r in row.max(1)..(row + SIDE).min(self.height + 1) {
+            let tap = resize.rows[r - 1];
+            let source = |row: usize| {
+                let at = ((image * height + row) * width + first) * inputs;
+                &self.x[at..at + span * inputs]
+            };
+            mix(source(tap.first), source(tap.second), tap.weight, line);
+            for c in columns.clone() {
+                let tap = resize.columns[c - 1];
+                let [left, right] =
+                    [tap.first, tap.second].map(|column| &line[(column - first) * inputs..][..inputs]);
+                let place = (r - row) * SIDE + c - col;
+                let pixel = &mut patch[place * inputs..][..inputs];
+                mix(left, right, tap.weight, pixel);
+                pixels[place] = pixel.as_ptr();
+            }
+        }
+        pixels
+    }
 }
 
 /// A convolution on its way.
@@ -291,6 +368,7 @@ struct Call<'a> {
     image: Image<'a>,
     bias: Option<&'a [f32]>,
     fused: Fused<'a>,
+    between: Option<&'a Between<'a>>,
     sizes: BlockSizes,
     y: Output,
 }
@@ -300,6 +378,11 @@ struct Call<'a> {
 struct Scratch {
     inputs: AlignedVec,
     products: AlignedVec,
+    /// The pixels of a tile of a resized image, and the source columns of a row of them.
+    patch: AlignedVec,
+    line: AlignedVec,
+    /// The results of a tile that a 1x1 convolution takes.
+    results: AlignedVec,
 }
 
 thread_local! {
@@ -322,17 +405,25 @@ impl Kernel for Block<'_> {
     fn run<S: Simd>(self, s: S) {
         let sizes = self.call.sizes;
         let chunks = self.call.conv.inputs.div_ceil(sizes.chunk);
-        let inputs = self.scratch.inputs.reserve_len(chunks * PLACES * sizes.input_place);
-        let products = self.scratch.products.reserve_len(PLACES * sizes.product_place);
-        for tile in 0..self.count {
-            transform_tile(s, self.call, self.first + tile, tile, inputs);
+        let Scratch { inputs, products, patch, line, results } = self.scratch;
+        let inputs = inputs.reserve_len(chunks * PLACES * sizes.input_place);
+        let products = products.reserve_len(PLACES * sizes.product_place);
+        let image = &self.call.image;
+        for slot in 0..self.count {
+            let tile = self.first + slot;
+            let pixels = match &image.resize {
+                Some(resize) => image.resized_pixels(resize, tile, patch, line),
+                None => image.pixels(tile),
+            };
+            transform_tile(s, self.call, &pixels, slot, inputs);
         }
         match sizes.chunk {
             32 => multiply::<S, 32>(s, self.call, self.count, inputs, products),
             _ => multiply::<S, 64>(s, self.call, self.count, inputs, products),
         }
-        for tile in 0..self.count {
-            finish_tile(s, self.call, self.first + tile, tile, products);
+        let results = results.reserve_len(OUT * OUT * self.call.conv.outputs);
+        for slot in 0..self.count {
+            finish_tile(s, self.call, self.first + slot, slot, products, results);
         }
     }
 }
@@ -340,9 +431,14 @@ impl Kernel for Block<'_> {
 /// `Bᵀ d B` of all channels of a tile, as row `slot` of every place's matrix.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "index loops with constant bounds are what becomes registers")]
-fn transform_tile<S: Simd>(s: S, call: &Call<'_>, tile: usize, slot: usize, inputs: &mut [f32]) {
+fn transform_tile<S: Simd>(
+    s: S,
+    call: &Call<'_>,
+    pixels: &[*const f32; PLACES],
+    slot: usize,
+    inputs: &mut [f32],
+) {
     let (sizes, channels) = (call.sizes, call.conv.inputs);
-    let pixels = call.image.pixels(tile);
     let floor = s.splat(call.image.floor);
     assert!(slot < sizes.tiles, "a slot of the block");
     assert!(inputs.len() >= channels.div_ceil(sizes.chunk) * PLACES * sizes.input_place, "all places");
@@ -413,15 +509,24 @@ fn multiply<S: Simd, const CHUNK: usize>(
     }
 }
 
-/// `Aᵀ m A` of a tile, then bias, ReLU and residual, into those of its 4x4 pixels that exist.
+/// `Aᵀ m A` of a tile, then bias, ReLU and residual, into those of its 4x4 pixels that exist; before a 1x1 convolution, into
+/// `results` and through it.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "index loops with constant bounds are what becomes registers")]
-fn finish_tile<S: Simd>(s: S, call: &Call<'_>, tile: usize, slot: usize, products: &[f32]) {
+fn finish_tile<S: Simd>(
+    s: S,
+    call: &Call<'_>,
+    tile: usize,
+    slot: usize,
+    products: &[f32],
+    results: &mut [f32],
+) {
     let (sizes, outputs) = (call.sizes, call.conv.outputs);
     let [image, row, col] = call.image.origin(tile);
     let (height, width) = (call.image.height, call.image.width);
     let lowest = s.splat(if call.fused.relu_output { 0.0 } else { f32::NEG_INFINITY });
     assert!(slot < sizes.tiles && products.len() >= PLACES * sizes.product_place, "a slot of the block");
+    assert!(results.len() >= OUT * OUT * outputs, "room for the results of a tile");
     for channel in (0..outputs).step_by(S::LANES) {
         let count = S::LANES.min(outputs - channel);
         let mut half = [[s.splat(0.0); SIDE]; OUT]; // [row of the result][column of the product]
@@ -448,9 +553,28 @@ fn finish_tile<S: Simd>(s: S, call: &Call<'_>, tile: usize, slot: usize, product
                 let at = ((image * height + row + r) * width + col + c) * outputs + channel;
                 let y = lowest.max(line[c] + bias);
                 // SAFETY: the pixel exists and has `count` more outputs; the residual has the shape of the result.
-                // No other task writes this pixel.
-                unsafe { write(s, call, at, count, y) };
+                // No other task writes this pixel. There is room for the results.
+                unsafe {
+                    if call.between.is_some() {
+                        let place = results.as_mut_ptr().add((r * OUT + c) * outputs + channel);
+                        s.store_part(place, count, y);
+                    } else {
+                        write(s, call, at, count, y);
+                    }
+                }
             }
+        }
+    }
+    if let Some(Between { pointwise, bias, .. }) = call.between {
+        let channels = pointwise.outputs();
+        let mut memory = [0.0; OUT * OUT * narrow::MOST_OUTPUTS];
+        let last = &mut memory[..OUT * OUT * channels];
+        pointwise.pixels(s, results, *bias, last);
+        for (r, line) in last.chunks_exact(OUT * channels).enumerate().take(height - row) {
+            let at = ((image * height + row + r) * width + col) * channels;
+            let count = OUT.min(width - col) * channels;
+            // SAFETY: these pixels exist, and no other task writes them.
+            unsafe { std::ptr::copy_nonoverlapping(line.as_ptr(), call.y.0.add(at), count) };
         }
     }
 }

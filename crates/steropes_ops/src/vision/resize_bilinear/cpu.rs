@@ -11,17 +11,17 @@ const BAND: usize = 4;
 
 /// The two source samples of an output and the weight of the second.
 #[derive(Clone, Copy)]
-struct Tap {
-    first: usize,
-    second: usize,
-    weight: f32,
+pub(in crate::vision) struct Tap {
+    pub(in crate::vision) first: usize,
+    pub(in crate::vision) second: usize,
+    pub(in crate::vision) weight: f32,
 }
 
 pub(super) fn resize_bilinear(x: &[f32], [height, width]: [usize; 2], shape: [usize; 4]) -> Vec<f32> {
     let [_, out_h, out_w, channels] = shape;
     let grid = Grid {
-        rows: (0..out_h).map(|i| tap(i, height, out_h)).collect(),
-        cols: (0..out_w).map(|i| tap(i, width, out_w)).collect(),
+        rows: taps(height, out_h),
+        cols: taps(width, out_w),
         channels,
         line_len: width * channels,
         image_len: height * width * channels,
@@ -75,10 +75,15 @@ impl Kernel for Band<'_> {
 
 /// `y = a + weight (b - a)`: exactly `a` where both are equal or the weight is 0.
 #[inline(always)]
-fn mix(a: &[f32], b: &[f32], weight: f32, y: &mut [f32]) {
+pub(in crate::vision) fn mix(a: &[f32], b: &[f32], weight: f32, y: &mut [f32]) {
     for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
         *y = a + weight * (b - a);
     }
+}
+
+/// For each of `n_out` outputs.
+pub(in crate::vision) fn taps(n_in: usize, n_out: usize) -> Vec<Tap> {
+    (0..n_out).map(|i| tap(i, n_in, n_out)).collect()
 }
 
 fn tap(i: usize, n_in: usize, n_out: usize) -> Tap {

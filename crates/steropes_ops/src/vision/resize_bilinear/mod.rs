@@ -3,11 +3,13 @@
 pub(crate) mod bench;
 mod cpu;
 mod gpu;
-mod reference;
+pub(super) mod reference;
 pub(crate) mod tests;
 
 use crate::error::{Holds, OpError, Place, on_cpu, place, values};
 use steropes_tensor::Tensor;
+
+pub(super) use cpu::{Tap, mix, taps};
 
 const OP: &str = "vision::resize_bilinear";
 

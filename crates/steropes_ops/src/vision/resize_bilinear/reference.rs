@@ -1,7 +1,7 @@
 //! The formula, value by value.
 
 /// `x` `[batch, height, width, channels]` at `out` rows and columns.
-pub(super) fn resize_bilinear(
+pub(in crate::vision) fn resize_bilinear(
     x: &[f32],
     [batch, height, width, channels]: [usize; 4],
     out: [usize; 2],
