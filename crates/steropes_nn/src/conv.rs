@@ -122,13 +122,17 @@ impl Conv2d {
         conv2d(x, &self.packed, options)
     }
 
-    /// The image resized bilinearly to `size` (height, width), convolved, rectified and convolved by `pointwise`, a 1x1
-    /// convolution.
+    /// The image resized bilinearly to `size` (height, width) and convolved; before a 1x1 convolution `pointwise`, rectified.
     ///
     /// # Errors
     /// [`OpError`] if an argument does not fit.
-    pub fn forward_resized(&self, x: &Tensor, size: [usize; 2], pointwise: &Self) -> Result<Tensor, OpError> {
-        resized_conv2d(x, size, &self.packed, &pointwise.packed)
+    pub fn forward_resized(
+        &self,
+        x: &Tensor,
+        size: [usize; 2],
+        pointwise: Option<&Self>,
+    ) -> Result<Tensor, OpError> {
+        resized_conv2d(x, size, &self.packed, pointwise.map(|pointwise| &pointwise.packed))
     }
 }
 

@@ -59,21 +59,29 @@ impl Dpt {
     }
 
     /// The raw channels of every pixel, `[batch, height, width, 4]`.
-    pub(super) fn forward(&self, stages: &Stages, observe: &mut Observer<'_>) -> Result<Tensor, OpError> {
+    pub(super) fn forward(
+        &self,
+        stages: &Stages,
+        mut observe: Option<&mut Observer<'_>>,
+    ) -> Result<Tensor, OpError> {
+        let mut show = |name: &str, map: &dyn Fn() -> Result<Tensor, OpError>| {
+            observe.as_mut().map_or(Ok(()), |observe| map().map(|map| observe(name, &map)))
+        };
         let [rows, columns] = stages.grid;
-        let mut fused = self.fuse[3].forward(None, &self.features(stages, 3)?)?;
-        observe("scratch.refinenet4", &fused);
+        let mut fused = twice(&self.fuse[3].forward(None, &self.features(stages, 3)?)?)?;
+        show("scratch.refinenet4", &|| Ok(fused.clone()))?;
         // Odd grids were rounded up when they were halved.
         fused = crop(&fused, rows, columns)?;
-        for i in [2, 1, 0] {
-            fused = self.fuse[i].forward(Some(fused), &self.features(stages, i)?)?;
-            observe(&format!("scratch.refinenet{}", i + 1), &fused);
+        for i in [2, 1] {
+            fused = twice(&self.fuse[i].forward(Some(fused), &self.features(stages, i)?)?)?;
+            show(&format!("scratch.refinenet{}", i + 1), &|| Ok(fused.clone()))?;
         }
-        // The largest maps of the network are dropped as soon as the next one is there.
-        let small = self.head0.forward(&fused, ConvOptions::default())?;
+        fused = self.fuse[0].forward(Some(fused), &self.features(stages, 0)?)?;
+        show("scratch.refinenet1", &|| twice(&fused))?;
+        let small = self.head0.forward_resized(&fused, twice_size(&fused), None)?;
         drop(fused);
-        let raw = self.head2.forward_resized(&small, stages.size, &self.head4)?;
-        observe("dpt_raw", &raw);
+        let raw = self.head2.forward_resized(&small, stages.size, Some(&self.head4))?;
+        show("dpt_raw", &|| Ok(raw.clone()))?;
         Ok(raw)
     }
 
@@ -99,7 +107,18 @@ fn feature_names(i: usize) -> (String, String) {
     (format!("layer{}_rn.weight", i + 1), format!("layer_rn.{i}.weight"))
 }
 
-/// `out_conv(up2(unit2(x + unit1(skip))))`, without the first unit where nothing coarser comes in.
+/// Height and width of twice the image.
+fn twice_size(x: &Tensor) -> [usize; 2] {
+    [2 * x.shape()[1], 2 * x.shape()[2]]
+}
+
+fn twice(x: &Tensor) -> Result<Tensor, OpError> {
+    let [height, width] = twice_size(x);
+    resize_bilinear(x, height, width)
+}
+
+/// `out_conv(unit2(x + unit1(skip)))`, without the first unit where nothing coarser comes in. The network has twice the image before
+/// `out_conv`; a 1x1 convolution commutes with an interpolation, whose weights sum to one, and costs a quarter before it.
 #[derive(Debug)]
 struct Fusion {
     unit1: Option<ResidualUnit>,
@@ -122,10 +141,7 @@ impl Fusion {
             (Some(unit), Some(coarser)) => self.unit2.forward(&add(unit.forward(skip)?, &coarser)?)?,
             _ => self.unit2.forward(skip)?,
         };
-        // The 1x1 convolution commutes with the interpolation, whose weights sum to one, and costs a quarter
-        // before it.
-        let x = self.out_conv.forward(&x)?;
-        resize_bilinear(&x, 2 * x.shape()[1], 2 * x.shape()[2])
+        self.out_conv.forward(&x)
     }
 }
 

@@ -54,7 +54,11 @@ impl Head {
         Ok([Self { points: points1, features: features1 }, Self { points: points2, features: features2 }])
     }
 
-    pub(super) fn forward(&self, stages: &Stages, observe: &mut Observer<'_>) -> Result<ViewOutput, OpError> {
+    pub(super) fn forward(
+        &self,
+        stages: &Stages,
+        observe: Option<&mut Observer<'_>>,
+    ) -> Result<ViewOutput, OpError> {
         let points = self.points.forward(stages, observe)?;
         let features = self.features.as_ref().map(|head| head.forward(stages)).transpose()?;
         Ok(output(points, features))
@@ -63,11 +67,11 @@ impl Head {
     /// What both heads say about one view; parts that they have in common run once.
     pub(super) fn forward_both(heads: &[Self; 2], stages: &Stages) -> Result<[ViewOutput; 2], OpError> {
         let [first, second] = heads;
-        let points1 = first.points.forward(stages, &mut |_, _| {})?;
+        let points1 = first.points.forward(stages, None)?;
         let points2 = if Arc::ptr_eq(&first.points, &second.points) {
             points1.clone()
         } else {
-            second.points.forward(stages, &mut |_, _| {})?
+            second.points.forward(stages, None)?
         };
         let features1 = first.features.as_ref().map(|head| head.forward(stages)).transpose()?;
         let features2 = match (&first.features, &second.features) {
@@ -131,7 +135,7 @@ impl PointHead {
         Ok(Self { raw, depth: config.depth_mode, confidence: config.confidence_mode })
     }
 
-    fn forward(&self, stages: &Stages, observe: &mut Observer<'_>) -> Result<PointMap, OpError> {
+    fn forward(&self, stages: &Stages, observe: Option<&mut Observer<'_>>) -> Result<PointMap, OpError> {
         let raw = match &self.raw {
             RawPoints::Linear { proj, patch } => {
                 pixel_shuffle(&as_map(proj.forward(&stages.tokens[3])?, stages.grid), *patch)?

@@ -90,19 +90,24 @@ pub(super) fn conv2d(
     }
 }
 
-/// [`super::resized_conv2d`] without its two largest maps; `None` if the convolutions have other forms.
+/// [`super::resized_conv2d`] without the maps between its parts; `None` if the convolutions have other forms.
 pub(super) fn resized_conv2d(
     x: &[f32],
     extents: [usize; 3],
     size: [usize; 2],
     packed: &Packed,
-    pointwise: &Packed,
+    pointwise: Option<&Packed>,
 ) -> Option<Vec<f32>> {
-    let (Form::Winograd(winograd), Form::Narrow(narrow)) = (&packed.form, &pointwise.form) else {
+    let Form::Winograd(winograd) = &packed.form else {
         return None;
     };
-    let between = Between { size, pointwise: narrow, bias: pointwise.bias.as_deref() };
-    let fused = Fused { relu_input: false, relu_output: true, residual: None };
+    let pointwise = match pointwise {
+        None => None,
+        Some(Packed { form: Form::Narrow(narrow), bias, .. }) => Some((narrow, bias.as_deref())),
+        Some(_) => return None,
+    };
+    let fused = Fused { relu_input: false, relu_output: pointwise.is_some(), residual: None };
+    let between = Between { size, pointwise };
     Some(winograd.conv2d(x, extents, packed.bias.as_deref(), &fused, Some(&between)))
 }
 

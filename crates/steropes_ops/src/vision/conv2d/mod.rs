@@ -110,6 +110,13 @@ impl Conv2dWeights {
     pub fn geometry(&self) -> Geometry {
         self.geometry
     }
+
+    fn cpu(&self) -> Option<&cpu::Packed> {
+        match &self.packed {
+            Packed::Cpu(packed) => Some(packed),
+            Packed::Gpu(_) => None,
+        }
+    }
 }
 
 /// Cross-correlation of an image with a kernel.
@@ -180,17 +187,17 @@ pub fn conv2d(x: &Tensor, weights: &Conv2dWeights, options: ConvOptions<'_>) -> 
     }
 }
 
-/// The end of a dense prediction head: a bilinear resize, a 3x3 convolution with ReLU, a 1x1 convolution.
+/// A convolution of a resized image, and if there is a `pointwise` one, a ReLU and that: the end of a dense prediction head.
 ///
 /// The same as [`resize_bilinear`], [`conv2d`] and [`conv2d`]. On the CPU, where `convolution` has Winograd's form and `pointwise` at
-/// most 4 outputs, the two maps between them, which are the largest of such a network, exist only tile by tile.
+/// most 4 outputs, the maps between them, which are the largest of such a network, exist only tile by tile.
 ///
 /// # Shapes
 /// - `x`: `[batch, height, width, inputs]`, in the dtype of the weights, no extent 0
 /// - `size`: height and width to resize to
 /// - `convolution`: keeps height and width
 /// - `pointwise`: a 1x1 convolution that takes the outputs of `convolution`
-/// - returns: `[batch, size[0], size[1], outputs of pointwise]`, in the dtype of `x`
+/// - returns: `[batch, size[0], size[1], outputs of the last]`, in the dtype of `x`
 ///
 /// # Numerics
 /// As its three parts. The result does not depend on the number of threads.
@@ -205,13 +212,15 @@ pub fn resized_conv2d(
     x: &Tensor,
     size: [usize; 2],
     convolution: &Conv2dWeights,
-    pointwise: &Conv2dWeights,
+    pointwise: Option<&Conv2dWeights>,
 ) -> Result<Tensor, OpError> {
-    let (g, p) = (convolution.geometry, pointwise.geometry);
+    let g = convolution.geometry;
     if 2 * g.padding + 1 != g.kernel || g.stride != 1 {
         return Err(OpError::value(OP, "convolution", "one that keeps height and width", format!("{g:?}")));
     }
-    if (p.kernel, p.stride, p.inputs) != (1, 1, g.outputs) {
+    if let Some(p) = pointwise.map(Conv2dWeights::geometry)
+        && (p.kernel, p.stride, p.inputs) != (1, 1, g.outputs)
+    {
         let expected = format!("a 1x1 convolution of {} inputs", g.outputs);
         return Err(OpError::value(OP, "pointwise", expected, format!("{p:?}")));
     }
@@ -219,16 +228,20 @@ pub fn resized_conv2d(
         && !size.contains(&0)
         && channels == g.inputs
         && !x.is_empty()
-        && let (Place::Cpu, Packed::Cpu(convolution), Packed::Cpu(pointwise)) =
-            (place(OP, &[("x", x, Holds::Float)])?, &convolution.packed, &pointwise.packed)
-        && let Some(y) =
-            cpu::resized_conv2d(values(x), [batch, height, width], size, convolution, pointwise)
+        && let Place::Cpu = place(OP, &[("x", x, Holds::Float)])?
+        && let Some(packed) = convolution.cpu()
+        && let Ok(last) = pointwise.map(|pointwise| pointwise.cpu().ok_or(())).transpose()
+        && let Some(y) = cpu::resized_conv2d(values(x), [batch, height, width], size, packed, last)
     {
-        return Ok(on_cpu(&[batch, size[0], size[1], p.outputs], y));
+        let outputs = pointwise.map_or(g, Conv2dWeights::geometry).outputs;
+        return Ok(on_cpu(&[batch, size[0], size[1], outputs], y));
     }
     let resized = resize_bilinear(x, size[0], size[1])?;
-    let hidden =
-        conv2d(&resized, convolution, ConvOptions { relu_output: true, ..ConvOptions::default() })?;
+    let options = ConvOptions { relu_output: pointwise.is_some(), ..ConvOptions::default() };
+    let y = conv2d(&resized, convolution, options)?;
     drop(resized);
-    conv2d(&hidden, pointwise, ConvOptions::default())
+    match pointwise {
+        Some(pointwise) => conv2d(&y, pointwise, ConvOptions::default()),
+        None => Ok(y),
+    }
 }

@@ -484,13 +484,13 @@ fn resized_cases() -> Vec<Case> {
             let weights = Conv2dWeights::pack(&normal(d, "w", &[4, 3, 3, 3]), None, 2, 1).unwrap();
             let last = Conv2dWeights::pack(&normal(d, "w", &[2, 4, 1, 1]), None, 1, 0).unwrap();
             let x = normal(d, "x", &[1, 5, 5, 3]);
-            expect_error(resized_conv2d(&x, [6, 6], &weights, &last), "one that keeps height and width")
+            expect_error(resized_conv2d(&x, [6, 6], &weights, Some(&last)), "one that keeps height and width")
         }),
         case("conv2d/resized/error/pointwise_inputs", |d| {
             let weights = Conv2dWeights::pack(&normal(d, "w", &[4, 3, 3, 3]), None, 1, 1).unwrap();
             let last = Conv2dWeights::pack(&normal(d, "w", &[2, 5, 1, 1]), None, 1, 0).unwrap();
             let x = normal(d, "x", &[1, 5, 5, 3]);
-            expect_error(resized_conv2d(&x, [6, 6], &weights, &last), "a 1x1 convolution of 4 inputs")
+            expect_error(resized_conv2d(&x, [6, 6], &weights, Some(&last)), "a 1x1 convolution of 4 inputs")
         }),
     ]);
     cases
@@ -534,7 +534,7 @@ impl Resized {
 
     fn run(&self) -> Result<Vec<f32>, String> {
         let [weights, last] = self.weights()?;
-        let y = resized_conv2d(&self.x, self.size, &weights, &last).map_err(|e| e.to_string())?;
+        let y = resized_conv2d(&self.x, self.size, &weights, Some(&last)).map_err(|e| e.to_string())?;
         check_equal(&y.shape()[1..3], &self.size)?;
         floats(&y)
     }
@@ -570,5 +570,9 @@ fn is_its_parts(device: &Device) -> Verdict {
     let rectified = ConvOptions { relu_output: true, ..ConvOptions::default() };
     let hidden = conv2d(&large, &weights, rectified).map_err(error)?;
     let y = conv2d(&hidden, &last, ConvOptions::default()).map_err(error)?;
-    check_equal(&head.run()?, &floats(&y)?)
+    check_equal(&head.run()?, &floats(&y)?)?;
+    // And alone, where negative values stay.
+    let y = resized_conv2d(&head.x, head.size, &weights, None).map_err(error)?;
+    let want = conv2d(&large, &weights, ConvOptions::default()).map_err(error)?;
+    check_equal(&floats(&y)?, &floats(&want)?)
 }

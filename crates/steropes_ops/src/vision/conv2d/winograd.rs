@@ -22,7 +22,7 @@
 //! results. A block is sized so that both stay in the second-level cache. Before that each call transforms the weights, a task for
 //! each panel of outputs.
 //!
-//! The two largest maps of a dense prediction head need not exist ([`Between`]): a tile interpolates its own inputs, and what it
+//! The largest maps of a dense prediction head need not exist ([`Between`]): a tile interpolates its own inputs, and what it
 //! becomes goes through the last 1x1 convolution before it is written.
 
 use super::cpu::Fused;
@@ -90,8 +90,8 @@ impl Winograd {
         transformed
     }
 
-    /// The convolution of `x` `[batch, height, width, inputs]`, or of what becomes of it `between` a resizing and a 1x1
-    /// convolution; those have no residual.
+    /// The convolution of `x` `[batch, height, width, inputs]`, or `between` a resizing of it and a 1x1 convolution; those have no
+    /// residual.
     pub(super) fn conv2d(
         &self,
         x: &[f32],
@@ -103,7 +103,7 @@ impl Winograd {
         assert!(between.is_none() || fused.residual.is_none(), "no residual before a 1x1 convolution");
         let resize = between.map(|between| Resize::new([height, width], between.size));
         let [height, width] = between.map_or([height, width], |between| between.size);
-        let len = batch * height * width * between.map_or(self.outputs, |b| b.pointwise.outputs());
+        let len = batch * height * width * between.and_then(|b| b.pointwise).map_or(self.outputs, |(p, _)| p.outputs());
         let mut y = Vec::with_capacity(len);
         let grid = [height.div_ceil(OUT), width.div_ceil(OUT)];
         let tiles = batch * grid[0] * grid[1];
@@ -259,14 +259,12 @@ impl Kernel for Sizes<'_> {
     }
 }
 
-/// A convolution between a resizing and a 1x1 convolution.
+/// What is around a convolution.
 pub(super) struct Between<'a> {
     /// Height and width to which the image is resized bilinearly, corners aligned.
     pub(super) size: [usize; 2],
-    /// Takes the results.
-    pub(super) pointwise: &'a Narrow,
-    /// Its bias.
-    pub(super) bias: Option<&'a [f32]>,
+    /// A 1x1 convolution that takes the results, and its bias.
+    pub(super) pointwise: Option<(&'a Narrow, Option<&'a [f32]>)>,
 }
 
 /// How the pixels of a resized image come from those that are there.
@@ -527,6 +525,7 @@ fn finish_tile<S: Simd>(
     let lowest = s.splat(if call.fused.relu_output { 0.0 } else { f32::NEG_INFINITY });
     assert!(slot < sizes.tiles && products.len() >= PLACES * sizes.product_place, "a slot of the block");
     assert!(results.len() >= OUT * OUT * outputs, "room for the results of a tile");
+    let pointwise = call.between.and_then(|between| between.pointwise);
     for channel in (0..outputs).step_by(S::LANES) {
         let count = S::LANES.min(outputs - channel);
         let mut half = [[s.splat(0.0); SIDE]; OUT]; // [row of the result][column of the product]
@@ -555,7 +554,7 @@ fn finish_tile<S: Simd>(
                 // SAFETY: the pixel exists and has `count` more outputs; the residual has the shape of the result.
                 // No other task writes this pixel. There is room for the results.
                 unsafe {
-                    if call.between.is_some() {
+                    if pointwise.is_some() {
                         let place = results.as_mut_ptr().add((r * OUT + c) * outputs + channel);
                         s.store_part(place, count, y);
                     } else {
@@ -565,11 +564,11 @@ fn finish_tile<S: Simd>(
             }
         }
     }
-    if let Some(Between { pointwise, bias, .. }) = call.between {
+    if let Some((pointwise, bias)) = pointwise {
         let channels = pointwise.outputs();
         let mut memory = [0.0; OUT * OUT * narrow::MOST_OUTPUTS];
         let last = &mut memory[..OUT * OUT * channels];
-        pointwise.pixels(s, results, *bias, last);
+        pointwise.pixels(s, results, bias, last);
         for (r, line) in last.chunks_exact(OUT * channels).enumerate().take(height - row) {
             let at = ((image * height + row + r) * width + col) * channels;
             let count = OUT.min(width - col) * channels;
