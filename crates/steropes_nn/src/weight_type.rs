@@ -1,6 +1,5 @@
 //! How the weights of a network are held.
 
-use half::{bf16, f16};
 use std::fmt;
 use steropes_ops::linalg::quantize::BlockFormat;
 use steropes_tensor::DType;
@@ -57,13 +56,16 @@ impl WeightType {
     }
 
     /// Whether a finite value can be held: it does not become an infinity.
-    pub(crate) fn holds(self, value: f64) -> bool {
+    pub(crate) fn holds(self, value: f32) -> bool {
+        // What is half a unit above the largest value rounds to an infinity.
+        const LIMIT_F16: f32 = 65520.0;
+        const LIMIT_BF16: f32 = f32::from_bits(0x7f7f_8000);
         match self {
-            Self::F32 => (value as f32).is_finite(),
-            Self::F16 => f16::from_f64(value).is_finite(),
-            Self::Bf16 => bf16::from_f64(value).is_finite(),
-            Self::Q8 => BlockFormat::Q8.holds(value as f32),
-            Self::Q4 => BlockFormat::Q4.holds(value as f32),
+            Self::F32 => value.is_finite(),
+            Self::F16 => value.abs() < LIMIT_F16,
+            Self::Bf16 => value.abs() < LIMIT_BF16,
+            Self::Q8 => BlockFormat::Q8.holds(value),
+            Self::Q4 => BlockFormat::Q4.holds(value),
         }
     }
 }
@@ -86,5 +88,23 @@ impl fmt::Display for WeightType {
             Self::Q8 => "q8",
             Self::Q4 => "q4",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::{bf16, f16};
+
+    #[test]
+    fn a_value_is_held_if_it_rounds_to_a_finite_one() {
+        let [largest_f16, largest_bf16] = [f16::MAX.to_f32(), bf16::MAX.to_f32()];
+        for largest in [largest_f16, 65520.0, 65536.0, largest_bf16, f32::from_bits(0x7f7f_8000), f32::MAX] {
+            for value in [largest.next_down(), largest, largest.next_up(), -largest] {
+                assert_eq!(WeightType::F16.holds(value), f16::from_f32(value).is_finite(), "{value}");
+                assert_eq!(WeightType::Bf16.holds(value), bf16::from_f32(value).is_finite(), "{value}");
+                assert_eq!(WeightType::F32.holds(value), value.is_finite(), "{value}");
+            }
+        }
     }
 }

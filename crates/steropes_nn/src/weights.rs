@@ -4,9 +4,11 @@ use crate::checkpoint::Entry;
 use crate::{Checkpoint, LoadError, WeightType};
 use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
+use rayon::prelude::*;
 use safetensors::Dtype;
 use std::fmt::Display;
 use steropes_ops::OpError;
+use steropes_ops::cpu::{Isa, with_isa};
 use steropes_ops::linalg::quantize::{BlockFormat, QuantizedMatrix};
 use steropes_tensor::{Device, Element, Tensor, TensorError};
 
@@ -172,7 +174,10 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// [`LoadError::TooLarge`] if a value does not fit.
     pub(crate) fn check_factor(&self, name: &str, values: &[f32]) -> Result<(), LoadError> {
-        match values.iter().position(|&v| !self.precision.holds(f64::from(v))) {
+        // What was read is finite.
+        let precision = self.precision;
+        let wrong = if precision == WeightType::F32 { None } else { first(values, |v| !precision.holds(v)) };
+        match wrong {
             None => Ok(()),
             Some(index) => {
                 let (file, tensor) = (self.file(), self.checkpoint.stored_path(&self.full(name)));
@@ -224,13 +229,33 @@ impl<'a> Weights<'a> {
             let (expected, found) = (T::STORED, format!("{:?}", entry.dtype));
             return Err(LoadError::ElementType { file: self.file(), tensor: stored, expected, found });
         };
-        let widened = |v: &T| -> f64 { (*v).into() };
-        if let Some(index) = values.iter().position(|v| !widened(v).is_finite()) {
-            let value = widened(&values[index]);
+        if let Some(index) = first(&values, |v| !v.into().is_finite()) {
+            let value = values[index].into();
             return Err(LoadError::NotFinite { file: self.file(), tensor: stored, index, value });
         }
         self.checkpoint.mark_read(&stored);
         Ok(values)
+    }
+
+    /// What `load` makes of each of `0..count`: the blocks of a trunk. On the CPU some are read at once.
+    ///
+    /// # Errors
+    /// That of the first block which has one.
+    pub fn each<T: Send>(
+        &self,
+        count: usize,
+        load: impl Fn(usize) -> Result<T, LoadError> + Sync,
+    ) -> Result<Vec<T>, LoadError> {
+        if self.device.gpu().is_some() {
+            return (0..count).map(load).collect();
+        }
+        let isa = Isa::current();
+        let loaded: Vec<_> = (0..count)
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|i| with_isa(isa, || load(i)))
+            .collect();
+        loaded.into_iter().collect()
     }
 
     /// Which of two names of one tensor the file holds; the first if it holds both with the same bytes.
@@ -287,44 +312,62 @@ impl<'a> Weights<'a> {
 }
 
 /// A type that stored floats are read as.
-pub(crate) trait Decoded: Copy + Into<f64> + From<f32> {
+pub(crate) trait Decoded: Copy + Send + Sync + Into<f64> + From<f32> {
     /// The element types that are read, for messages.
     const STORED: &'static str;
 
-    /// The elements; `None` if they are stored in a type that is not read.
-    fn decode(dtype: Dtype, bytes: &[u8]) -> Option<Vec<Self>>;
+    /// Adds the elements to `values`; `false` if they are stored in a type that is not read.
+    fn decode(dtype: Dtype, bytes: &[u8], values: &mut Vec<Self>) -> bool;
 }
 
+// The bytes of a file need not be aligned for their type, so they are read one by one.
 impl Decoded for f32 {
     const STORED: &'static str = "f32, f16 or bf16";
 
-    // The bytes of a file need not be aligned for their type, so they are read one by one.
-    fn decode(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    fn decode(dtype: Dtype, bytes: &[u8], values: &mut Vec<f32>) -> bool {
         match dtype {
-            Dtype::F32 => Some(words(bytes, f32::from_le_bytes)),
+            Dtype::F32 => values.par_extend(words(bytes).map(f32::from_le_bytes)),
             Dtype::F16 => {
-                let stored = words(bytes, f16::from_le_bytes);
-                let mut values = vec![0.0; stored.len()];
-                stored.convert_to_f32_slice(&mut values);
-                Some(values)
+                let stored: Vec<_> = words(bytes).map(f16::from_le_bytes).collect();
+                let known = values.len();
+                values.resize(known + stored.len(), 0.0);
+                stored.convert_to_f32_slice(&mut values[known..]);
             }
-            Dtype::BF16 => Some(words(bytes, |b| bf16::from_le_bytes(b).to_f32())),
-            _ => None,
+            Dtype::BF16 => values.par_extend(words(bytes).map(|b| bf16::from_le_bytes(b).to_f32())),
+            _ => return false,
         }
+        true
     }
 }
 
 impl Decoded for f64 {
     const STORED: &'static str = "f64, f32, f16 or bf16";
 
-    fn decode(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
+    fn decode(dtype: Dtype, bytes: &[u8], values: &mut Vec<f64>) -> bool {
         if dtype == Dtype::F64 {
-            return Some(words(bytes, f64::from_le_bytes));
+            values.par_extend(words(bytes).map(f64::from_le_bytes));
+            return true;
         }
-        Some(f32::decode(dtype, bytes)?.into_iter().map(f64::from).collect())
+        let mut narrow = Vec::new();
+        let is_read = f32::decode(dtype, bytes, &mut narrow);
+        values.extend(narrow.into_iter().map(f64::from));
+        is_read
     }
 }
 
-fn words<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
-    bytes.chunks_exact(N).map(|c| read(c.try_into().expect("chunks of N bytes"))).collect()
+/// The bytes of values of `N` bytes each.
+fn words<const N: usize>(bytes: &[u8]) -> impl IndexedParallelIterator<Item = [u8; N]> {
+    let words = bytes.par_chunks_exact(N).with_min_len(TASK);
+    words.map(|word| word.try_into().expect("chunks of N bytes"))
+}
+
+/// Values that are worth a task of their own.
+const TASK: usize = 1 << 16;
+
+/// The index of the first value that `is_wanted`.
+fn first<T: Copy + Sync>(values: &[T], is_wanted: impl Fn(T) -> bool + Sync) -> Option<usize> {
+    // Without an early end for each value, a compiler makes vectors of the search.
+    let has = |task: &[T]| task.iter().fold(false, |found, &v| found | is_wanted(v));
+    let task = values.par_chunks(TASK).position_first(has)?;
+    values[task * TASK..].iter().position(|&v| is_wanted(v)).map(|index| task * TASK + index)
 }

@@ -245,7 +245,7 @@ fn report(args: &Args, model: &Model, result: &Reconstruction, progress: &Progre
     json!({
         "program": { "name": "steropes", "version": env!("CARGO_PKG_VERSION") },
         "model": {
-            "name": info.name, "licence": info.licence, "sha256": info.sha256, "parameters": info.parameters,
+            "name": info.name, "licence": info.licence, "sha256": model.sha256(), "parameters": info.parameters,
         },
         "options": {
             "device": model.device().name(), "precision": model.precision().to_string(), "size": args.network.settings().image_size, "graph": args.graph,

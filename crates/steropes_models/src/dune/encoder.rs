@@ -85,7 +85,7 @@ impl DuneEncoder {
             patch_embed: Conv2d::load_patches_of(&patch, &inputs, width, config.patch_size)?,
             learned: Learned::load(weights, width)?,
             // Without any block the first is missing.
-            blocks: (0..depth.max(1)).map(block).collect::<Result<_, _>>()?,
+            blocks: blocks.each(depth.max(1), block)?,
             norm: LayerNorm::load(norm, width, LAST_NORM_EPS)?,
             placed: Mutex::default(),
         })

@@ -22,8 +22,8 @@ impl CrocoEncoder {
         let patch_embed = Conv2d::load_patches(&weights.at("patch_embed.proj"), 3, width, config.patch_size)?;
         let (hidden, norm_eps) = (config.hidden(width), config.norm_eps);
         let extents = BlockExtents { width, heads, hidden, norm_eps, has_layer_scale: false };
-        let block = |i| EncoderBlock::load(&weights.at("enc_blocks").at(i), &extents);
-        let blocks = (0..depth).map(block).collect::<Result<_, _>>()?;
+        let blocks = weights.at("enc_blocks");
+        let blocks = blocks.each(depth, |i| EncoderBlock::load(&blocks.at(i), &extents))?;
         let norm = LayerNorm::load(&weights.at("enc_norm"), width, norm_eps)?;
         Ok(Self { patch_embed, blocks, norm })
     }

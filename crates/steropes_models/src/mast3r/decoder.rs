@@ -31,7 +31,7 @@ impl Decoder {
         let embed = Linear::load(&weights.at("decoder_embed"), inputs, width)?;
         let stack = |path: &Weights<'_>| -> Result<_, LoadError> {
             let block = |i| DecoderBlock::load(&path.at(i), config);
-            Ok(Arc::new((0..config.decoder.depth).map(block).collect::<Result<Vec<_>, _>>()?))
+            Ok(Arc::new(path.each(config.decoder.depth, block)?))
         };
         let (path, path2) = (weights.at("dec_blocks"), weights.at("dec_blocks2"));
         let first = stack(&path)?;

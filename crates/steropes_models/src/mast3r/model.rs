@@ -11,6 +11,7 @@ use crate::{ModelError, Precision};
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::OnceLock;
 use steropes_nn::{Checkpoint, LoadError, WeightType, Weights};
 use steropes_ops::OpError;
 use steropes_tensor::{Device, Tensor, TensorError};
@@ -25,9 +26,6 @@ pub struct ModelInfo {
     pub name: String,
     /// Licence of the weights, if the configuration states it.
     pub licence: Option<String>,
-    /// SHA-256 of the weight file, or of its files one after the other, as 64 hexadecimal digits; an encoder in a file of its own
-    /// comes last.
-    pub sha256: String,
     /// Number of weights that inference uses; weights used in two places count once.
     pub parameters: u64,
     /// Side of a patch in pixels; the sides of images must be multiples of it.
@@ -59,6 +57,9 @@ pub struct BothOrders {
 pub struct Model {
     config: Config,
     info: ModelInfo,
+    /// What the network was read from.
+    files: Vec<Checkpoint>,
+    sha256: OnceLock<String>,
     device: Device,
     precision: WeightType,
     encoder: Encoder,
@@ -132,17 +133,7 @@ impl Model {
         let stored = files.iter().find_map(Checkpoint::block_format);
         let precision = precision.of_stored(device, stored);
         let precision = precision.on(device, files.iter().map(|file| file.summary().bytes).sum())?;
-        // Hashing a large file takes about as long as reading it into layers, so both happen at once.
-        let (sha256, parts) = std::thread::scope(|scope| {
-            let hash = scope.spawn(|| {
-                let mut hash = Sha256::new();
-                files.iter().for_each(|file| file.for_each_piece(|bytes| hash.update(bytes)));
-                format!("{:x}", hash.finalize())
-            });
-            let parts = load_parts(&files, &config, device, precision);
-            (hash.join().expect("hashing does not panic"), parts)
-        });
-        let (encoder, decoder, heads) = parts?;
+        let (encoder, decoder, heads) = load_parts(&files, &config, device, precision)?;
         give_back_freed_memory();
         for file in &files {
             let (pair, root) = (pair_path(&config), dune::root_of(file));
@@ -154,19 +145,29 @@ impl Model {
         let info = ModelInfo {
             name,
             licence: config.licence.clone(),
-            sha256,
             parameters: files.iter().map(Checkpoint::values_read).sum(),
             patch_size: config.patch_size,
             square_ok: config.square_ok,
             has_descriptors: matches!(config.head, HeadKind::DptWithFeatures { .. }),
             training_sizes: config.training_sizes.clone(),
         };
-        Ok(Self { config, info, device: device.clone(), precision, encoder, decoder, heads })
+        let device = device.clone();
+        Ok(Self { config, info, files, sha256: OnceLock::new(), device, precision, encoder, decoder, heads })
     }
 
-    /// Name, licence, hash and extents.
+    /// Name, licence and extents.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// SHA-256 of the weight file, or of its files one after the other, as 64 hexadecimal digits; an encoder in a file of its own
+    /// comes last. The first call reads them, which takes as long as loading the network.
+    pub fn sha256(&self) -> &str {
+        self.sha256.get_or_init(|| {
+            let mut hash = Sha256::new();
+            self.files.iter().for_each(|file| file.for_each_piece(|bytes| hash.update(bytes)));
+            format!("{:x}", hash.finalize())
+        })
     }
 
     /// The hyper-parameters.

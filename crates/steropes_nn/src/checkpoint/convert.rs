@@ -161,7 +161,7 @@ impl Written<'_> {
             Form::Floats(_) => WeightType::F32,
             Form::Blocks(format) => WeightType::from(format),
         };
-        if let Some(index) = values.iter().position(|&value| !to.holds(value)) {
+        if let Some(index) = values.iter().position(|&value| !to.holds(value as f32)) {
             let problem = format!(
                 "tensor `{tensor}`: element {index} is {}, too large for {to}; write it in a type with a larger range",
                 values[index]

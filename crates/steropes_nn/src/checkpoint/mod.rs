@@ -25,6 +25,7 @@ use ::safetensors::Dtype;
 use memmap2::Mmap;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::{Bound, Range};
 use std::path::Path;
 use std::sync::Mutex;
@@ -235,14 +236,16 @@ impl Checkpoint {
             return Ok(Some(values.into_iter().map(T::from).collect()));
         }
         if entry.strides.is_some() {
-            return Ok(T::decode(entry.dtype, &self.data(entry)));
+            let mut values = Vec::with_capacity(entry.len());
+            return Ok(T::decode(entry.dtype, &self.data(entry), &mut values).then_some(values));
         }
         // The largest tensor would be in memory twice, as values and as its place in the file.
         let mut values = Vec::with_capacity(entry.len());
         for place in pieces(entry.place.clone()) {
             let stored = &self.parts[entry.part].as_slice()[place.clone()];
-            let Some(piece) = T::decode(entry.dtype, stored) else { return Ok(None) };
-            values.extend(piece);
+            if !T::decode(entry.dtype, stored, &mut values) {
+                return Ok(None);
+            }
             self.parts[entry.part].give_back(place);
         }
         Ok(Some(values))
@@ -302,6 +305,12 @@ impl Checkpoint {
         let is_same = below(&self.entries, path).all(|(name, _)| is_alias(name).is_some())
             && below(&self.entries, path).count() == below(&self.entries, other).count();
         is_same.then(|| other.to_owned())
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint").field("file", &self.file).finish_non_exhaustive()
     }
 }
 

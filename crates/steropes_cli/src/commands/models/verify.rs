@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
 fn embedded() -> anyhow::Result<Verdict> {
     let model = Model::embedded(&Device::cpu(), Precision::F32)?;
     let known = KnownModel::find(Model::EMBEDDED).and_then(|known| known.sha256);
-    let sha256 = model.info().sha256.clone();
+    let sha256 = model.sha256().to_owned();
     Ok(compare(Model::EMBEDDED, sha256, known.map(str::to_owned)))
 }
 
