@@ -412,6 +412,10 @@ mod tests {
         let net = Checkpoint::from_bytes("net", bytes).unwrap();
         assert!(net.converted(Some(WeightType::Q8)).is_ok());
         assert_eq!(
+            net.converted(Some(WeightType::Int8)).err().unwrap().to_string(),
+            "`net`: int8 is made while weights are read; the stored form of 8 bits is q8"
+        );
+        assert_eq!(
             net.converted(Some(WeightType::Q4)).err().unwrap().to_string(),
             "`net`: tensor `fc.weight`: element 1 is -600000, too large for q4; write it in a type with a larger range"
         );

@@ -388,3 +388,64 @@ pub(super) fn scale<S: Simd>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::pack::{Matrix, PackedWeights};
+    use crate::cpu::product::{Epilogue, product};
+    use crate::cpu::with_isa;
+    use steropes_testkit::inputs::normal;
+
+    /// `count` of 64 values are `size`, the others 1.
+    fn rounded(count: usize, size: f32) -> (Rounding, Vec<(u32, f32)>) {
+        let row: Vec<f32> = (0..64).map(|i| if i < count { -size } else { 1.0 }).collect();
+        Rounding::of(&row)
+    }
+
+    #[test]
+    fn outliers_are_at_most_a_32nd_of_a_row() {
+        // 8 times the mean, which is 9/8.
+        assert!(rounded(1, 9.0).1.is_empty());
+        let (rounding, outliers) = rounded(1, 17.0);
+        assert_eq!((rounding.scale, outliers), (1.0 / 127.0, vec![(0, -17.0)]));
+        let (rounding, outliers) = rounded(2, 17.0);
+        assert_eq!((rounding.scale, outliers), (1.0 / 127.0, vec![(0, -17.0), (1, -17.0)]));
+        // Three of 64 are more than a 32nd; above 16 times the mean there is none.
+        let (rounding, outliers) = rounded(3, 17.0);
+        assert_eq!((rounding.scale, outliers.len()), (17.0 / 127.0, 0));
+        // Three above 16 times the mean, none above 32 times.
+        let (rounding, outliers) = rounded(3, 1e3);
+        assert_eq!((rounding.scale, outliers.len()), (1e3 / 127.0, 0));
+    }
+
+    #[test]
+    fn what_is_not_finite_is_an_outlier_beside_those_that_are() {
+        let mut row = vec![1.0f32; 64];
+        (row[7], row[8], row[63]) = (f32::NEG_INFINITY, 50.0, f32::NAN);
+        let (rounding, outliers) = Rounding::of(&row);
+        assert_eq!(rounding.scale, 1.0 / 127.0);
+        assert_eq!(outliers.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [7, 8, 63]);
+        assert!(outliers[2].1.is_nan());
+        assert!(row.iter().all(|&x| (rounding.shifted(x) - SHIFT).abs() <= 127.0));
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        // Sums of integers stay below 2^24.
+        let (rows, depth, columns) = (70, 700, 75);
+        let mut x = normal("quads/x", rows * depth);
+        (0..rows).step_by(4).for_each(|row| x[row * depth + row] = 77.0);
+        x[5 * depth..][..depth].fill(0.0);
+        let weight = normal("quads/weight", columns * depth);
+        let on = |isa| {
+            let weights = with_isa(isa, || PackedWeights::int8_from_rows(&weight, columns, depth));
+            product(&Matrix::new(&x, rows, depth), &weights, Epilogue::bias(None))
+        };
+        let want = on(Isa::available()[0]);
+        assert!(want.iter().any(|&y| y != 0.0));
+        for &isa in Isa::available() {
+            assert!(on(isa) == want, "{}", isa.name());
+        }
+    }
+}
