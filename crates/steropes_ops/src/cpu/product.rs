@@ -479,12 +479,19 @@ mod tests {
                 residual: Residual::Values(&residual),
                 ..Epilogue::bias(Some(&bias))
             };
+            let added_to = epilogue;
             let added = product(&source, &weights, epilogue);
             check_close(&added, &want, Tolerance::Sum { depth }).unwrap();
             epilogue.residual = Residual::Output;
             let mut in_place = residual.clone();
             product_into(&source, &weights, epilogue, &mut in_place);
             assert_eq!(in_place, added, "{isa:?}");
+            // int8 takes such rows as if they lay together.
+            let int8 = with_isa(isa, || PackedWeights::int8_from_rows(&weight, columns, depth));
+            let values = (0..Segments::ROWS * depth).map(|i| source.value(i / depth, i % depth) as f32);
+            let values: Vec<f32> = values.collect();
+            let together = product(&Matrix::new(&values, Segments::ROWS, depth), &int8, added_to);
+            assert_eq!(product(&source, &int8, added_to), together, "{isa:?}");
         }
     }
 

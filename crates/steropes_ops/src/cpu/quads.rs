@@ -30,6 +30,8 @@ pub(crate) const MAX_DEPTH: usize = (i32::MAX / (127 * 127)) as usize;
 const LEAST: f32 = 1e-30;
 /// Added to a number of at most 2^22, this leaves the nearest integer in the lower bits, ties to even.
 const SHIFT: f32 = 12_582_912.0;
+/// The same for f64: without it, rounding is a library call on CPUs without SSE4.1.
+const WIDE_SHIFT: f64 = 6_755_399_441_055_744.0;
 /// Values that are looked at together, so that additions have the same order on every CPU.
 const LANES: usize = 64;
 
@@ -94,7 +96,7 @@ pub(super) fn pack(
             let factor = if largest > 0.0 { f64::from(LARGEST) / f64::from(largest) } else { 0.0 };
             let mut sum = 0;
             for (i, &value) in column.iter().enumerate() {
-                let integer = (f64::from(value) * factor).round_ties_even() as i8;
+                let integer = (f64::from(value) * factor + WIDE_SHIFT - WIDE_SHIFT) as i8;
                 quads[i / 4 * panel_columns + c][i % 4] = integer;
                 sum += i32::from(integer);
             }
@@ -207,22 +209,22 @@ impl Kernel for RoundRows<'_> {
     fn run<S: Simd>(self, _: S) {
         let Self { source, first, stride, form, rounded, out } = self;
         let mut memory = ROW.take();
-        let row = memory.reserve_len(source.segments() * source.segment_len());
+        let gathered = memory.reserve_len(source.segments() * source.segment_len());
         let rows = rounded.0.get(first..).unwrap_or_default();
         for (r, (out, note)) in out.chunks_exact_mut(stride).zip(rows).enumerate() {
-            read_row(source, first + r, row);
+            let row = whole_row(source, first + r, gathered);
             let (rounding, outliers) = Rounding::of(row);
             match form {
                 Form::Bytes { offset } => {
                     let bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
                     let (bytes, behind) = bytes.split_at_mut(row.len());
-                    for (byte, &x) in bytes.iter_mut().zip(&*row) {
+                    for (byte, &x) in bytes.iter_mut().zip(row) {
                         *byte = (rounding.shifted(x).to_bits() as u8).wrapping_add(offset);
                     }
                     behind.fill(0);
                 }
                 Form::F32 => {
-                    for (integer, &x) in out.iter_mut().zip(&*row) {
+                    for (integer, &x) in out.iter_mut().zip(row) {
                         *integer = rounding.shifted(x) - SHIFT;
                     }
                 }
@@ -233,9 +235,16 @@ impl Kernel for RoundRows<'_> {
     }
 }
 
+/// A row where it lies, or its segments one after the other in `out`.
 #[inline(always)]
-fn read_row(source: &dyn RowSource, row: usize, out: &mut [f32]) {
+fn whole_row<'a>(source: &'a dyn RowSource, row: usize, out: &'a mut [f32]) -> &'a [f32] {
     let (len, floor) = (source.segment_len(), source.floor());
+    if source.segments() == 1
+        && floor == f32::NEG_INFINITY
+        && let Some(values) = source.segment(row, 0)
+    {
+        return values;
+    }
     for segment in 0..source.segments() {
         let to = &mut out[segment * len..][..len];
         match source.segment(row, segment) {
@@ -247,6 +256,7 @@ fn read_row(source: &dyn RowSource, row: usize, out: &mut [f32]) {
             None => to.fill(0.0),
         }
     }
+    out
 }
 
 /// How the values of a row become integers.
