@@ -13,6 +13,11 @@
 //!
 //! A panel of `C` columns is `[groups][C]`, then `C` scales in f32, then `C` integers which are subtracted from the sums.
 
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, unreachable_code, reason = "a unit is a type without values on other CPUs")
+)]
+
 use super::isa::Isa;
 use super::pack::{AlignedVec, RowSource};
 use super::simd::{Kernel, Simd};

@@ -10,7 +10,12 @@
 
 #![cfg_attr(
     not(target_arch = "x86_64"),
-    allow(unused_variables, dead_code, reason = "a unit is a type without values on other CPUs")
+    allow(
+        unused_variables,
+        dead_code,
+        unreachable_code,
+        reason = "a unit is a type without values on other CPUs"
+    )
 )]
 
 use super::isa::Isa;
@@ -69,7 +74,7 @@ pub(crate) struct TileUnit {
 impl TileUnit {
     /// The unit, if this CPU has it beside AVX-512.
     pub(super) fn detect(registers: Registers, factors: Factors) -> Option<Self> {
-        let is_there = match registers {
+        let is_there: bool = match registers {
             #[cfg(target_arch = "x86_64")]
             Registers::Amx => {
                 Self::detect(Registers::Avx512, factors).is_some() && x86::amx_is_allowed(factors)
