@@ -1,8 +1,8 @@
 //! Operands of the register tile: weights packed once, rows packed block by block.
 //!
-//! Both become panels of groups of 32 bits: one f32, or two bf16 or four int8 of neighbouring depth. Weights are `[columns / C][groups][C]` and
-//! rows `[rows / R][groups][R]` for a tile of `R x C`, padded with zeros. Weights in blocks have panels of their own ([`blocks`]),
-//! which are widened to these one by one.
+//! Both become panels of groups of 32 bits: one f32, or two bf16 or four int8 of neighbouring depth. Weights are
+//! `[columns / C][groups][C]` and rows `[rows / R][groups][R]` for a tile of `R x C`, padded with zeros. Weights in blocks have
+//! panels of their own ([`blocks`]), which are widened to these one by one.
 
 use super::blocks;
 use super::isa::Isa;
