@@ -280,7 +280,7 @@ impl Rounding {
     #[inline(always)]
     fn of(row: &[f32]) -> (Self, Vec<(u32, f32)>) {
         let (mut threshold, mut largest) = (8.0 * mean(row), largest(row, f32::INFINITY));
-        // Neither holds if there is a NaN or an infinity.
+        // Not so if there is a NaN or an infinity.
         let is_plain = largest <= threshold && threshold < f32::INFINITY;
         if !is_plain {
             threshold = outlier_threshold(row);
