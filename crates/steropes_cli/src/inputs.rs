@@ -23,7 +23,7 @@ pub(crate) struct NetworkArgs {
     size: Option<u32>,
     #[command(flatten)]
     place: DeviceArgs,
-    /// Numbers that the network computes with: f32, f16 (GPU), bf16, q8, q4 (CPU), or auto (f16 for large networks on a GPU that has it; the default)
+    /// Numbers that the network computes with: f32, f16 (GPU), bf16, int8, q8, q4 (CPU), or auto (f16 for large networks on a GPU that has it; the default)
     #[arg(long)]
     precision: Option<Precision>,
 }

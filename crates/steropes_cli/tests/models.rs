@@ -621,6 +621,8 @@ fn converted_weights_are_the_same_network() {
         assert!(outputs(to) != original && outputs(to) == outputs(&output));
         assert_eq!(desk.run(&["models", "verify", to]).status.code(), Some(0));
     }
+    let int8 = ["models", "convert", "net.pth", "-o", "int8.safetensors", "--precision", "int8"];
+    desk.refuses(&int8, "the stored form of 8 bits is q8");
     // Once halved, nothing is lost on the way back.
     desk.json(&["models", "convert", "f16", "-o", "wide/model.safetensors", "--to", "f32"]);
     assert!(outputs("wide") == outputs("f16"));

@@ -28,7 +28,7 @@ pub enum ModelError {
         /// The precision.
         precision: Precision,
     },
-    /// Weights in blocks are multiplied by the CPU only.
+    /// Weights in blocks or int8 are multiplied by the CPU only.
     #[error("{precision} weights run on the CPU only; use --precision {instead} on this device")]
     OnlyCpu {
         /// The precision asked for.

@@ -1,6 +1,6 @@
 //! The linear layer.
 
-use crate::{LoadError, Weights};
+use crate::{LoadError, WeightType, Weights};
 use steropes_ops::OpError;
 use steropes_ops::linalg::linear::{self, Activation, LinearWeights, Weight};
 use steropes_tensor::Tensor;
@@ -22,7 +22,7 @@ impl Linear {
             return Self::pack(weights, &weights.blocks("weight", shape, format)?, &bias);
         }
         let values = weights.values("weight", &shape)?;
-        Self::pack(weights, &weights.upload_matrix("weight", shape, values)?, &bias)
+        Self::pack_values(weights, &weights.upload_matrix("weight", shape, values)?, &bias)
     }
 
     /// Reads a layer whose outputs, as many as `scale` has values, are multiplied by it: `weight` `[outputs, inputs]` and `bias`
@@ -45,7 +45,7 @@ impl Linear {
         for (row, factor) in rows.chunks_exact_mut(inputs).zip(scale) {
             row.iter_mut().for_each(|weight| *weight *= factor);
         }
-        Self::pack(weights, &weights.upload_matrix("weight", shape, rows)?, &bias)
+        Self::pack_values(weights, &weights.upload_matrix("weight", shape, rows)?, &bias)
     }
 
     /// Reads the parameters of a 1x1 convolution, which is a linear layer on the channels of each pixel: `weight`
@@ -90,7 +90,13 @@ impl Linear {
             part.check_factor("weight", &weight)?;
             rows.extend(weight);
         }
-        Self::pack(&first, &first.upload_matrix("weight", [N * outputs, inputs], rows)?, &bias)
+        Self::pack_values(&first, &first.upload_matrix("weight", [N * outputs, inputs], rows)?, &bias)
+    }
+
+    /// A weight from [`Weights::upload_matrix`].
+    fn pack_values(weights: &Weights<'_>, values: &Tensor, bias: &Tensor) -> Result<Self, LoadError> {
+        let is_int8 = weights.precision() == WeightType::Int8;
+        Self::pack(weights, if is_int8 { Weight::Int8(values) } else { Weight::Values(values) }, bias)
     }
 
     /// The bias is always f32.
@@ -103,7 +109,7 @@ impl Linear {
         Ok(Self { packed })
     }
 
-    /// Whether products with it may round their rows to bf16, so that what is computed around it may be as rough.
+    /// Whether products with it may round their rows to bf16 or int8, so that what is computed around it may be as rough.
     pub(crate) fn rounds_rows(&self) -> bool {
         self.packed.rounds_rows()
     }

@@ -13,6 +13,10 @@ pub enum WeightType {
     F16,
     /// 16 bits, 8 of them significant; the range of f32.
     Bf16,
+    /// Integers of 8 bits with a scale for each output, and products of integers: [`Weight::Int8`]. Files do not hold it.
+    ///
+    /// [`Weight::Int8`]: steropes_ops::linalg::linear::Weight::Int8
+    Int8,
     /// Blocks of 32 integers of 8 bits with a scale: [`BlockFormat::Q8`].
     Q8,
     /// Blocks of 32 integers of 4 bits with a scale: [`BlockFormat::Q4`].
@@ -30,27 +34,28 @@ impl WeightType {
         match self {
             Self::Q8 => Some(BlockFormat::Q8),
             Self::Q4 => Some(BlockFormat::Q4),
-            Self::F32 | Self::F16 | Self::Bf16 => None,
+            Self::F32 | Self::F16 | Self::Bf16 | Self::Int8 => None,
         }
     }
 
-    /// About the bytes of so many values, padding of rows to whole blocks left out.
+    /// About the bytes of so many values, padding of rows to whole blocks and scales of whole rows left out.
     pub fn bytes(self, values: u64) -> u64 {
         let of_32 = match self {
             Self::F32 => 128,
             Self::F16 | Self::Bf16 => 64,
+            Self::Int8 => 32,
             Self::Q8 => BlockFormat::Q8.block_bytes() as u64,
             Self::Q4 => BlockFormat::Q4.block_bytes() as u64,
         };
         values * of_32 / 32
     }
 
-    /// One step finer where weights are in blocks: q8 for q4, bf16 for q8.
+    /// One step finer where weights are integers: q8 for q4, bf16 for q8 and int8.
     #[must_use]
     pub fn finer(self) -> Self {
         match self {
             Self::Q4 => Self::Q8,
-            Self::Q8 => Self::Bf16,
+            Self::Q8 | Self::Int8 => Self::Bf16,
             Self::F32 | Self::F16 | Self::Bf16 => self,
         }
     }
@@ -61,7 +66,7 @@ impl WeightType {
         const LIMIT_F16: f32 = 65520.0;
         const LIMIT_BF16: f32 = f32::from_bits(0x7f7f_8000);
         match self {
-            Self::F32 => value.is_finite(),
+            Self::F32 | Self::Int8 => value.is_finite(),
             Self::F16 => value.abs() < LIMIT_F16,
             Self::Bf16 => value.abs() < LIMIT_BF16,
             Self::Q8 => BlockFormat::Q8.holds(value),
@@ -85,6 +90,7 @@ impl fmt::Display for WeightType {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
             Self::Q8 => "q8",
             Self::Q4 => "q4",
         })

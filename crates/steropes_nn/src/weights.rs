@@ -30,13 +30,13 @@ impl<'a> Weights<'a> {
         Self { checkpoint, device, precision: WeightType::F32, path: String::new() }
     }
 
-    /// The same place, whose weights are read in `precision`: f32, f16 on a GPU that has it, or bf16 and blocks on the CPU.
+    /// The same place, whose weights are read in `precision`: f32, f16 on a GPU that has it, or bf16, int8 and blocks on the CPU.
     #[must_use]
     pub fn in_precision(self, precision: WeightType) -> Self {
         Self { precision, ..self }
     }
 
-    /// The same place with linear layers in f32 where they would be bf16 or in blocks: for layers whose errors grow afterwards.
+    /// The same place with linear layers in f32 where they would be bf16, int8 or in blocks: for layers whose errors grow afterwards.
     #[must_use]
     pub fn in_value_type(&self) -> Self {
         let precision = if self.precision == WeightType::F16 { WeightType::F16 } else { WeightType::F32 };
@@ -176,7 +176,8 @@ impl<'a> Weights<'a> {
     pub(crate) fn check_factor(&self, name: &str, values: &[f32]) -> Result<(), LoadError> {
         // What was read is finite.
         let precision = self.precision;
-        let wrong = if precision == WeightType::F32 { None } else { first(values, |v| !precision.holds(v)) };
+        let is_narrower = !matches!(precision, WeightType::F32 | WeightType::Int8);
+        let wrong = is_narrower.then(|| first(values, |v| !precision.holds(v))).flatten();
         match wrong {
             None => Ok(()),
             Some(index) => {

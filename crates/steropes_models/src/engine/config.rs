@@ -15,7 +15,7 @@ use std::str::FromStr;
 /// ```yaml
 /// model: mast3r          # a name of `steropes models list`, a file or a folder; steropes-tiny if not given
 /// device: gpu
-/// precision: f16         # f32, f16 (GPU), bf16, q8, q4 (CPU) or auto
+/// precision: f16         # f32, f16 (GPU), bf16, int8, q8, q4 (CPU) or auto
 /// image_size: 512        # pixels
 /// threads: 4
 /// memory: 4G             # or a number of bytes
@@ -401,7 +401,10 @@ subsample = 1
         );
         refuses(yaml("matching:\n  threshold: .nan\n"), ("matching.threshold", Some(2), "got NaN"));
         refuses(yaml("image_size: 32\n"), ("image_size", Some(1), "must be 64 to 4096"));
-        refuses(yaml("precision: f64\n"), ("precision", Some(1), "must be f32, f16, bf16, q8, q4 or auto"));
+        refuses(
+            yaml("precision: f64\n"),
+            ("precision", Some(1), "must be f32, f16, bf16, int8, q8, q4 or auto"),
+        );
         refuses(yaml("memory: lots\n"), ("memory", Some(1), "as 4G"));
         refuses(yaml("memory: 0\n"), ("memory", Some(1), "at least one byte"));
         refuses(

@@ -15,10 +15,12 @@ pub fn benches() -> Vec<Bench> {
         embedded("network/tiny_pair_384x288", Precision::F32),
         embedded("network/tiny_pair_384x288_f16", Precision::F16),
         embedded("network/tiny_pair_384x288_bf16", Precision::Bf16),
+        embedded("network/tiny_pair_384x288_int8", Precision::Int8),
         large("network/mast3r_large_pair_512x384_f16", Precision::F16, 1),
         large("network/mast3r_large_pair_512x384_f16_batch8", Precision::F16, 8),
         large("network/mast3r_large_pair_512x384_cpu", Precision::F32, 1),
         large("network/mast3r_large_pair_512x384_bf16", Precision::Bf16, 1),
+        large("network/mast3r_large_pair_512x384_int8", Precision::Int8, 1),
         large("network/mast3r_large_pair_512x384_q8", Precision::Q8, 1),
         large("network/mast3r_large_pair_512x384_q4", Precision::Q4, 1),
         dune("network/dune_base_pair_518x378", Precision::F32),
@@ -51,7 +53,9 @@ fn embedded(name: &'static str, precision: Precision) -> Bench {
     let bytes = value_bytes(precision) * weights(&TINY, TINY_HIDDEN);
     match precision {
         Precision::F16 => f16_bench(name, flops, bytes, prepare),
-        Precision::Bf16 | Precision::Q8 | Precision::Q4 => cpu_bench(name, flops, bytes, prepare),
+        Precision::Bf16 | Precision::Int8 | Precision::Q8 | Precision::Q4 => {
+            cpu_bench(name, flops, bytes, prepare)
+        }
         Precision::F32 | Precision::Auto => bench(name, flops, bytes, prepare),
     }
 }
@@ -59,6 +63,7 @@ fn embedded(name: &'static str, precision: Precision) -> Bench {
 fn value_bytes(precision: Precision) -> f64 {
     match precision {
         Precision::F16 | Precision::Bf16 => 2.0,
+        Precision::Int8 => 1.0,
         Precision::Q8 => 34.0 / 32.0,
         Precision::Q4 => 18.0 / 32.0,
         Precision::F32 | Precision::Auto => 4.0,
@@ -113,7 +118,9 @@ fn dune(name: &'static str, precision: Precision) -> Bench {
     let bytes = value_bytes(precision) * values as f64;
     match precision {
         Precision::F16 => f16_bench(name, work, bytes, prepare),
-        Precision::Bf16 | Precision::Q8 | Precision::Q4 => cpu_bench(name, work, bytes, prepare),
+        Precision::Bf16 | Precision::Int8 | Precision::Q8 | Precision::Q4 => {
+            cpu_bench(name, work, bytes, prepare)
+        }
         Precision::F32 | Precision::Auto => bench(name, work, bytes, prepare),
     }
 }

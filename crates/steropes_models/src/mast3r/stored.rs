@@ -32,6 +32,7 @@ impl PairTolerance {
         match precision {
             WeightType::F16 => Self { points: 1e-2, descriptors: 1.2e-2, rms: 2e-3 },
             WeightType::Bf16 | WeightType::Q8 => Self { points: 3e-2, descriptors: 5e-2, rms: 1e-2 },
+            WeightType::Int8 => Self { points: 6e-2, descriptors: 1e-1, rms: 2e-2 },
             WeightType::Q4 => Self { points: 3e-1, descriptors: 5e-1, rms: 1e-1 },
             WeightType::F32 => Self { points: 5e-5, descriptors: 1e-5, rms: 3e-6 },
         }

@@ -1,4 +1,4 @@
-//! Weights in blocks: quantised as they are read or converted before, a network is the same.
+//! Weights in blocks: quantised as they are read or converted before, a network is the same. And int8, which is made as they are read.
 
 use crate::embedded::assert_same;
 use crate::files::picture;
@@ -69,9 +69,8 @@ fn a_network_of_odd_widths() {
     assert_converted_is_quantised(&config, &weight_file("q", &parameters(&Extents::TINY), DType::F16));
 }
 
-/// The scales of its layers are multiplied into those of the blocks.
-#[test]
-fn a_dune_network() {
+/// Configuration and weights of a small DUNE network.
+fn small_dune() -> (String, Vec<u8>) {
     let encoder = DuneExtents { patch: 14, width: 64, depth: 2, side: 4, registers: 3 };
     let dpt = DptWidths { features: 16, last: 8, stages: [8, 16, 16, 24] };
     let extents = Extents { enc: 64, dec: 32, dec_depth: 4, dpt, ..encoder.pair() };
@@ -79,10 +78,38 @@ fn a_dune_network() {
                 desc_conf_mode=('exp', 0, inf), two_confs=True, enc_embed_dim=64, enc_num_heads=2, \
                 dec_embed_dim=32, dec_depth=4, dec_num_heads=1)";
     let config = serde_json::json!({ "mast3r_model_str": args }).to_string();
-    assert_converted_is_quantised(
-        &config,
-        &weight_file("q", &dune_parameters(&encoder, &extents), DType::F32),
-    );
+    (config, weight_file("q", &dune_parameters(&encoder, &extents), DType::F32))
+}
+
+/// The scales of its layers are multiplied into those of the blocks.
+#[test]
+fn a_dune_network() {
+    let (config, weights) = small_dune();
+    assert_converted_is_quantised(&config, &weights);
+}
+
+/// int8 is made of the values that a file holds, whatever holds them, and is near to f32, also where scales are multiplied into layers.
+#[test]
+fn int8_of_any_file() {
+    let (config, weights) = Model::embedded_files();
+    for to in [WeightType::Q8, WeightType::Bf16] {
+        let stored = converted(weights.to_vec(), to);
+        let wide = converted(stored.clone(), WeightType::F32);
+        let [stored, wide] = [stored, wide].map(|file| load(config, file, Precision::Int8));
+        assert_eq!(stored.precision(), WeightType::Int8);
+        assert_same(&outputs(&stored), &outputs(&wide));
+    }
+    let (dune_config, dune_weights) = small_dune();
+    for (config, weights) in [(config, weights), (&dune_config, &dune_weights)] {
+        let points = |precision| {
+            let both = outputs(&load(config, weights.to_vec(), precision));
+            both.out21.points.read::<f32>().unwrap()
+        };
+        let (int8, f32) = (points(Precision::Int8), points(Precision::F32));
+        let largest = f32.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        let error = int8.iter().zip(&f32).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(error > 0.0 && error < 0.05 * largest, "{error} of {largest}");
+    }
 }
 
 /// Points that come from one linear layer are not rounded.
@@ -112,7 +139,7 @@ fn gpus_refuse_them_in_one_line() {
     let device = Device::select(std::env::var("STEROPES_DEVICE").as_deref().unwrap_or("gpu:0")).unwrap();
     let Some(gpu) = device.gpu() else { return };
     let instead = if gpu.capabilities().f16 { "f16" } else { "f32" };
-    for (precision, _) in BLOCKS {
+    for precision in [Precision::Int8, Precision::Q8, Precision::Q4] {
         let error = Model::embedded(&device, precision).unwrap_err().to_string();
         let want =
             format!("{precision} weights run on the CPU only; use --precision {instead} on this device");
@@ -158,6 +185,7 @@ fn coarser_weights_are_further_away() {
         let pairs = run(precision).into_iter().zip(&plain).map(|(a, &b)| f64::from(a - b).powi(2));
         pairs.sum::<f64>()
     };
-    let (q8, q4) = (distance(Precision::Q8), distance(Precision::Q4));
+    let [int8, q8, q4] = [Precision::Int8, Precision::Q8, Precision::Q4].map(distance);
     assert!(q8 > 0.0 && q4 > 10.0 * q8, "{q8} {q4}");
+    assert!(int8 > q8 && q4 > 4.0 * int8, "{int8} {q8} {q4}");
 }

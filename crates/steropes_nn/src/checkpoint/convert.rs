@@ -41,8 +41,12 @@ impl Checkpoint {
     /// [`WeightType::finer`], the other tensors as they are, doubles as f32: a network that is loaded in that precision is then the same as one that was loaded so from this file.
     ///
     /// # Errors
-    /// [`LoadError::NotFinite`], or [`LoadError::Refused`] if a value is too large for `to`.
+    /// [`LoadError::NotFinite`], or [`LoadError::Refused`] if a value is too large for `to`, or if that is int8, which no file holds.
     pub fn converted<'a>(&'a self, to: Option<WeightType>) -> Result<Converted<'a>, LoadError> {
+        if to == Some(WeightType::Int8) {
+            let problem = "int8 is made while weights are read; the stored form of 8 bits is q8".to_owned();
+            return Err(LoadError::Refused { file: self.file.clone(), problem });
+        }
         let kept = self.entries.iter().filter(|(name, _)| !self.aliases.contains_key(*name));
         let tensor = |(name, entry): (&'a String, &'a Entry)| {
             let form = to.map_or(Form::AsStored, |to| Form::of(name, entry, to));
@@ -110,6 +114,7 @@ impl Form {
             WeightType::F32 => Self::Floats(Dtype::F32),
             WeightType::F16 => Self::Floats(Dtype::F16),
             WeightType::Bf16 => Self::Floats(Dtype::BF16),
+            WeightType::Int8 => unreachable!("refused before"),
             WeightType::Q8 | WeightType::Q4 => match held(name, entry, to) {
                 WeightType::Bf16 => Self::Floats(Dtype::BF16),
                 held => match held.blocks() {
@@ -406,6 +411,10 @@ mod tests {
         let bytes = ::safetensors::serialize([("fc.weight", view)], None).unwrap();
         let net = Checkpoint::from_bytes("net", bytes).unwrap();
         assert!(net.converted(Some(WeightType::Q8)).is_ok());
+        assert_eq!(
+            net.converted(Some(WeightType::Int8)).err().unwrap().to_string(),
+            "`net`: int8 is made while weights are read; the stored form of 8 bits is q8"
+        );
         assert_eq!(
             net.converted(Some(WeightType::Q4)).err().unwrap().to_string(),
             "`net`: tensor `fc.weight`: element 1 is -600000, too large for q4; write it in a type with a larger range"

@@ -2,7 +2,10 @@
 
 use super::pairs::PairUnit;
 use super::plain::Plain;
+use super::quads::QuadUnit;
 use super::simd::Kernel;
+#[cfg(target_arch = "x86_64")]
+use super::tiles::Registers;
 use std::cell::Cell;
 use std::sync::OnceLock;
 
@@ -13,6 +16,7 @@ use std::sync::OnceLock;
 pub struct Isa {
     kind: Kind,
     pairs: Option<PairUnit>,
+    quads: Option<QuadUnit>,
 }
 
 /// The instruction sets by name, for kernels with forms of their own.
@@ -51,14 +55,18 @@ impl Isa {
     pub fn available() -> &'static [Self] {
         static FOUND: OnceLock<Vec<Isa>> = OnceLock::new();
         FOUND.get_or_init(|| {
-            let only = |kind| Self { kind, pairs: None };
+            let only = |kind| Self { kind, pairs: None, quads: None };
             let mut found = Vec::new();
             #[cfg(target_arch = "x86_64")]
             {
                 let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
                 if fma && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-                    let units = PairUnit::available().into_iter();
-                    found.extend(units.map(|unit| Self { kind: Kind::Avx512, pairs: Some(unit) }));
+                    let with = |&registers| {
+                        let (pairs, quads) = (PairUnit::detect(registers), QuadUnit::detect(registers));
+                        Self { kind: Kind::Avx512, pairs, quads }
+                    };
+                    let units = Registers::ALL.iter().map(with);
+                    found.extend(units.filter(|isa| isa.pairs.is_some() || isa.quads.is_some()));
                     found.push(only(Kind::Avx512));
                 }
                 if fma {
@@ -89,12 +97,20 @@ impl Isa {
         self.pairs
     }
 
+    /// What multiplies groups of four int8, if anything does.
+    pub(crate) fn quad_unit(self) -> Option<QuadUnit> {
+        self.quads
+    }
+
     /// A name for reports.
     pub fn name(self) -> &'static str {
-        if let Some(unit) = self.pairs {
-            return unit.name();
-        }
         match self.kind {
+            #[cfg(target_arch = "x86_64")]
+            _ if self.pairs.is_some_and(|unit| unit.tiles().registers() == Registers::Amx) => "amx",
+            #[cfg(target_arch = "x86_64")]
+            _ if self.pairs.is_some() => "avx512bf16",
+            #[cfg(target_arch = "x86_64")]
+            _ if self.quads.is_some() => "avx512vnni",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]

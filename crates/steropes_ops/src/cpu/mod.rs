@@ -19,12 +19,14 @@
 //! | `x86`, `neon`, `plain` | the instruction sets |
 //! | `pack` | weights packed once, rows packed block by block from any row source |
 //! | `blocks` | weights in blocks of small integers, widened panel by panel |
-//! | `pairs` | bf16 by instructions that multiply pairs: AMX, AVX-512 |
+//! | `tiles` | products of groups of 32 bits by the instructions that multiply them: AMX, AVX-512 |
+//! | `pairs` | their groups of two bf16 |
+//! | `quads` | their groups of four int8, and how rows and weights become those |
 //! | `product` | blocking, fused epilogues, threads |
 //! | `math` | exponentials, GELU |
 //! | `peak` | what the machine can do at most, to judge the kernels by |
 //!
-//! The unit of packing is a group of 32 bits: one f32 or two bf16. Weights in bf16 are multiplied in pairs where the CPU can, and
+//! The unit of packing is a group of 32 bits: one f32, two bf16 or four int8. Weights in bf16 are multiplied in pairs where the CPU can, and
 //! are widened panel by panel to f32 where it cannot. Weights in blocks are widened panel by panel to one or the other.
 
 mod blocks;
@@ -37,7 +39,9 @@ pub(crate) mod pairs;
 mod peak;
 mod plain;
 pub(crate) mod product;
+pub(crate) mod quads;
 pub(crate) mod simd;
+pub(crate) mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -1,12 +1,13 @@
 //! Operands of the register tile: weights packed once, rows packed block by block.
 //!
-//! Both become panels of groups of 32 bits: one f32, or two bf16 of neighbouring depth. Weights are `[columns / C][groups][C]` and
-//! rows `[rows / R][groups][R]` for a tile of `R x C`, padded with zeros. Weights in blocks have panels of their own ([`blocks`]),
-//! which are widened to these one by one.
+//! Both become panels of groups of 32 bits: one f32, or two bf16 or four int8 of neighbouring depth. Weights are
+//! `[columns / C][groups][C]` and rows `[rows / R][groups][R]` for a tile of `R x C`, padded with zeros. Weights in blocks have
+//! panels of their own ([`blocks`]), which are widened to these one by one.
 
 use super::blocks;
 use super::isa::Isa;
 use super::pairs::{self, PairUnit};
+use super::quads::{self, QuadUnit};
 use super::simd::{Kernel, MAX_TILE_ROWS, Simd};
 use crate::linalg::quantize::{BlockFormat, QuantizedMatrix};
 use half::bf16;
@@ -52,8 +53,19 @@ enum Held {
     F32,
     /// Two values in a group, the lower half first.
     Bf16,
+    /// Four integers in a group, with a scale for each column ([`quads`]).
+    Int8,
     /// Integers with scales.
     Blocks(BlockFormat),
+}
+
+/// What multiplies groups of more than one value.
+#[derive(Clone, Copy)]
+pub(crate) enum GroupUnit {
+    /// bf16.
+    Pairs(PairUnit),
+    /// int8.
+    Quads(QuadUnit),
 }
 
 /// The right operand of a product, `[columns / C][groups][C]`, aligned to 64 bytes and padded with zeros.
@@ -121,6 +133,15 @@ impl PackedWeights {
         Self { isa, depth, columns, panel_columns, held: Held::Bf16, panels }
     }
 
+    /// Packs rows of `depth` values as columns, rounded to int8 with a scale for each: `weight` is `[columns, depth]`.
+    pub(crate) fn int8_from_rows(weight: &[f32], columns: usize, depth: usize) -> Self {
+        assert!(depth <= quads::MAX_DEPTH, "sums that fit 32 bits");
+        let isa = Isa::current();
+        let panel_columns = isa.run(TileColumns);
+        let panels = quads::pack(weight, [columns, depth], panel_columns, isa.quad_unit());
+        Self { isa, depth, columns, panel_columns, held: Held::Int8, panels }
+    }
+
     /// Packs the rows of a matrix in blocks as columns. It stays in blocks in memory.
     pub(crate) fn from_blocks(matrix: &QuantizedMatrix) -> Self {
         let isa = Isa::current();
@@ -130,9 +151,18 @@ impl PackedWeights {
         Self { isa, depth, columns, panel_columns, held, panels }
     }
 
-    /// The unit that multiplies them as pairs of bf16; `None` if they are f32 or there is none.
-    pub(crate) fn pair_unit(&self) -> Option<PairUnit> {
-        self.isa.pair_unit().filter(|_| self.held != Held::F32)
+    /// The unit that multiplies them; `None` if they are multiplied in f32.
+    pub(crate) fn unit(&self) -> Option<GroupUnit> {
+        match self.held {
+            Held::F32 => None,
+            Held::Bf16 | Held::Blocks(_) => self.isa.pair_unit().map(GroupUnit::Pairs),
+            Held::Int8 => self.isa.quad_unit().map(GroupUnit::Quads),
+        }
+    }
+
+    /// Whether rows are rounded to int8 to be multiplied with them.
+    pub(crate) fn takes_int8(&self) -> bool {
+        self.held == Held::Int8
     }
 
     /// The instruction set that the panels are made for.
@@ -160,26 +190,23 @@ impl PackedWeights {
         let len = match self.held {
             Held::F32 => self.depth * self.panel_columns,
             Held::Bf16 => pairs::groups(self.depth) * self.panel_columns,
+            Held::Int8 => quads::panel_len(self.depth, self.panel_columns),
             Held::Blocks(format) => blocks::panel_len(format, self.depth, self.panel_columns),
         };
         &self.panels.as_slice()[index * len..][..len]
     }
 
-    /// Panel `index` in pairs of bf16 for `unit`, `[groups][C]`; one of blocks is widened into `memory`.
-    pub(crate) fn pair_panel<'a>(
-        &'a self,
-        unit: PairUnit,
-        index: usize,
-        memory: &'a mut AlignedVec,
-    ) -> &'a [f32] {
-        match self.held {
-            Held::F32 => unreachable!("no unit multiplies f32"),
-            Held::Bf16 => self.panel(index),
-            Held::Blocks(format) => blocks::widen_pairs(unit, format, self.panel(index), self.depth, memory),
+    /// Panel `index` in groups for [`PackedWeights::unit`], `[groups][C]`; one of blocks is widened into `memory`.
+    pub(crate) fn unit_panel<'a>(&'a self, index: usize, memory: &'a mut AlignedVec) -> &'a [f32] {
+        match (self.held, self.isa.pair_unit()) {
+            (Held::Blocks(format), Some(unit)) => {
+                blocks::widen_pairs(unit, format, self.panel(index), self.depth, memory)
+            }
+            _ => self.panel(index),
         }
     }
 
-    /// Panel `index` in f32, `[depth][C]`; one that is held otherwise is widened into `memory`.
+    /// Panel `index` in f32, `[depth][C]`; one that is held otherwise is widened into `memory`, int8 without its scales.
     #[inline(always)]
     pub(crate) fn f32_panel<'a, S: Simd>(
         &'a self,
@@ -191,6 +218,7 @@ impl PackedWeights {
         match self.held {
             Held::F32 => return panel,
             Held::Blocks(format) => return blocks::widen(s, format, panel, self.depth, memory),
+            Held::Int8 => return quads::widen(s, panel, self.depth, memory),
             Held::Bf16 => {}
         }
         let columns = self.panel_columns;

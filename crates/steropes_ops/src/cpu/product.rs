@@ -7,9 +7,10 @@
 //! The order of the additions depends on the depth alone, so the result does not depend on the number of threads.
 
 use super::math;
-use super::pack::{AlignedVec, PackedWeights, RowSource, pack_rows, packed_len};
-use super::pairs::{self, PackedPairs, PairUnit, Sums};
+use super::pack::{AlignedVec, GroupUnit, Matrix, PackedWeights, RowSource, pack_rows, packed_len};
+use super::quads::{self, RoundedRows};
 use super::simd::{Kernel, Lane, Place, Simd};
+use super::tiles::{PackedRows, Sums, TileUnit};
 use rayon::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -129,8 +130,8 @@ struct Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
-    /// All rows of a product in pairs, which its tasks share.
-    static PAIRS: Cell<AlignedVec> = Cell::default();
+    /// All rows of a product in groups or as integers, which its tasks share.
+    static ROUNDED: Cell<AlignedVec> = Cell::default();
 }
 
 impl Product<'_> {
@@ -144,23 +145,43 @@ impl Product<'_> {
         let isa = self.weights.isa();
         let work = rows * columns * depth.max(1);
         let threads = if work < LEAST_PARALLEL_WORK { 1 } else { rayon::current_num_threads() };
-        let [tile_rows, tile_columns] = isa.run(TileSize);
-        let panels = self.weights.panel_count();
-        let Some(unit) = self.weights.pair_unit() else {
-            let blocks = Blocks { tile: [tile_rows, tile_columns], rows: [LEAST_BLOCK_ROWS, BLOCK_ROWS] };
-            return self.run_parts(&parts(rows, panels, blocks, threads), threads, None);
-        };
-        let mut memory = PAIRS.take();
-        let packed = unit.pack_rows(isa, self.source, threads > 1, &mut memory);
-        let blocks = Blocks { tile: [unit.tile_rows(), tile_columns], rows: unit.block_rows() };
-        self.run_parts(&parts(rows, panels, blocks, threads), threads, Some((unit, &packed)));
-        PAIRS.set(memory);
+        let is_parallel = threads > 1;
+        let int8 = self.weights.takes_int8().then(|| RoundedRows::new(rows));
+        let mut memory = ROUNDED.take();
+        match (self.weights.unit(), &int8) {
+            (Some(GroupUnit::Quads(unit)), Some(int8)) => {
+                let packed = int8.pack(unit, isa, self.source, is_parallel, &mut memory);
+                self.run_parts(threads, &Rows::Packed(unit.tiles(), packed), Some(int8));
+            }
+            (Some(GroupUnit::Pairs(unit)), _) => {
+                let packed = unit.pack_rows(isa, self.source, is_parallel, &mut memory);
+                self.run_parts(threads, &Rows::Packed(unit.tiles(), packed), None);
+            }
+            (_, Some(int8)) => {
+                let integers = int8.integers(isa, self.source, is_parallel, &mut memory);
+                let integers = Matrix::new(integers, rows, depth);
+                self.run_parts(threads, &Rows::Source(&integers), Some(int8));
+            }
+            _ => self.run_parts(threads, &Rows::Source(self.source), None),
+        }
+        ROUNDED.set(memory);
     }
 
-    fn run_parts(&self, parts: &[Part], threads: usize, pairs: Option<(PairUnit, &PackedPairs<'_>)>) {
+    fn run_parts(&self, threads: usize, rows: &Rows<'_>, int8: Option<&RoundedRows>) {
+        let [tile_rows, tile_columns] = self.weights.isa().run(TileSize);
+        let blocks = match rows {
+            Rows::Source(_) => {
+                Blocks { tile: [tile_rows, tile_columns], rows: [LEAST_BLOCK_ROWS, BLOCK_ROWS] }
+            }
+            Rows::Packed(unit, _) => {
+                Blocks { tile: [unit.tile_rows(), tile_columns], rows: unit.block_rows() }
+            }
+        };
+        let parts = parts(self.source.rows(), self.weights.panel_count(), blocks, threads);
         let run = |part: &Part| {
             SCRATCH.with_borrow_mut(|scratch| {
-                self.weights.isa().run(PartKernel { product: self, part: part.clone(), pairs, scratch });
+                let part = part.clone();
+                self.weights.isa().run(PartKernel { product: self, part, rows, int8, scratch });
             });
         };
         if threads == 1 {
@@ -225,11 +246,20 @@ fn parts(rows: usize, panels: usize, blocks: Blocks, threads: usize) -> Vec<Part
     parts
 }
 
+/// The rows of a product as its parts take them.
+enum Rows<'a> {
+    /// To be packed in f32, part by part.
+    Source(&'a dyn RowSource),
+    /// In groups for a unit.
+    Packed(TileUnit, PackedRows<'a>),
+}
+
 struct PartKernel<'a> {
     product: &'a Product<'a>,
     part: Part,
-    /// The unit that multiplies pairs, and all rows as it wants them.
-    pairs: Option<(PairUnit, &'a PackedPairs<'a>)>,
+    rows: &'a Rows<'a>,
+    /// What makes products of the sums if rows and weights are integers.
+    int8: Option<&'a RoundedRows>,
     scratch: &'a mut Scratch,
 }
 
@@ -237,41 +267,47 @@ impl Kernel for PartKernel<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.pairs {
-            Some((unit, packed)) => self.run_in_pairs(s, unit, packed),
-            None => self.run_in_f32(s),
+        match self.rows {
+            Rows::Source(source) => self.run_in_f32(s, *source),
+            Rows::Packed(unit, packed) => self.run_in_groups(s, *unit, packed),
         }
     }
 }
 
 impl PartKernel<'_> {
     #[inline(always)]
-    fn run_in_f32<S: Simd>(self, s: S) {
-        let (source, weights) = (self.product.source, self.product.weights);
-        let (rows, depth) = (self.part.rows.len(), weights.depth());
+    fn run_in_f32<S: Simd>(self, s: S, source: &dyn RowSource) {
+        let weights = self.product.weights;
+        let (rows, depth) = (&self.part.rows, weights.depth());
         let Scratch { rows: packed, panel: wide, sums, .. } = self.scratch;
-        let packed = packed.reserve_len(packed_len::<S>(rows, depth));
-        pack_rows(s, source, self.part.rows.start, rows, packed);
-        let row_panels = rows.div_ceil(S::TILE_ROWS);
+        let packed = packed.reserve_len(packed_len::<S>(rows.len(), depth));
+        pack_rows(s, source, rows.start, rows.len(), packed);
+        let row_panels = rows.len().div_ceil(S::TILE_ROWS);
         let sums = sums.reserve_len(row_panels * S::TILE_ROWS * S::TILE_COLUMNS);
         for panel in self.part.panels.clone() {
             let columns = weights.f32_panel(s, panel, wide);
             block_times_panel(s, depth, packed, row_panels, columns, sums);
-            finish(s, sums, &self.product.epilogue, &self.product.target::<S>(&self.part.rows, panel));
+            if let Some(int8) = self.int8 {
+                quads::scale(s, weights.panel(panel), int8, rows, true, sums);
+            }
+            finish(s, sums, &self.product.epilogue, &self.product.target::<S>(rows, panel));
         }
     }
 
-    /// Activations are rounded to bf16 as well.
+    /// Rows are rounded as well.
     #[inline(always)]
-    fn run_in_pairs<S: Simd>(self, s: S, unit: PairUnit, packed: &PackedPairs<'_>) {
+    fn run_in_groups<S: Simd>(self, s: S, unit: TileUnit, packed: &PackedRows<'_>) {
         let Product { weights, epilogue, .. } = self.product;
-        let (rows, groups) = (&self.part.rows, pairs::groups(weights.depth()));
+        let rows = &self.part.rows;
         let Scratch { panel: wide, sums, .. } = self.scratch;
         let sums = sums.reserve_len(rows.len().next_multiple_of(unit.tile_rows()) * S::TILE_COLUMNS);
         for panel in self.part.panels.clone() {
-            let columns = weights.pair_panel(unit, panel, wide);
+            let columns = weights.unit_panel(panel, wide);
             let to = Sums { values: &mut *sums, stride: S::TILE_COLUMNS, accumulate: false };
-            unit.block_times_panel(rows.clone(), groups, packed, columns, to);
+            unit.block_times_panel(rows.clone(), packed, columns, to);
+            if let Some(int8) = self.int8 {
+                quads::scale(s, weights.panel(panel), int8, rows, false, sums);
+            }
             finish(s, sums, epilogue, &self.product.target::<S>(rows, panel));
         }
     }
@@ -443,12 +479,19 @@ mod tests {
                 residual: Residual::Values(&residual),
                 ..Epilogue::bias(Some(&bias))
             };
+            let added_to = epilogue;
             let added = product(&source, &weights, epilogue);
             check_close(&added, &want, Tolerance::Sum { depth }).unwrap();
             epilogue.residual = Residual::Output;
             let mut in_place = residual.clone();
             product_into(&source, &weights, epilogue, &mut in_place);
             assert_eq!(in_place, added, "{isa:?}");
+            // int8 takes such rows as if they lay together.
+            let int8 = with_isa(isa, || PackedWeights::int8_from_rows(&weight, columns, depth));
+            let values = (0..Segments::ROWS * depth).map(|i| source.value(i / depth, i % depth) as f32);
+            let values: Vec<f32> = values.collect();
+            let together = product(&Matrix::new(&values, Segments::ROWS, depth), &int8, added_to);
+            assert_eq!(product(&source, &int8, added_to), together, "{isa:?}");
         }
     }
 

@@ -29,6 +29,7 @@ impl Check {
         match self {
             Self::Pair(Precision::F16) => "pair/f16",
             Self::Pair(Precision::Bf16) => "pair/bf16",
+            Self::Pair(Precision::Int8) => "pair/int8",
             Self::Pair(Precision::Q8) => "pair/q8",
             Self::Pair(Precision::Q4) => "pair/q4",
             Self::Pair(_) => "pair/f32",

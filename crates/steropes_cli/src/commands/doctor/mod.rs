@@ -111,8 +111,8 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
 
 /// The checks beside the cases of ops.
 fn checks_for(device: &Device) -> Vec<Check> {
-    use Precision::{Bf16, F16, F32, Q4, Q8};
-    let precisions = [F32, F16, Bf16, Q8, Q4].into_iter();
+    use Precision::{Bf16, F16, F32, Int8, Q4, Q8};
+    let precisions = [F32, F16, Bf16, Int8, Q8, Q4].into_iter();
     let mut checks: Vec<Check> =
         precisions.filter(|p| p.on(device, 0).is_ok()).map(Check::Pair).chain([Check::Repeat]).collect();
     if device.gpu().is_some() {

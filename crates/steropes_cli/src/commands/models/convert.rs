@@ -44,6 +44,9 @@ enum To {
     F32,
     F16,
     Bf16,
+    /// Known, to say what is written instead.
+    #[value(hide = true)]
+    Int8,
     Q8,
     Q4,
 }
@@ -69,6 +72,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
         To::F32 => WeightType::F32,
         To::F16 => WeightType::F16,
         To::Bf16 => WeightType::Bf16,
+        To::Int8 => WeightType::Int8,
         To::Q8 => WeightType::Q8,
         To::Q4 => WeightType::Q4,
     });

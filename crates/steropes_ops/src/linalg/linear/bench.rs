@@ -1,4 +1,4 @@
-use super::{Activation, LinearWeights, linear, linear_add};
+use super::{Activation, LinearWeights, Weight, linear, linear_add};
 use crate::linalg::quantize::{BlockFormat, QuantizedMatrix};
 use steropes_tensor::Tensor;
 use steropes_testkit::inputs::uniform;
@@ -26,6 +26,7 @@ pub(crate) fn benches() -> Vec<Bench> {
     .into_iter()
     .chain(f16_benches())
     .chain(bf16_benches())
+    .chain(int8_benches())
     .chain(block_benches())
     .collect()
 }
@@ -54,6 +55,36 @@ fn bf16_layer(name: &'static str, extents: [usize; 3], activation: Activation) -
         let bias = tensor(device, "bias", &[outputs]);
         let (weight, _) = bf16_tensor(device, &[outputs, inputs], &uniform("weight", inputs * outputs));
         let weights = LinearWeights::pack(&weight, Some(&bias)).expect("a valid layer");
+        Box::new(move || {
+            std::hint::black_box(linear(&x, &weights, activation).expect("valid arguments"));
+        })
+    })
+}
+
+/// Weights in int8: the layers of [`bf16_benches`].
+fn int8_benches() -> Vec<Bench> {
+    use Activation::{Gelu, Identity};
+    [
+        ("linear/int8/mast3r_qkv/encoder", [768, 1024, 3072], Identity),
+        ("linear/int8/mast3r_fc1/encoder", [768, 1024, 4096], Gelu),
+        ("linear/int8/mast3r_fc2/encoder", [768, 4096, 1024], Identity),
+        ("linear/int8/mast3r_fc1/decoder", [768, 768, 3072], Gelu),
+        ("linear/int8/mast3r_features_fc2", [768, 7168, 6400], Identity),
+        ("linear/int8/tiny_encoder_fc1", [432, 256, 1024], Gelu),
+        ("linear/int8/one_row", [1, 4096, 16384], Identity),
+    ]
+    .into_iter()
+    .map(|(name, extents, activation)| int8_layer(name, extents, activation))
+    .collect()
+}
+
+fn int8_layer(name: &'static str, extents: [usize; 3], activation: Activation) -> Bench {
+    let [rows, inputs, outputs] = extents;
+    cpu_bench(name, flops(extents), bytes(extents) - 3.0 * (inputs * outputs) as f64, move |device| {
+        let x = tensor(device, "x", &[rows, inputs]);
+        let bias = tensor(device, "bias", &[outputs]);
+        let weight = tensor(device, "weight", &[outputs, inputs]);
+        let weights = LinearWeights::pack(Weight::Int8(&weight), Some(&bias)).expect("a valid layer");
         Box::new(move || {
             std::hint::black_box(linear(&x, &weights, activation).expect("valid arguments"));
         })

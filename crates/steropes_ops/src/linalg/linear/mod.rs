@@ -6,6 +6,7 @@ mod gpu;
 pub(crate) mod reference;
 pub(crate) mod tests;
 
+use crate::cpu::quads::MAX_DEPTH;
 use crate::error::{Holds, OpError, Place, common_place, on_cpu, place, values};
 use crate::gpu::product::ProductWeights;
 use crate::linalg::quantize::QuantizedMatrix;
@@ -35,6 +36,8 @@ enum Packed {
 pub enum Weight<'a> {
     /// Its values: f32, on a GPU also f16, on the CPU also bf16.
     Values(&'a Tensor),
+    /// f32 values, finite ones, which are rounded to int8 with one scale for each output as they are packed, for the CPU.
+    Int8(&'a Tensor),
     /// Blocks of small integers, for the CPU.
     Blocks(&'a QuantizedMatrix),
 }
@@ -54,7 +57,7 @@ impl<'a> From<&'a QuantizedMatrix> for Weight<'a> {
 impl Weight<'_> {
     fn shape(&self) -> Vec<usize> {
         match self {
-            Self::Values(values) => values.shape().to_vec(),
+            Self::Values(values) | Self::Int8(values) => values.shape().to_vec(),
             Self::Blocks(blocks) => blocks.shape().to_vec(),
         }
     }
@@ -69,7 +72,8 @@ impl LinearWeights {
     ///
     /// # Errors
     /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument is not as above or in [`Weight`],
-    /// [`OpError::Unsupported`] if the weight is in blocks and the bias on a GPU.
+    /// [`OpError::Unsupported`] if the weight is in blocks or int8 and an argument on a GPU, or if sums of so many inputs do not fit
+    /// int8's 32 bits.
     pub fn pack<'a>(weight: impl Into<Weight<'a>>, bias: Option<&Tensor>) -> Result<Self, OpError> {
         let weight = weight.into();
         let &[outputs, inputs] = weight.shape().as_slice() else {
@@ -81,11 +85,18 @@ impl LinearWeights {
             return Err(OpError::shape(OP, "bias", format!("[{outputs}]"), bias.shape()));
         }
         let mut arguments = Vec::new();
-        if let Weight::Values(values) = weight {
-            arguments.push(("weight", values, Holds::Factor));
+        match weight {
+            Weight::Values(values) => arguments.push(("weight", values, Holds::Factor)),
+            Weight::Int8(values) => arguments.push(("weight", values, Holds::F32)),
+            Weight::Blocks(_) => {}
         }
         arguments.extend(bias.map(|bias| ("bias", bias, Holds::F32)));
         let (device, packed) = match (common_place(OP, &arguments)?, weight) {
+            (Place::Cpu, Weight::Int8(_)) if inputs > MAX_DEPTH => {
+                let why =
+                    format!("sums of {inputs} products of int8 do not fit 32 bits, only of {MAX_DEPTH}");
+                return Err(OpError::Unsupported { op: OP, device: "cpu".to_owned(), why });
+            }
             (Place::Cpu, weight) => {
                 let packed = cpu::Packed::new(weight, bias, [outputs, inputs]);
                 (Device::Cpu, Packed::Cpu(std::sync::Arc::new(packed)))
@@ -93,15 +104,19 @@ impl LinearWeights {
             (Place::Gpu(gpu), Weight::Values(weight)) => {
                 (weight.device(), Packed::Gpu(gpu::pack(&gpu, weight, bias)?))
             }
-            (Place::Gpu(gpu), Weight::Blocks(blocks)) => {
-                let why = format!("{} weights run on the CPU only", blocks.format());
+            (Place::Gpu(gpu), weight) => {
+                let name = match weight {
+                    Weight::Blocks(blocks) => blocks.format().to_string(),
+                    _ => "int8".to_owned(),
+                };
+                let why = format!("{name} weights run on the CPU only");
                 return Err(OpError::Unsupported { op: OP, device: gpu.capabilities().name.clone(), why });
             }
         };
         Ok(Self { device, inputs, outputs, packed })
     }
 
-    /// Whether a product with them may round `x` to bf16.
+    /// Whether a product with them may round `x` to bf16 or int8.
     pub fn rounds_rows(&self) -> bool {
         matches!(&self.packed, Packed::Cpu(packed) if packed.rounds_rows())
     }
@@ -120,7 +135,7 @@ impl LinearWeights {
 /// `activation(x Wᵀ + b)`.
 ///
 /// # Shapes
-/// - `x`: `[.., inputs]`, in the dtype of the weights; f32 if these are bf16 or in blocks
+/// - `x`: `[.., inputs]`, in the dtype of the weights; f32 if these are bf16, int8 or in blocks
 /// - returns: `[.., outputs]`, in the dtype of `x`
 ///
 /// # Numerics
@@ -129,6 +144,13 @@ impl LinearWeights {
 ///
 /// Weights in blocks: where the CPU multiplies pairs of bf16, both `x` and the values that the blocks stand for are rounded to bf16, to
 /// within 2^-8 of each, else both stay f32.
+///
+/// int8 weights: each is an integer of -127 to 127 times a scale of its output, the largest magnitude of that output's weights divided by
+/// 127, and `x` an integer times a scale of its row, on every CPU. So an output is off by at most half a scale of the row times the sum of
+/// the magnitudes of its weights, and half a scale of the output times that of the row. Values of a row above 8 times its mean
+/// magnitude, or above 16 or 32 times if those are more than a 32nd of the row, are left out of its integers and its scale, and are
+/// multiplied in f32 with the rounded weights. Integers are summed exactly, on CPUs without AMX or AVX-512 VNNI up to sums of 2^24 and else
+/// as f32. NaN and infinities in `x` come out in their row alone; a weight that is not finite makes its output NaN.
 ///
 /// Else f32 products and sums, on the CPU every 512 inputs on their own. Within `Tolerance::Sum { depth: inputs }`; GELU
 /// adds at most 5e-7 absolute. f16 results are rounded once, to within 5e-4 of themselves. The result does not depend on the
@@ -156,7 +178,7 @@ pub fn linear(x: &Tensor, weights: &LinearWeights, activation: Activation) -> Re
 /// `residual + x Wᵀ + b`, in the memory of `residual` when nobody else holds it.
 ///
 /// # Shapes
-/// - `residual`, `x`: `[.., outputs]` and `[.., inputs]`, in the dtype of the weights; f32 if these are bf16 or in blocks
+/// - `residual`, `x`: `[.., outputs]` and `[.., inputs]`, in the dtype of the weights; f32 if these are bf16, int8 or in blocks
 /// - returns: `[.., outputs]`, in the dtype of `x`
 ///
 /// # Numerics

@@ -19,7 +19,8 @@ pub(crate) fn linear(x: &[f32], weight: &[f32], bias: &[f32], activation: Activa
     y
 }
 
-fn activated(x: f64, activation: Activation) -> f64 {
+/// `activation(x)`.
+pub(crate) fn activated(x: f64, activation: Activation) -> f64 {
     match activation {
         Activation::Identity => x,
         Activation::Relu => x.max(0.0),
@@ -44,4 +45,32 @@ pub(crate) fn erf(x: f64) -> f64 {
         fraction = t + f64::from(k) / 2.0 / fraction;
     }
     x.signum() * (1.0 - (-t * t).exp() / (fraction * std::f64::consts::PI.sqrt()))
+}
+
+/// A row as products of int8 take it, and the scale of its integers: rounded but for its outliers.
+pub(crate) fn int8_row(row: &[f32]) -> (Vec<f64>, f64) {
+    let finite: Vec<f64> = row.iter().map(|x| f64::from(x.abs())).filter(|x| x.is_finite()).collect();
+    let mean = finite.iter().sum::<f64>() / row.len() as f64;
+    let above = |times: f64| finite.iter().filter(|&&x| x > times * mean).count() * 32;
+    let times = [8.0, 16.0].into_iter().find(|&times| above(times) <= row.len()).unwrap_or(32.0);
+    let is_ordinary = |x: &f32| f64::from(x.abs()) <= times * mean && x.is_finite();
+    let largest = row.iter().copied().filter(is_ordinary).fold(0.0f32, |m, x| m.max(x.abs()));
+    if largest < 1e-30 {
+        return (row.iter().map(|&x| f64::from(x)).collect(), 0.0);
+    }
+    let (scale, factor) = (largest / 127.0, 127.0 / largest);
+    let rounded = |&x: &f32| {
+        let integer = f64::from((x * factor).round_ties_even());
+        if is_ordinary(&x) { f64::from(scale) * integer } else { f64::from(x) }
+    };
+    (row.iter().map(rounded).collect(), f64::from(scale))
+}
+
+/// The weights of an output as products of int8 take them, and the scale of their integers.
+pub(crate) fn int8_weights(weights: &[f32]) -> (Vec<f64>, f64) {
+    let largest = weights.iter().fold(0.0f32, |m, w| m.max(w.abs()));
+    let scale = largest / 127.0;
+    let integer = |&w: &f32| (f64::from(w) * 127.0 / f64::from(largest)).round_ties_even();
+    let rounded = |w: &f32| if largest == 0.0 { 0.0 } else { f64::from(scale) * integer(w) };
+    (weights.iter().map(rounded).collect(), f64::from(scale))
 }

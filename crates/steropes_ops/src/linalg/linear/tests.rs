@@ -1,3 +1,5 @@
+mod int8;
+
 use super::{Activation, LinearWeights, gpu, linear, linear_add, reference};
 use crate::gpu::product::{MatrixTile, PlainTile, Plan, Residual};
 use crate::linalg::quantize::{BlockFormat, QuantizedMatrix};
@@ -13,6 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
         oracle_cases(),
         f16_cases(),
         bf16_cases(),
+        int8::cases(),
         block_cases(),
         form_cases(),
         property_cases(),

@@ -3,15 +3,16 @@
 use super::{MAX_ROWS, Part, Rows, Running, SCORE_ROW, STEP, weigh};
 use crate::attention::sdpa::Extents;
 use crate::cpu::Isa;
-use crate::cpu::pairs::{COLUMNS, DEPTH_STEP, PairUnit, Sums, groups};
+use crate::cpu::pairs::{DEPTH_STEP, PairUnit, groups};
 use crate::cpu::simd::{Kernel, Simd};
+use crate::cpu::tiles::{COLUMNS, Sums};
 
 /// Tiles of queries in a block: each call into the unit sets its registers up.
 const BLOCK_TILES: usize = 2;
 
 /// Queries that meet the keys together.
 pub(super) fn block_rows(unit: PairUnit) -> usize {
-    BLOCK_TILES * unit.tile_rows()
+    BLOCK_TILES * unit.tiles().tile_rows()
 }
 
 pub(super) struct HeadKernel<'a> {
@@ -45,7 +46,7 @@ impl Kernel for HeadKernel<'_> {
                 for at in (0..step).step_by(COLUMNS) {
                     let panel = &packed_keys[(first_key + at) / COLUMNS * key_panel..];
                     let to = Sums { values: &mut scores[at..], stride: SCORE_ROW, accumulate: false };
-                    unit.block_times_panel(0..rows, groups(head_dim), &queries, panel, to);
+                    unit.tiles().block_times_panel(0..rows, &queries, panel, to);
                 }
                 let sums_so_far = (first_key > 0).then_some(&mut sums[..rows * width]);
                 weigh(s, rows, scores, step, scale, &mut running, sums_so_far);
@@ -56,7 +57,7 @@ impl Kernel for HeadKernel<'_> {
                 for c in (0..width).step_by(COLUMNS) {
                     let panel = &packed_values[c / COLUMNS * value_panel + first_key / 2 * COLUMNS..];
                     let to = Sums { values: &mut sums[c..], stride: width, accumulate: first_key > 0 };
-                    unit.block_times_panel(0..rows, groups(depth), &weights, panel, to);
+                    unit.tiles().block_times_panel(0..rows, &weights, panel, to);
                 }
             }
             part.write(s, first, rows, sums, width, &running);
