@@ -121,6 +121,17 @@ impl PackedWeights {
         let panel_columns = isa.run(TileColumns);
         let panel_len = pairs::groups(depth) * panel_columns;
         let mut panels = AlignedVec::zeros(columns.div_ceil(panel_columns) * panel_len);
+        // Instruction sets with a unit for pairs transpose any 32 bits, so two values of a row pass as one.
+        if let Ok(pairs) = bytemuck::try_cast_slice(weight)
+            && depth.is_multiple_of(2)
+            && isa.pair_unit().is_some()
+        {
+            let source = Matrix::new(pairs, columns, depth / 2);
+            panels.as_mut_slice().par_chunks_exact_mut(panel_len).enumerate().for_each(|(panel, out)| {
+                isa.run(ColumnPanel { source: &source, first: panel * panel_columns, out });
+            });
+            return Self { isa, depth, columns, panel_columns, held: Held::Bf16, panels };
+        }
         let pairs: &mut [[bf16; 2]] = bytemuck::cast_slice_mut(panels.as_mut_slice());
         pairs.par_chunks_mut(panel_len).enumerate().for_each(|(panel, out)| {
             let rows = weight.chunks_exact(depth.max(1)).skip(panel * panel_columns).take(panel_columns);
