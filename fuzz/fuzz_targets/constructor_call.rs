@@ -1,12 +1,11 @@
 //! Hyper-parameters: a constructor call, and the same text as a `config.json`.
 #![no_main]
 
-use steropes_models::Config;
+use steropes_models::mast3r::{Config, EncoderKind, Trunk};
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
-    for result in [Config::from_args("file", text), Config::from_json("file", text)] {
-        if let Ok(config) = result {
-            assert!(config.encoder.width.is_multiple_of(config.encoder.heads));
-        }
+    for config in [Config::from_args("file", text), Config::from_json("file", text)].into_iter().flatten() {
+        let (EncoderKind::Croco(Trunk { width, heads, .. }) | EncoderKind::Dune { width, heads }) = config.encoder;
+        assert!(width.is_multiple_of(heads));
     }
 });
