@@ -1,7 +1,7 @@
 //! What can be wrong with a model or its inputs.
 
 use crate::Precision;
-use steropes_nn::LoadError;
+use steropes_nn::{LoadError, OneLine};
 use steropes_ops::OpError;
 use steropes_tensor::DeviceError;
 
@@ -13,7 +13,7 @@ pub enum ModelError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The configuration cannot be used.
-    #[error("`{file}`: {problem}")]
+    #[error("`{file}`: {problem}", problem = OneLine(.problem))]
     Config {
         /// The file that holds the configuration.
         file: String,

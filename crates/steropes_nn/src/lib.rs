@@ -18,7 +18,7 @@ pub use attention::{CrossAttention, Rotary, SelfAttention};
 pub use checkpoint::{Checkpoint, Codebook, Container, Converted, Family, Summary, Value};
 pub use conv::{Conv2d, ConvTranspose2d};
 pub use encoder_block::{BlockExtents, EncoderBlock};
-pub use error::LoadError;
+pub use error::{LoadError, OneLine};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::Mlp;

@@ -251,11 +251,8 @@ impl<'a> Weights<'a> {
             return (0..count).map(load).collect();
         }
         let isa = Isa::current();
-        let loaded: Vec<_> = (0..count)
-            .into_par_iter()
-            .with_max_len(1)
-            .map(|i| with_isa(isa, || load(i)))
-            .collect();
+        let loaded: Vec<_> =
+            (0..count).into_par_iter().with_max_len(1).map(|i| with_isa(isa, || load(i))).collect();
         loaded.into_iter().collect()
     }
 

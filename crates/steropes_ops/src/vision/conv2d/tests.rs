@@ -476,8 +476,7 @@ fn resized_cases() -> Vec<Case> {
             expect_error(head.run(), "no extent 0")
         }),
         case("conv2d/resized/error/x_dtype", |d| {
-            let head =
-                Resized { x: bytes(d, &[1, 5, 5, 16]), ..Resized::new(d, DType::F32, HEADS[0].1) };
+            let head = Resized { x: bytes(d, &[1, 5, 5, 16]), ..Resized::new(d, DType::F32, HEADS[0].1) };
             expect_error(head.run(), "`x` must hold")
         }),
         case("conv2d/resized/error/convolution_strided", |d| {
@@ -553,7 +552,8 @@ impl Resized {
             y
         };
         let extents = [batch, out_h, out_w];
-        let hidden = reference::conv2d(&large, extents, &read(&self.weight), geometry([inputs, between, 3, 1, 1]));
+        let hidden =
+            reference::conv2d(&large, extents, &read(&self.weight), geometry([inputs, between, 3, 1, 1]));
         let hidden: Vec<f64> = with_bias(hidden, &self.bias).into_iter().map(|v| v.max(0.0)).collect();
         let last = geometry([between, outputs, 1, 1, 0]);
         let y = reference::conv2d(&hidden, extents, &read(&self.last_weight), last);

@@ -103,7 +103,10 @@ impl Winograd {
         assert!(between.is_none() || fused.residual.is_none(), "no residual before a 1x1 convolution");
         let resize = between.map(|between| Resize::new([height, width], between.size));
         let [height, width] = between.map_or([height, width], |between| between.size);
-        let len = batch * height * width * between.and_then(|b| b.pointwise).map_or(self.outputs, |(p, _)| p.outputs());
+        let len = batch
+            * height
+            * width
+            * between.and_then(|b| b.pointwise).map_or(self.outputs, |(p, _)| p.outputs());
         let mut y = Vec::with_capacity(len);
         let grid = [height.div_ceil(OUT), width.div_ceil(OUT)];
         let tiles = batch * grid[0] * grid[1];
