@@ -327,9 +327,9 @@ fn load_parts(
     let root = |file| Weights::new(file, device).in_precision(precision);
     let first = root(&files[0]);
     let pair = first.at(pair_path(config).trim_end_matches('.'));
-    // The largest layers first: what a layer is made from is in memory beside it for a while.
-    let heads = Head::load_pair(&pair, config)?;
-    let decoder = Decoder::load(&pair, config)?;
+    // The largest layers first: what a layer is made from is in memory beside it for a while. Of a file that does not fit, the
+    // first problem in the order of the network is told.
+    let heads = Head::load_pair(&pair, config);
     let encoder = match config.encoder {
         EncoderKind::Croco(trunk) => Encoder::Croco(Box::new(CrocoEncoder::load(&first, config, trunk)?)),
         EncoderKind::Dune { heads, .. } => {
@@ -341,7 +341,7 @@ fn load_parts(
             Encoder::Dune(Box::new(DuneEncoder::load(&encoder, &first.at("norm"), config, heads)?))
         }
     };
-    Ok((encoder, decoder, heads))
+    Ok((encoder, Decoder::load(&pair, config)?, heads?))
 }
 
 /// Lets the system have what layers needed while they were read: glibc keeps freed pieces between those that stay, 70 MB for

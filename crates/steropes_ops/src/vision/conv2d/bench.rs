@@ -1,5 +1,5 @@
 use super::super::normal;
-use super::{Conv2dWeights, ConvOptions, conv2d};
+use super::{Conv2dWeights, ConvOptions, conv2d, resized_conv2d};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::{Bench, Launch, bench, f16_bench, f16_tensor, inputs as named};
 
@@ -43,7 +43,45 @@ pub(crate) fn benches() -> Vec<Bench> {
     ];
     let whole = SHAPES.into_iter().map(|(name, shape)| benched(name, shape));
     let half = HALF_SHAPES.into_iter().map(|(name, shape)| half_benched(name, shape));
-    whole.chain(half).collect()
+    whole.chain(half).chain(resized_benches()).collect()
+}
+
+/// Ends of heads: the published network's and the small one's.
+fn resized_benches() -> [Bench; 3] {
+    [
+        ("conv2d/resized/mast3r_head_0", [96, 128], [256, 128], None),
+        ("conv2d/resized/mast3r_head_2_4", [192, 256], [128, 128], Some(4)),
+        ("conv2d/resized/small_head_2_4", [144, 192], [32, 32], Some(4)),
+    ]
+    .map(|(name, extents, channels, last)| resized_bench(name, extents, channels, last))
+}
+
+/// An image resized to twice its sides. Operations of the direct form without those of the resizing; each operand is read once.
+fn resized_bench(
+    name: &'static str,
+    [height, width]: [usize; 2],
+    [inputs, between]: [usize; 2],
+    last: Option<usize>,
+) -> Bench {
+    let size = [2 * height, 2 * width];
+    let [flops, _] = work((size, [inputs, between, 3, 1, 1]));
+    let [last_flops, _] = last.map_or([0.0; 2], |last| work((size, [between, last, 1, 1, 0])));
+    let outputs = last.unwrap_or(between);
+    let values = height * width * inputs + 9 * inputs * between + 4 * height * width * outputs;
+    bench(name, flops + last_flops, 4.0 * values as f64, move |device| {
+        let packed = |shape: &[usize], padding| {
+            let bias = normal(device, "bias", &shape[..1]);
+            Conv2dWeights::pack(&normal(device, "weight", shape), Some(&bias), 1, padding)
+                .expect("the shapes fit")
+        };
+        let convolution = packed(&[between, inputs, 3, 3], 1);
+        let pointwise = last.map(|last| packed(&[last, between, 1, 1], 0));
+        let x = normal(device, "x", &[1, height, width, inputs]);
+        Box::new(move || {
+            let y = resized_conv2d(&x, size, &convolution, pointwise.as_ref()).expect("the shapes fit");
+            drop(std::hint::black_box(y));
+        })
+    })
 }
 
 /// What a convolution multiplies and moves: operations, and values that are read or written.
