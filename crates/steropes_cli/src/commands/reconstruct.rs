@@ -178,7 +178,13 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
         tsdf,
         seed: args.seed,
     };
-    let work = || reconstruct(&photos, &model, &options, &progress);
+    // The report names the weights by their hash, which is there by then.
+    let work = || {
+        std::thread::scope(|scope| {
+            scope.spawn(|| model.sha256());
+            reconstruct(&photos, &model, &options, &progress)
+        })
+    };
     let result = match &args.profile {
         None => work()?,
         Some(place) => {
