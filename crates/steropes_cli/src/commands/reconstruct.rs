@@ -7,6 +7,7 @@ use crate::output::OutputFolder;
 use crate::profile;
 use crate::progress::Progress;
 use anyhow::{Context as _, bail};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -225,12 +226,16 @@ fn write_scene(folder: &Path, scene: &Scene, photos: &[Photo], min_confidence: f
         bail!("no point has a confidence above {min_confidence}: lower --min-confidence");
     }
     let placed = scene.scene_photos(photos);
-    write_ply(&folder.join("scene.ply"), &cloud)?;
-    write_glb(&folder.join("scene.glb"), &cloud, &placed)?;
-    write_colmap(&colmap, &placed, &scene.tracks)?;
-    write_cameras_json(&folder.join("cameras.json"), &placed)?;
-    write_picture(&folder.join("preview.png"), &preview(&cloud, &placed))?;
-    Ok(())
+    let files: [&(dyn Fn() -> anyhow::Result<()> + Sync); 5] = [
+        &|| Ok(write_ply(&folder.join("scene.ply"), &cloud)?),
+        &|| Ok(write_glb(&folder.join("scene.glb"), &cloud, &placed)?),
+        &|| Ok(write_colmap(&colmap, &placed, &scene.tracks)?),
+        &|| Ok(write_cameras_json(&folder.join("cameras.json"), &placed)?),
+        &|| Ok(write_picture(&folder.join("preview.png"), &preview(&cloud, &placed))?),
+    ];
+    // All at once; of several that fail, the first is told.
+    let written: Vec<_> = files.par_iter().with_max_len(1).map(|write| write()).collect();
+    written.into_iter().collect()
 }
 
 /// Work that has no kernel: it is small, or serial.
