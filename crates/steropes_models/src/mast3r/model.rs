@@ -105,7 +105,7 @@ impl Model {
     }
 
     /// A model from the text of its `config.json` and the bytes of its weight file; `name` stands for both in
-    /// messages.
+    /// messages. The bytes are kept for [`Model::sha256`].
     ///
     /// # Errors
     /// [`ModelError::Load`], [`ModelError::Config`] or [`ModelError::Precision`].
@@ -344,8 +344,8 @@ fn load_parts(
     Ok((encoder, Decoder::load(&pair, config)?, heads?))
 }
 
-/// Lets the system have what layers needed while they were read: glibc keeps freed pieces between those that stay, 70 MB for
-/// a network of 690 million weights. Other allocators give such pieces back themselves.
+/// Lets the system have what layers needed while they were read: glibc keeps freed pieces between those that stay, 90 MB for
+/// a network of 690 million weights in f32. Other allocators give such pieces back themselves.
 fn give_back_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the call touches no memory that is in use.

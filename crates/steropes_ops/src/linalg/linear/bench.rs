@@ -25,111 +25,66 @@ pub(crate) fn benches() -> Vec<Bench> {
     ]
     .into_iter()
     .chain(f16_benches())
-    .chain(bf16_benches())
-    .chain(int8_benches())
-    .chain(block_benches())
+    .chain(narrow_benches())
     .collect()
 }
 
-/// Weights in bf16, for the layers of MASt3R that take the most time.
-fn bf16_benches() -> Vec<Bench> {
-    use Activation::{Gelu, Identity};
+/// The layers of MASt3R that take the most time, one of the small network, and one row, which takes as long as reading the weights.
+macro_rules! layers {
+    ($form:literal) => {
+        [
+            (concat!("linear/", $form, "/mast3r_qkv/encoder"), [768, 1024, 3072], Activation::Identity),
+            (concat!("linear/", $form, "/mast3r_fc1/encoder"), [768, 1024, 4096], Activation::Gelu),
+            (concat!("linear/", $form, "/mast3r_fc2/encoder"), [768, 4096, 1024], Activation::Identity),
+            (concat!("linear/", $form, "/mast3r_fc1/decoder"), [768, 768, 3072], Activation::Gelu),
+            (concat!("linear/", $form, "/mast3r_features_fc2"), [768, 7168, 6400], Activation::Identity),
+            (concat!("linear/", $form, "/tiny_encoder_fc1"), [432, 256, 1024], Activation::Gelu),
+            (concat!("linear/", $form, "/one_row"), [1, 4096, 16384], Activation::Identity),
+        ]
+    };
+}
+
+/// How weights are held that take less than f32.
+#[derive(Clone, Copy)]
+enum Narrow {
+    Bf16,
+    Int8,
+    Blocks(BlockFormat),
+}
+
+fn narrow_benches() -> Vec<Bench> {
     [
-        ("linear/bf16/mast3r_qkv/encoder", [768, 1024, 3072], Identity),
-        ("linear/bf16/mast3r_fc1/encoder", [768, 1024, 4096], Gelu),
-        ("linear/bf16/mast3r_fc2/encoder", [768, 4096, 1024], Identity),
-        ("linear/bf16/mast3r_fc1/decoder", [768, 768, 3072], Gelu),
-        ("linear/bf16/mast3r_features_fc2", [768, 7168, 6400], Identity),
-        ("linear/bf16/tiny_encoder_fc1", [432, 256, 1024], Gelu),
-        ("linear/bf16/one_row", [1, 4096, 16384], Identity),
+        (Narrow::Bf16, layers!("bf16")),
+        (Narrow::Int8, layers!("int8")),
+        (Narrow::Blocks(BlockFormat::Q8), layers!("q8")),
+        (Narrow::Blocks(BlockFormat::Q4), layers!("q4")),
     ]
     .into_iter()
-    .map(|(name, extents, activation)| bf16_layer(name, extents, activation))
+    .flat_map(|(held, layers)| layers.map(|(name, extents, then)| narrow_layer(held, name, extents, then)))
     .collect()
 }
 
-fn bf16_layer(name: &'static str, extents: [usize; 3], activation: Activation) -> Bench {
+fn narrow_layer(held: Narrow, name: &'static str, extents: [usize; 3], activation: Activation) -> Bench {
     let [rows, inputs, outputs] = extents;
-    cpu_bench(name, flops(extents), bytes(extents) - 2.0 * (inputs * outputs) as f64, move |device| {
-        let x = tensor(device, "x", &[rows, inputs]);
-        let bias = tensor(device, "bias", &[outputs]);
-        let (weight, _) = bf16_tensor(device, &[outputs, inputs], &uniform("weight", inputs * outputs));
-        let weights = LinearWeights::pack(&weight, Some(&bias)).expect("a valid layer");
-        Box::new(move || {
-            std::hint::black_box(linear(&x, &weights, activation).expect("valid arguments"));
-        })
-    })
-}
-
-/// Weights in int8: the layers of [`bf16_benches`].
-fn int8_benches() -> Vec<Bench> {
-    use Activation::{Gelu, Identity};
-    [
-        ("linear/int8/mast3r_qkv/encoder", [768, 1024, 3072], Identity),
-        ("linear/int8/mast3r_fc1/encoder", [768, 1024, 4096], Gelu),
-        ("linear/int8/mast3r_fc2/encoder", [768, 4096, 1024], Identity),
-        ("linear/int8/mast3r_fc1/decoder", [768, 768, 3072], Gelu),
-        ("linear/int8/mast3r_features_fc2", [768, 7168, 6400], Identity),
-        ("linear/int8/tiny_encoder_fc1", [432, 256, 1024], Gelu),
-        ("linear/int8/one_row", [1, 4096, 16384], Identity),
-    ]
-    .into_iter()
-    .map(|(name, extents, activation)| int8_layer(name, extents, activation))
-    .collect()
-}
-
-fn int8_layer(name: &'static str, extents: [usize; 3], activation: Activation) -> Bench {
-    let [rows, inputs, outputs] = extents;
-    cpu_bench(name, flops(extents), bytes(extents) - 3.0 * (inputs * outputs) as f64, move |device| {
-        let x = tensor(device, "x", &[rows, inputs]);
-        let bias = tensor(device, "bias", &[outputs]);
-        let weight = tensor(device, "weight", &[outputs, inputs]);
-        let weights = LinearWeights::pack(Weight::Int8(&weight), Some(&bias)).expect("a valid layer");
-        Box::new(move || {
-            std::hint::black_box(linear(&x, &weights, activation).expect("valid arguments"));
-        })
-    })
-}
-
-/// Weights in blocks: the layers of [`bf16_benches`], and one row, which takes as long as reading the weights.
-fn block_benches() -> Vec<Bench> {
-    use Activation::{Gelu, Identity};
-    use BlockFormat::{Q4, Q8};
-    [
-        ("linear/q8/mast3r_qkv/encoder", Q8, [768, 1024, 3072], Identity),
-        ("linear/q8/mast3r_fc1/encoder", Q8, [768, 1024, 4096], Gelu),
-        ("linear/q8/mast3r_fc2/encoder", Q8, [768, 4096, 1024], Identity),
-        ("linear/q8/mast3r_fc1/decoder", Q8, [768, 768, 3072], Gelu),
-        ("linear/q8/mast3r_features_fc2", Q8, [768, 7168, 6400], Identity),
-        ("linear/q8/tiny_encoder_fc1", Q8, [432, 256, 1024], Gelu),
-        ("linear/q8/one_row", Q8, [1, 4096, 16384], Identity),
-        ("linear/q4/mast3r_qkv/encoder", Q4, [768, 1024, 3072], Identity),
-        ("linear/q4/mast3r_fc1/encoder", Q4, [768, 1024, 4096], Gelu),
-        ("linear/q4/mast3r_fc2/encoder", Q4, [768, 4096, 1024], Identity),
-        ("linear/q4/mast3r_fc1/decoder", Q4, [768, 768, 3072], Gelu),
-        ("linear/q4/mast3r_features_fc2", Q4, [768, 7168, 6400], Identity),
-        ("linear/q4/tiny_encoder_fc1", Q4, [432, 256, 1024], Gelu),
-        ("linear/q4/one_row", Q4, [1, 4096, 16384], Identity),
-    ]
-    .into_iter()
-    .map(|(name, format, extents, activation)| block_layer(name, format, extents, activation))
-    .collect()
-}
-
-fn block_layer(
-    name: &'static str,
-    format: BlockFormat,
-    extents: [usize; 3],
-    activation: Activation,
-) -> Bench {
-    let [rows, inputs, outputs] = extents;
-    let saved = 4 * inputs * outputs - outputs * format.row_bytes(inputs);
+    let row_bytes = match held {
+        Narrow::Bf16 => 2 * inputs,
+        Narrow::Int8 => inputs,
+        Narrow::Blocks(format) => format.row_bytes(inputs),
+    };
+    let saved = outputs * (4 * inputs - row_bytes);
     cpu_bench(name, flops(extents), bytes(extents) - saved as f64, move |device| {
         let x = tensor(device, "x", &[rows, inputs]);
         let bias = tensor(device, "bias", &[outputs]);
-        let values = uniform("weight", inputs * outputs);
-        let weight = QuantizedMatrix::quantize(format, [outputs, inputs], &values).expect("small values");
-        let weights = LinearWeights::pack(&weight, Some(&bias)).expect("a valid layer");
+        let (shape, values) = ([outputs, inputs], uniform("weight", inputs * outputs));
+        let weights = match held {
+            Narrow::Bf16 => LinearWeights::pack(&bf16_tensor(device, &shape, &values).0, Some(&bias)),
+            Narrow::Int8 => LinearWeights::pack(Weight::Int8(&tensor(device, "weight", &shape)), Some(&bias)),
+            Narrow::Blocks(format) => {
+                let blocks = QuantizedMatrix::quantize(format, shape, &values).expect("small values");
+                LinearWeights::pack(&blocks, Some(&bias))
+            }
+        };
+        let weights = weights.expect("a valid layer");
         Box::new(move || {
             std::hint::black_box(linear(&x, &weights, activation).expect("valid arguments"));
         })
