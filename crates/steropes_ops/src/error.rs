@@ -56,6 +56,18 @@ pub enum OpError {
     /// The device failed.
     #[error(transparent)]
     Failed(#[from] DeviceError),
+    /// A matrix does not have what the op needs of it, for example an inverse.
+    #[error("{op}: matrix {batch:?} of `{argument}` {problem}")]
+    Matrix {
+        /// The op's name.
+        op: &'static str,
+        /// The parameter's name.
+        argument: &'static str,
+        /// Its place in the batch; empty if there is no batch.
+        batch: Vec<usize>,
+        /// What is wrong with it, with the pivot if there is one.
+        problem: String,
+    },
     /// A number is out of its range.
     #[error("{op}: `{argument}` must be {expected}, got {found}")]
     Value {
@@ -108,6 +120,8 @@ pub(crate) enum Holds {
     Factor,
     /// f32.
     F32,
+    /// f32, on the CPU also f64; all arguments of this kind must agree.
+    Real,
     /// u32.
     U32,
     /// u8, i32, u32 or i64.
@@ -123,7 +137,8 @@ impl Holds {
             Self::Factor if device.gpu().is_none() => {
                 (matches!(dtype, DType::F32 | DType::BF16), "f32 or bf16")
             }
-            Self::Float | Self::Factor | Self::F32 => (dtype == DType::F32, "f32"),
+            Self::Real if device.gpu().is_none() => (matches!(dtype, DType::F32 | DType::F64), "f32 or f64"),
+            Self::Float | Self::Factor | Self::F32 | Self::Real => (dtype == DType::F32, "f32"),
             Self::U32 => (dtype == DType::U32, "u32"),
             Self::Integer => {
                 (matches!(dtype, DType::U8 | DType::I32 | DType::U32 | DType::I64), "u8, i32, u32 or i64")
@@ -166,7 +181,7 @@ pub(crate) fn common_place(
     arguments: &[(&'static str, &Tensor, Holds)],
 ) -> Result<Place, OpError> {
     let device = arguments.first().map_or(Device::Cpu, |(_, tensor, _)| tensor.device());
-    let mut float: Option<DType> = None;
+    let (mut float, mut real): (Option<DType>, Option<DType>) = (None, None);
     for &(argument, tensor, holds) in arguments {
         let found = tensor.dtype();
         holds.check(found, &device).map_err(|expected| OpError::DType { op, argument, expected, found })?;
@@ -174,16 +189,18 @@ pub(crate) fn common_place(
             let (expected, found) = (device.name().to_owned(), tensor.device().name().to_owned());
             return Err(OpError::Device { op, argument, expected, found });
         }
-        if holds == Holds::Float {
-            let first = *float.get_or_insert(found);
-            if first != found {
-                let expected = if first == DType::F32 {
-                    "f32 as the first argument"
-                } else {
-                    "f16 as the first argument"
-                };
-                return Err(OpError::DType { op, argument, expected, found });
-            }
+        let first = match holds {
+            Holds::Float => *float.get_or_insert(found),
+            Holds::Real => *real.get_or_insert(found),
+            _ => found,
+        };
+        if first != found {
+            let expected = match first {
+                DType::F32 => "f32 as the first argument",
+                DType::F64 => "f64 as the first argument",
+                _ => "f16 as the first argument",
+            };
+            return Err(OpError::DType { op, argument, expected, found });
         }
     }
     Ok(match device {

@@ -9,6 +9,8 @@ use half::{bf16, f16};
 pub enum DType {
     /// IEEE 754 binary32.
     F32,
+    /// IEEE 754 binary64, which GPUs store and do not compute with.
+    F64,
     /// IEEE 754 binary16.
     F16,
     /// The upper half of a binary32.
@@ -27,7 +29,7 @@ impl DType {
     /// Bytes of one element.
     pub fn size_bytes(self) -> usize {
         match self {
-            Self::I64 => 8,
+            Self::F64 | Self::I64 => 8,
             Self::F32 | Self::I32 | Self::U32 => 4,
             Self::F16 | Self::BF16 => 2,
             Self::U8 => 1,
@@ -39,6 +41,7 @@ impl std::fmt::Display for DType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::F32 => "f32",
+            Self::F64 => "f64",
             Self::F16 => "f16",
             Self::BF16 => "bf16",
             Self::I64 => "i64",
@@ -88,6 +91,7 @@ macro_rules! element {
 }
 
 element!(f32, F32);
+element!(f64, F64);
 element!(f16, F16);
 element!(bf16, BF16);
 element!(i64, I64);

@@ -33,6 +33,7 @@ struct GpuData {
 #[derive(Clone)]
 pub enum CpuData {
     F32(Vec<f32>),
+    F64(Vec<f64>),
     F16(Vec<f16>),
     BF16(Vec<bf16>),
     I64(Vec<i64>),
@@ -45,6 +46,7 @@ impl CpuData {
     fn dtype(&self) -> DType {
         match self {
             Self::F32(_) => DType::F32,
+            Self::F64(_) => DType::F64,
             Self::F16(_) => DType::F16,
             Self::BF16(_) => DType::BF16,
             Self::I64(_) => DType::I64,
@@ -123,6 +125,7 @@ impl Tensor {
         }
         match self.dtype() {
             DType::F32 => self.moved::<f32>(device),
+            DType::F64 => self.moved::<f64>(device),
             DType::F16 => self.moved::<f16>(device),
             DType::BF16 => self.moved::<bf16>(device),
             DType::I64 => self.moved::<i64>(device),

@@ -23,6 +23,7 @@
 //! | `pairs` | their groups of two bf16 |
 //! | `quads` | their groups of four int8, and how rows and weights become those |
 //! | `product` | blocking, fused epilogues, threads |
+//! | `lanes` | small matrices side by side, one in each lane, in f32 or f64 |
 //! | `math` | exponentials, GELU |
 //! | `peak` | what the machine can do at most, to judge the kernels by |
 //!
@@ -31,6 +32,7 @@
 
 mod blocks;
 mod isa;
+pub(crate) mod lanes;
 pub(crate) mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;

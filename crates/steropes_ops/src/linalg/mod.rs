@@ -1,7 +1,10 @@
-//! Products of matrices.
+//! Products of matrices and dense linear algebra.
+//!
+//! Names, order and signs of results are those of `torch.linalg`.
 
 pub mod linear;
 pub mod quantize;
+mod stack;
 
 use steropes_testkit::{Bench, Case};
 

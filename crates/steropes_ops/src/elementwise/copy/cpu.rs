@@ -12,6 +12,7 @@ pub(super) fn copy(x: &Tensor) -> Tensor {
     match x.dtype() {
         DType::F16 => copied::<f16>(x),
         DType::BF16 => copied::<bf16>(x),
+        DType::F64 => copied::<f64>(x),
         DType::I64 => copied::<i64>(x),
         DType::I32 => copied::<i32>(x),
         DType::U32 => copied::<u32>(x),
