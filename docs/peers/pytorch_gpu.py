@@ -135,8 +135,9 @@ class Unit(nn.Module):
 class Head(nn.Module):
     """Dense points by DPT, descriptors by a perceptron on tokens."""
 
-    def __init__(self, widths, layers=(96, 192, 384, 768), features=256):
+    def __init__(self, widths, patch, layers=(96, 192, 384, 768), features=256):
         super().__init__()
+        self.patch = patch
         self.project = nn.ModuleList(nn.Conv2d(w, c, 1) for w, c in zip(widths, layers))
         self.scale = nn.ModuleList([nn.ConvTranspose2d(96, 96, 4, 4), nn.ConvTranspose2d(192, 192, 2, 2), nn.Identity(), nn.Conv2d(768, 768, 3, 2, 1)])
         self.reduce = nn.ModuleList(nn.Conv2d(c, features, 3, padding=1, bias=False) for c in layers)
@@ -144,7 +145,7 @@ class Head(nn.Module):
         self.outs = nn.ModuleList(nn.Conv2d(features, features, 1) for _ in range(4))
         self.last = nn.ModuleList([nn.Conv2d(features, 128, 3, padding=1), nn.Conv2d(128, 128, 3, padding=1), nn.Conv2d(128, 4, 1)])
         width = widths[0] + widths[3]
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, 25 * 256))
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, 25 * patch**2))
 
     def forward(self, stages, grid):
         b = stages[0].shape[0]
@@ -156,24 +157,28 @@ class Head(nn.Module):
             x = self.outs[i](F.interpolate(self.units[i][1](x), scale_factor=2, mode="bilinear", align_corners=True))
             if i == 3:
                 x = x[:, :, : grid[0], : grid[1]]
-        x = F.interpolate(self.last[0](x), scale_factor=2, mode="bilinear", align_corners=True)
+        x = F.interpolate(self.last[0](x), scale_factor=self.patch / 8, mode="bilinear", align_corners=True)
         raw = self.last[2](F.relu(self.last[1](x))).permute(0, 2, 3, 1).float()
         length = raw[..., :3].norm(dim=-1, keepdim=True)
         points = raw[..., :3] / length.clamp(min=1e-8) * torch.expm1(length)
         local = self.mlp(torch.cat([stages[0], stages[3]], -1)).transpose(1, 2).reshape(b, -1, *grid)
-        local = F.pixel_shuffle(local, 16).permute(0, 2, 3, 1).float()
+        local = F.pixel_shuffle(local, self.patch).permute(0, 2, 3, 1).float()
         return points, 1 + raw[..., 3].exp(), F.normalize(local[..., :24], dim=-1), local[..., 24].exp()
 
 
 class Pair(nn.Module):
-    def __init__(self, size=(384, 512)):
+    """MASt3R ViT-L; with `dune`, its decoder and heads behind the encoder of DUNE ViT-B, which has learned positions and five more tokens."""
+
+    def __init__(self, size=(384, 512), dune=False):
         super().__init__()
-        self.grid = (size[0] // 16, size[1] // 16)
-        self.patch = nn.Conv2d(3, 1024, 16, 16)
-        self.encoder = nn.ModuleList(Block(1024, 16, False) for _ in range(24))
-        self.norm, self.embed, self.dec_norm = nn.LayerNorm(1024, 1e-6), nn.Linear(1024, 768), nn.LayerNorm(768, 1e-6)
+        patch, width, heads, depth = (14, 768, 12, 12) if dune else (16, 1024, 16, 24)
+        self.grid = (size[0] // patch, size[1] // patch)
+        self.patch = nn.Conv2d(3, width, patch, patch)
+        self.encoder = nn.ModuleList(Block(width, heads, False) for _ in range(depth))
+        self.extra = nn.Parameter(torch.randn(1, 5, width)) if dune else None
+        self.norm, self.embed, self.dec_norm = nn.LayerNorm(width, 1e-6), nn.Linear(width, 768), nn.LayerNorm(768, 1e-6)
         self.decoders = nn.ModuleList(nn.ModuleList(Block(768, 12, True) for _ in range(12)) for _ in range(2))
-        self.heads = nn.ModuleList(Head((1024, 768, 768, 768)) for _ in range(2))
+        self.heads = nn.ModuleList(Head((width, 768, 768, 768), patch) for _ in range(2))
         places = torch.cartesian_prod(torch.arange(self.grid[0]), torch.arange(self.grid[1])).float()
         angles = places[:, :, None] / 100.0 ** (torch.arange(16) / 16.0)
         angles = torch.cat([angles[:, 0], angles[:, 0], angles[:, 1], angles[:, 1]], -1)
@@ -186,8 +191,14 @@ class Pair(nn.Module):
 
     def forward(self, images):
         x = self.patch(images).flatten(2).transpose(1, 2)
-        for block in self.encoder:
-            x = block(x, None, self.turn)
+        if self.extra is None:
+            for block in self.encoder:
+                x = block(x, None, self.turn)
+        else:
+            x = torch.cat([self.extra.expand(len(x), -1, -1), x], 1)
+            for block in self.encoder:
+                x = block(x, None, lambda heads: heads)
+            x = x[:, 5:]
         x = self.norm(x)
         first, second = x.chunk(2)
         stages = [[first], [second]]

@@ -3,12 +3,14 @@
 //! [`photo_similarity`] turns encoded photos into a [`Similarity`], by a retrieval file or by what the photos themselves teach.
 
 mod asmk;
+mod bench;
 mod learn;
 #[cfg(test)]
 mod tests;
 mod words;
 
 pub use asmk::similarities;
+pub use bench::benches;
 pub use words::Words;
 
 use rayon::prelude::*;
