@@ -39,6 +39,7 @@ Examples:
   steropes devices                               the CPU and GPUs of this machine
   steropes doctor                                whether the answers are right here
   steropes bench linear                          how fast the kernels are here
+  steropes linalg svd a.npy -o svd.safetensors   factorisations of arrays in files
   steropes models list                           the networks that are known, and which are here
   steropes presets                               settings for common uses, for --preset and --config
   steropes completions bash                      completions for your shell";
@@ -68,6 +69,7 @@ enum Command {
     Devices(commands::devices::Args),
     Doctor(commands::doctor::Args),
     Bench(commands::bench::Args),
+    Linalg(commands::linalg::Args),
     Models(commands::models::Args),
     Presets(commands::presets::Args),
     Completions(commands::completions::Args),
@@ -101,6 +103,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Devices(args) => commands::devices::run(args, &cli.common, out),
         Command::Doctor(args) => commands::doctor::run(args, &cli.common, out),
         Command::Bench(args) => commands::bench::run(args, &cli.common, out),
+        Command::Linalg(args) => commands::linalg::run(args, &cli.common, out),
         Command::Models(args) => commands::models::run(args, &cli.common, out),
         Command::Presets(args) => commands::presets::run(args, &cli.common, out),
         Command::Completions(args) => commands::completions::run(args, out),

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod devices;
 pub(crate) mod doctor;
 pub(crate) mod infer;
+pub(crate) mod linalg;
 pub(crate) mod match_pair;
 pub(crate) mod models;
 pub(crate) mod presets;
