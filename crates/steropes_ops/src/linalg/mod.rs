@@ -2,16 +2,46 @@
 //!
 //! Names, order and signs of results are those of `torch.linalg`.
 
+pub mod cholesky;
+pub mod cholesky_solve;
+mod dense;
+pub mod det;
 pub mod linear;
+pub mod lu;
 pub mod quantize;
+pub mod solve;
+pub mod solve_triangular;
 mod stack;
 
 use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [linear::tests::cases(), quantize::tests::cases()].into_iter().flatten().collect()
+    [
+        linear::tests::cases(),
+        quantize::tests::cases(),
+        cholesky::tests::cases(),
+        cholesky_solve::tests::cases(),
+        det::tests::cases(),
+        lu::tests::cases(),
+        solve::tests::cases(),
+        solve_triangular::tests::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 pub(crate) fn benches() -> Vec<Bench> {
-    [linear::bench::benches()].into_iter().flatten().collect()
+    [
+        linear::bench::benches(),
+        cholesky::bench::benches(),
+        cholesky_solve::bench::benches(),
+        det::bench::benches(),
+        lu::bench::benches(),
+        solve::bench::benches(),
+        solve_triangular::bench::benches(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -1,0 +1,1 @@
+pub(crate) fn cases() -> Vec<steropes_testkit::Case> { Vec::new() }

@@ -1,0 +1,305 @@
+use super::{lu, lu_factor, lu_factor_ex, lu_solve, reference};
+use crate::linalg::dense::testing::{
+    SIZES, check_within, count_for, done, magnitudes, precisions, product, random, read, same_on_any_threads, tensor,
+    transposed,
+};
+use crate::linalg::stack::Broadcast;
+use steropes_tensor::{DType, Device, Tensor};
+use steropes_testkit::{
+    Case, Verdict, case, check_equal, cpu_case, expect_error, gpu_case, small_bindings_case,
+};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case("lu/oracle/every_size", every_size),
+        case("lu/oracle/tall_and_wide", tall_and_wide),
+        case("lu/oracle/blocks", |d| against_oracle(d, &[1], [200, 200], 1.0)),
+        case("lu/oracle/blocks_tall_and_wide", |d| {
+            against_oracle(d, &[1], [300, 70], 1.0)?;
+            against_oracle(d, &[1], [40, 130], 1.0)
+        }),
+        case("lu/oracle/no_batch", |d| against_oracle(d, &[], [6, 6], 1.0)),
+        case("lu/oracle/batch_of_two_axes", |d| against_oracle(d, &[2, 3], [9, 9], 1.0)),
+        case("lu/property/large_and_small_matrices", |d| {
+            [1e-6, 1e6].into_iter().try_for_each(|scale| against_oracle(d, &[9], [10, 10], scale))
+        }),
+        case("lu/property/graded", graded),
+        case("lu/property/permutations", permutations),
+        case("lu/property/first_of_equals", first_of_equals),
+        case("lu/property/singular", singular),
+        case("lu/property/not_a_number", not_a_number),
+        case("lu/property/empty", empty),
+        gpu_case("lu/property/ex_does_not_wait", ex_does_not_wait),
+        cpu_case("lu/property/same_bits_on_any_threads", |_| threads()),
+        case("lu/solve/every_size", solve_every_size),
+        case("lu/solve/forms", solve_forms),
+        case("lu/solve/empty", solve_empty),
+        cpu_case("lu/error/pivots", |d| {
+            let (a, b) = (Tensor::zeros::<f32>(d, &[2, 2]), Tensor::zeros::<f32>(d, &[2, 1]));
+            let pivots = Tensor::new(d, &[2], vec![1, 3]).expect("two values");
+            expect_error(lu_solve(&a, &pivots, &b, true, false), "`pivots` must be numbers of rows")
+        }),
+        case("lu/error/arguments", errors),
+        small_bindings_case("lu/error/small_bindings", 1024, |d| {
+            let a = Tensor::zeros::<f32>(d, &[5, 8, 8]);
+            expect_error(lu_factor(&a), "a stack of 1280 bytes does not fit one binding of 1024 bytes")
+        }),
+    ]
+}
+
+fn every_size(device: &Device) -> Verdict {
+    SIZES.into_iter().try_for_each(|n| {
+        against_oracle(device, &[count_for(n)], [n, n], 1.0).map_err(|e| format!("{n} rows: {e}"))
+    })
+}
+
+fn tall_and_wide(device: &Device) -> Verdict {
+    let extents = [[1, 4], [5, 1], [3, 7], [8, 2], [9, 3], [4, 16], [17, 5], [12, 33], [70, 20], [20, 70], [66, 64]];
+    extents.into_iter().try_for_each(|extents| {
+        against_oracle(device, &[11], extents, 1.0).map_err(|e| format!("{extents:?}: {e}"))
+    })
+}
+
+fn against_oracle(device: &Device, batch: &[usize], [m, n]: [usize; 2], scale: f64) -> Verdict {
+    let count: usize = batch.iter().product();
+    let a: Vec<f64> = random("lu/a", count * m * n).iter().map(|v| v * scale).collect();
+    check_factors(device, batch, [m, n], &a)
+}
+
+/// `P L U` is `A` to within the rounding of the terms, element by element; factors are less than 1; the three parts are what the array
+/// and the pivots say; in f64 all are those of the oracle.
+fn check_factors(device: &Device, batch: &[usize], [m, n]: [usize; 2], a: &[f64]) -> Verdict {
+    let k = m.min(n);
+    for (dtype, eps) in precisions(device) {
+        let (a, held) = tensor(device, dtype, &[batch, &[m, n]].concat(), a);
+        let (factors, pivots, info) = done(lu_factor_ex(&a))?;
+        check_equal(factors.shape(), a.shape())?;
+        check_equal(pivots.shape(), &[batch, &[k]].concat())?;
+        check_equal(info.shape(), batch)?;
+        let (factors, pivots) = (read(&factors)?, done(pivots.read::<i32>())?);
+        let (p, l, u) = done(lu(&a))?;
+        check_equal(p.shape(), &[batch, &[m, m]].concat())?;
+        check_equal(l.shape(), &[batch, &[m, k]].concat())?;
+        check_equal(u.shape(), &[batch, &[k, n]].concat())?;
+        let (p, l, u) = (read(&p)?, read(&l)?, read(&u)?);
+        for (i, a) in held.chunks_exact(m * n).enumerate() {
+            let (p, l, u) = (&p[i * m * m..][..m * m], &l[i * m * k..][..m * k], &u[i * k * n..][..k * n]);
+            let pl = product(p, l, [m, k, m]);
+            let terms = product(&magnitudes(&pl), &magnitudes(u), [m, n, k]);
+            let bound = |e: usize| 2.0 * (k + 2) as f64 * eps * terms[e];
+            check_within("P L U", &product(&pl, u, [m, n, k]), a, bound)?;
+            if let Some(factor) = l.iter().find(|factor| !(factor.abs() <= 1.0 + 4.0 * eps)) {
+                return Err(format!("L has {factor}"));
+            }
+            let (factors, pivots) = (&factors[i * m * n..][..m * n], &pivots[i * k..][..k]);
+            check_parts(factors, pivots, [p, l, u], [m, n])?;
+            if dtype == DType::F64 && m.max(n) < 70 {
+                let (want, rows) = reference::lu(a, m, n);
+                check_equal(pivots, &rows)?;
+                let largest = want.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+                check_within("LU", factors, &want, |_| 1e-9 * largest)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_parts(factors: &[f64], pivots: &[i32], [p, l, u]: [&[f64]; 3], [m, n]: [usize; 2]) -> Verdict {
+    let k = m.min(n);
+    for i in 0..m {
+        for j in 0..k {
+            let want = if j < i { factors[i * n + j] } else { f64::from(u8::from(i == j)) };
+            check_equal(&[l[i * k + j]], &[want])?;
+        }
+    }
+    for i in 0..k {
+        for j in 0..n {
+            check_equal(&[u[i * n + j]], &[if j >= i { factors[i * n + j] } else { 0.0 }])?;
+        }
+    }
+    let mut order: Vec<usize> = (0..m).collect();
+    for (i, &pivot) in pivots.iter().enumerate() {
+        if pivot <= i as i32 {
+            return Err(format!("step {i} exchanges with row {pivot}, counted from 1"));
+        }
+        order.swap(i, pivot as usize - 1);
+    }
+    let mut want = vec![0.0; m * m];
+    order.iter().enumerate().for_each(|(i, row)| want[row * m + i] = 1.0);
+    check_equal(p, &want)
+}
+
+/// Rows scaled by 1e-20 to 1e20.
+fn graded(device: &Device) -> Verdict {
+    for n in [4, 12, 30, 80] {
+        let a = random("lu/graded", 9 * n * n);
+        let scaled: Vec<f64> =
+            a.iter().enumerate().map(|(e, v)| v * 10f64.powi((e / n % n * 7 % 41) as i32 - 20)).collect();
+        check_factors(device, &[9], [n, n], &scaled)?;
+    }
+    Ok(())
+}
+
+/// Matrices that have no factors without exchanges.
+fn permutations(device: &Device) -> Verdict {
+    check_factors(device, &[], [2, 2], &[0.0, 1.0, 1.0, 0.0])?;
+    for n in [3, 8, 13, 20, 70] {
+        let mut a = vec![0.0; 10 * n * n];
+        for row in 0..10 * n {
+            a[row * n + (row * 7 + 3) % n] = -2.0;
+        }
+        if n % 7 != 0 {
+            check_factors(device, &[10], [n, n], &a)?;
+            let (t, _) = tensor(device, DType::F32, &[10, n, n], &a);
+            done(lu_factor(&t))?;
+        }
+    }
+    Ok(())
+}
+
+fn first_of_equals(device: &Device) -> Verdict {
+    for n in [6, 20, 70] {
+        let a: Vec<f64> = (0..n * n).map(|e| if e % n == 0 { -1.0 } else { (e % 5) as f64 }).collect();
+        let (_, pivots, _) = done(lu_factor_ex(&tensor(device, DType::F32, &[n, n], &a).0))?;
+        check_equal(&done(pivots.read::<i32>())?[..1], &[1])?;
+    }
+    Ok(())
+}
+
+/// Zero columns: factors all the same, and the first zero pivot is told.
+fn singular(device: &Device) -> Verdict {
+    for (n, column) in [(2, 2), (5, 3), (16, 16), (30, 1), (90, 50), (90, 90)] {
+        let mut a = random("lu/singular", 10 * n * n);
+        for matrix in [4, 7] {
+            (0..n).for_each(|i| a[(matrix * n + i) * n + column - 1] = 0.0);
+        }
+        check_factors(device, &[5, 2], [n, n], &a)?;
+        let (t, _) = tensor(device, DType::F32, &[5, 2, n, n], &a);
+        let (_, _, info) = done(lu_factor_ex(&t))?;
+        let want: Vec<i32> = (0..10).map(|i| if i == 4 || i == 7 { column as i32 } else { 0 }).collect();
+        check_equal(&done(info.read::<i32>())?, &want)?;
+        let text = format!("linalg::lu_factor: matrix [2, 0] of `a` is singular: pivot {column} is zero");
+        expect_error(lu_factor(&t), &text)?;
+    }
+    Ok(())
+}
+
+/// It goes into what depends on it, and is no zero pivot.
+fn not_a_number(device: &Device) -> Verdict {
+    for n in [3, 12, 30, 90] {
+        let mut a = random("lu/nan", 10 * n * n);
+        a[6 * n * n + n] = f64::NAN;
+        let (factors, _, info) = done(lu_factor_ex(&tensor(device, DType::F32, &[10, n, n], &a).0))?;
+        check_equal(&done(info.read::<i32>())?, &[0; 10])?;
+        let last: Vec<bool> = read(&factors)?.iter().skip(n * n - 1).step_by(n * n).map(|v| v.is_nan()).collect();
+        let want: Vec<bool> = (0..10).map(|i| i == 6).collect();
+        check_equal(&last, &want)?;
+    }
+    Ok(())
+}
+
+fn empty(device: &Device) -> Verdict {
+    for (shape, of_info) in [(vec![0, 3, 2], vec![0]), (vec![2, 0, 3], vec![2]), (vec![3, 0], vec![])] {
+        let a = Tensor::zeros::<f32>(device, &shape);
+        let (factors, pivots, info) = done(lu_factor_ex(&a))?;
+        check_equal(factors.shape(), &shape)?;
+        check_equal(&[pivots.len()], &[0])?;
+        check_equal(&done(info.read::<i32>())?, &vec![0; of_info.iter().product()])?;
+        let (p, _, _) = done(lu(&a))?;
+        let m = shape[shape.len() - 2];
+        check_equal(p.shape(), &[&of_info[..], &[m, m]].concat())?;
+        let want: Vec<f64> = (0..p.len()).map(|e| f64::from(u8::from(e / m % m == e % m))).collect();
+        check_equal(&read(&p)?, &want)?;
+    }
+    Ok(())
+}
+
+fn ex_does_not_wait(device: &Device) -> Verdict {
+    let gpu = device.gpu().expect("a case for GPUs");
+    let (a, _) = tensor(device, DType::F32, &[2, 70, 70], &random("lu/a", 2 * 4900));
+    let before = gpu.waits();
+    let (factors, pivots, _) = done(lu_factor_ex(&a))?;
+    let _x = done(lu_solve(&factors, &pivots, &a, true, false))?;
+    let _parts = done(lu(&a))?;
+    check_equal(&[gpu.waits() - before], &[0])
+}
+
+fn threads() -> Verdict {
+    for (count, n) in [(100, 6), (5, 70), (1, 170)] {
+        let (a, _) = tensor(&Device::Cpu, DType::F32, &[count, n, n], &random("lu/a", count * n * n));
+        same_on_any_threads(|| read(&done(lu_factor(&a))?.0))?;
+    }
+    Ok(())
+}
+
+fn solve_every_size(device: &Device) -> Verdict {
+    SIZES.into_iter().try_for_each(|n| {
+        let count = [count_for(n)];
+        check_solution(device, &count, &count, [n, 2], 0).map_err(|e| format!("{n} rows: {e}"))
+    })
+}
+
+fn solve_forms(device: &Device) -> Verdict {
+    for form in 0..4 {
+        for [n, k] in [[6, 2], [12, 9], [30, 3], [70, 20]] {
+            check_solution(device, &[9], &[9], [n, k], form)?;
+            check_solution(device, &[], &[9], [n, k], form)?;
+            check_solution(device, &[3, 1], &[2], [n, k], form)?;
+            check_solution(device, &[9], &[1], [n, k], form)?;
+        }
+    }
+    Ok(())
+}
+
+/// Rows of the right sides are what the system says, to within the rounding of an elimination.
+fn check_solution(device: &Device, of_a: &[usize], of_b: &[usize], [n, k]: [usize; 2], form: usize) -> Verdict {
+    let (left, adjoint) = (form & 1 == 0, form & 2 > 0);
+    let a = random("lu/solve/a", of_a.iter().product::<usize>() * n * n);
+    let b = random("lu/solve/b", of_b.iter().product::<usize>() * n * k);
+    let matrix = if left { [n, k] } else { [k, n] };
+    let both = Broadcast::of("case", "b", of_a, of_b).map_err(|e| e.to_string())?;
+    for (dtype, eps) in precisions(device) {
+        let (a, held_a) = tensor(device, dtype, &[of_a, &[n, n]].concat(), &a);
+        let (b, held_b) = tensor(device, dtype, &[of_b, &matrix].concat(), &b);
+        let (factors, pivots) = done(lu_factor(&a))?;
+        let x = done(lu_solve(&factors, &pivots, &b, left, adjoint))?;
+        check_equal(x.shape(), &[&both.batch[..], &matrix].concat())?;
+        for (index, x) in read(&x)?.chunks_exact(n * k).enumerate() {
+            let [from_a, from_b] = both.sources(index);
+            let a = &held_a[from_a * n * n..][..n * n];
+            let a = if adjoint { transposed(a, n, n) } else { a.to_vec() };
+            let b = &held_b[from_b * n * k..][..n * k];
+            let (got, terms) = if left {
+                (product(&a, x, [n, k, n]), product(&magnitudes(&a), &magnitudes(x), [n, k, n]))
+            } else {
+                (product(x, &a, [k, n, n]), product(&magnitudes(x), &magnitudes(&a), [k, n, n]))
+            };
+            let largest = terms.iter().fold(0.0, |m: f64, v| m.max(*v));
+            check_within("A x", &got, b, |_| 4.0 * (n + 4) as f64 * eps * (largest + 1.0))?;
+        }
+    }
+    Ok(())
+}
+
+fn solve_empty(device: &Device) -> Verdict {
+    let zeros = |shape: &[usize]| Tensor::zeros::<f32>(device, shape);
+    let pivots = |shape: &[usize]| Tensor::zeros::<i32>(device, shape);
+    let x = done(lu_solve(&zeros(&[2, 0, 0]), &pivots(&[2, 0]), &zeros(&[2, 0, 3]), true, false))?;
+    check_equal(x.shape(), &[2, 0, 3])?;
+    let x = done(lu_solve(&zeros(&[0, 4, 4]), &pivots(&[0, 4]), &zeros(&[4, 3]), true, false))?;
+    check_equal(x.shape(), &[0, 4, 3])
+}
+
+fn errors(device: &Device) -> Verdict {
+    let zeros = |shape: &[usize]| Tensor::zeros::<f32>(device, shape);
+    expect_error(lu_factor(&zeros(&[4])), "`a` must be [.., rows, columns], got [4]")?;
+    expect_error(lu(&zeros(&[4])), "`a` must be [.., rows, columns], got [4]")?;
+    expect_error(lu_factor(&Tensor::zeros::<u8>(device, &[2, 2])), "`a` must hold f32")?;
+    let pivots = Tensor::zeros::<i32>(device, &[2]);
+    let of = |lu: &[usize], b: &[usize]| lu_solve(&zeros(lu), &pivots, &zeros(b), true, false);
+    expect_error(of(&[2, 3], &[2, 1]), "`lu` must be [.., n, n], got [2, 3]")?;
+    expect_error(of(&[2, 2], &[3, 1]), "`b` must be [.., 2, k], got [3, 1]")?;
+    expect_error(of(&[3, 3], &[3, 1]), "`pivots` must be [3], got [2]")?;
+    let wrong = lu_solve(&zeros(&[2, 2]), &zeros(&[2]), &zeros(&[2, 1]), true, false);
+    expect_error(wrong, "`pivots` must hold i32, got f32")
+}

@@ -1,0 +1,1 @@
+pub(crate) fn benches() -> Vec<steropes_testkit::Bench> { Vec::new() }
