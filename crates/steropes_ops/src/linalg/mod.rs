@@ -2,16 +2,18 @@
 //!
 //! Names, order and signs of results are those of `torch.linalg`.
 
+pub mod eigh;
 pub mod linear;
 pub mod quantize;
+mod squares;
 mod stack;
 
 use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [linear::tests::cases(), quantize::tests::cases()].into_iter().flatten().collect()
+    [eigh::tests::cases(), linear::tests::cases(), quantize::tests::cases()].into_iter().flatten().collect()
 }
 
 pub(crate) fn benches() -> Vec<Bench> {
-    [linear::bench::benches()].into_iter().flatten().collect()
+    [eigh::bench::benches(), linear::bench::benches()].into_iter().flatten().collect()
 }

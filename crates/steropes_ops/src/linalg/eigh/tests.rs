@@ -1,0 +1,5 @@
+use steropes_testkit::Case;
+
+pub(crate) fn cases() -> Vec<Case> {
+    Vec::new()
+}
