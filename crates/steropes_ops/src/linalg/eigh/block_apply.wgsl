@@ -91,10 +91,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         results[2] += l.z * e;
         results[3] += l.w * e;
     }
-    let from = 4u * i;
-    let to = 4u * j;
+    let top = 4u * i;
+    let side = 4u * j;
     for (var k = 0u; k < 4u; k++) {
-        let at = first + row_of(rows, from + k) * QUADS + row_of(columns, to) / 4u;
+        let at = first + row_of(rows, top + k) * QUADS + row_of(columns, side) / 4u;
         if (meeting) {
             whole[at] = results[k];
         } else {
@@ -104,7 +104,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (meeting) {
         let other = transpose(results);
         for (var k = 0u; k < 4u; k++) {
-            whole[first + row_of(columns, to + k) * QUADS + row_of(rows, from) / 4u] = other[k];
+            whole[first + row_of(columns, side + k) * QUADS + row_of(rows, top) / 4u] = other[k];
         }
     }
 }

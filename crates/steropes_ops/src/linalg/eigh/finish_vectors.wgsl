@@ -2,10 +2,10 @@
 @group(0) @binding(5) var<storage, read_write> vectors: array<u32>;
 
 fn write_vector(matrix: u32, own: u32, rank: u32, thread: u32, inside: bool, valid: bool) {
-    let from = (matrix * WIDTH + own) * WIDTH;
+    let own_row = (matrix * WIDTH + own) * WIDTH;
     var largest = 0.0;
     for (var k = thread; k < N; k += THREADS) {
-        largest = max(largest, abs(v[from + k]));
+        largest = max(largest, abs(v[own_row + k]));
     }
     gathered[thread] = bitcast<u32>(largest);
     workgroupBarrier();
@@ -19,7 +19,7 @@ fn write_vector(matrix: u32, own: u32, rank: u32, thread: u32, inside: bool, val
     workgroupBarrier();
     var place = N - 1u;
     for (var k = thread; k < N; k += THREADS) {
-        if (abs(v[from + k]) >= bound) {
+        if (abs(v[own_row + k]) >= bound) {
             place = min(place, k);
         }
     }
@@ -31,9 +31,9 @@ fn write_vector(matrix: u32, own: u32, rank: u32, thread: u32, inside: bool, val
         }
         workgroupBarrier();
     }
-    let sign = select(1.0, -1.0, v[from + gathered[0]] < 0.0);
+    let sign = select(1.0, -1.0, v[own_row + gathered[0]] < 0.0);
     let to = params.vectors_shift + matrix * (N * N) + rank;
     for (var k = thread; k < N && inside; k += THREADS) {
-        vectors[to + k * N] = select(NOT_A_NUMBER, bitcast<u32>(v[from + k] * sign), valid);
+        vectors[to + k * N] = select(NOT_A_NUMBER, bitcast<u32>(v[own_row + k] * sign), valid);
     }
 }

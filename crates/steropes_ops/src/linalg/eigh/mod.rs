@@ -35,7 +35,7 @@ pub enum Uplo {
 ///
 /// # Numerics
 /// In the dtype of `a`, of matrices scaled by a power of two, so that neither very large nor very small ones overflow. Values
-/// are within `n eps ||a||` of the exact ones, and `||a v - v diag(l)||` and `||v^T v - 1||` within the same (without the
+/// are within `(n + 8) eps ||a||` of the exact ones, and `||a v - v diag(l)||` and `||v^T v - 1||` within the same (without the
 /// norm). The vectors of equal values are some basis of their space.
 ///
 /// In each vector, the first entry of at least 7/8 of the largest magnitude is positive. So the sign is the same on every
