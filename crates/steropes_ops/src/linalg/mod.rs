@@ -6,23 +6,26 @@ pub mod cholesky;
 pub mod cholesky_solve;
 mod dense;
 pub mod det;
+pub mod eigh;
 pub mod linear;
 pub mod lu;
 pub mod quantize;
 pub mod solve;
 pub mod solve_triangular;
+mod squares;
 mod stack;
 
 use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
     [
-        linear::tests::cases(),
-        quantize::tests::cases(),
         cholesky::tests::cases(),
         cholesky_solve::tests::cases(),
         det::tests::cases(),
+        eigh::tests::cases(),
+        linear::tests::cases(),
         lu::tests::cases(),
+        quantize::tests::cases(),
         solve::tests::cases(),
         solve_triangular::tests::cases(),
     ]
@@ -33,10 +36,11 @@ pub(crate) fn cases() -> Vec<Case> {
 
 pub(crate) fn benches() -> Vec<Bench> {
     [
-        linear::bench::benches(),
         cholesky::bench::benches(),
         cholesky_solve::bench::benches(),
         det::bench::benches(),
+        eigh::bench::benches(),
+        linear::bench::benches(),
         lu::bench::benches(),
         solve::bench::benches(),
         solve_triangular::bench::benches(),
