@@ -5,13 +5,14 @@
 pub mod linear;
 pub mod quantize;
 mod stack;
+pub mod svd;
 
 use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [linear::tests::cases(), quantize::tests::cases()].into_iter().flatten().collect()
+    [linear::tests::cases(), quantize::tests::cases(), svd::tests::cases()].into_iter().flatten().collect()
 }
 
 pub(crate) fn benches() -> Vec<Bench> {
-    [linear::bench::benches()].into_iter().flatten().collect()
+    [linear::bench::benches(), svd::bench::benches()].into_iter().flatten().collect()
 }
