@@ -14,6 +14,7 @@ pub mod solve;
 pub mod solve_triangular;
 mod squares;
 mod stack;
+pub mod svd;
 
 use steropes_testkit::{Bench, Case};
 
@@ -28,6 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
         quantize::tests::cases(),
         solve::tests::cases(),
         solve_triangular::tests::cases(),
+        svd::tests::cases(),
     ]
     .into_iter()
     .flatten()
@@ -44,6 +46,7 @@ pub(crate) fn benches() -> Vec<Bench> {
         lu::bench::benches(),
         solve::bench::benches(),
         solve_triangular::bench::benches(),
+        svd::bench::benches(),
     ]
     .into_iter()
     .flatten()
