@@ -1,0 +1,77 @@
+//! What the cases of several norms have in common.
+
+use steropes_tensor::{Device, Tensor};
+use steropes_testkit::{Verdict, f16_tensor};
+
+/// An f32 tensor of `values`.
+pub(super) fn tensor(device: &Device, shape: &[usize], values: &[f32]) -> Tensor {
+    Tensor::new(device, shape, values.to_vec()).expect("a test's shape fits its values")
+}
+
+/// A tensor of `values` in f32 or f16, and the values as it holds them.
+pub(super) fn stored(device: &Device, half: bool, shape: &[usize], values: &[f32]) -> (Tensor, Vec<f64>) {
+    if half {
+        let (tensor, rounded) = f16_tensor(device, shape, values);
+        (tensor, exact(&rounded))
+    } else {
+        (tensor(device, shape, values), exact(values))
+    }
+}
+
+/// In f64.
+pub(super) fn exact(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// Passes if each value is within `share` of its magnitude of what it should be.
+pub(super) fn check_within(got: &[f32], want: &[f64], magnitudes: &[f64], share: f64) -> Verdict {
+    if got.len() != want.len() {
+        return Err(format!("{} values, expected {}", got.len(), want.len()));
+    }
+    let fits = |i: usize| (f64::from(got[i]) - want[i]).abs() <= share * magnitudes[i];
+    match (0..got.len()).find(|&i| !fits(i)) {
+        None => Ok(()),
+        Some(i) => {
+            let bound = share * magnitudes[i];
+            Err(format!("element {i}: got {}, want {} within {bound:.3e}", got[i], want[i]))
+        }
+    }
+}
+
+/// The derivative of `sum(grad * f(x))` for each element of `x`, by central differences.
+pub(super) fn differences(x: &[f64], grad: &[f64], f: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
+    const STEP: f64 = 1e-4;
+    let loss = |x: &[f64]| f(x).iter().zip(grad).map(|(y, g)| y * g).sum::<f64>();
+    let along = |i: usize, step: f64| {
+        let mut moved = x.to_vec();
+        moved[i] += step;
+        loss(&moved)
+    };
+    (0..x.len()).map(|i| (along(i, STEP) - along(i, -STEP)) / (2.0 * STEP)).collect()
+}
+
+/// Passes if only values of row `row` are not numbers, and all of those if `whole`.
+pub(super) fn nan_only_in_row(values: &[f32], width: usize, row: usize, whole: bool) -> Verdict {
+    let wrong = |i: usize| {
+        let here = i / width == row;
+        values[i].is_nan() != here && (whole || !here)
+    };
+    match (0..values.len()).find(|&i| wrong(i)) {
+        None => Ok(()),
+        Some(i) => Err(format!("row {} column {} is {}", i / width, i % width, values[i])),
+    }
+}
+
+/// The results of `f` on one and on three threads, which must be the same bits.
+pub(super) fn same_for_any_number_of_threads(
+    f: impl Fn() -> Result<Vec<Vec<f32>>, String> + Send + Sync,
+) -> Verdict {
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.map_err(|e| e.to_string())?.install(&f)
+    };
+    let bits = |all: Vec<Vec<f32>>| {
+        all.into_iter().map(|v| v.into_iter().map(f32::to_bits).collect()).collect::<Vec<Vec<u32>>>()
+    };
+    if bits(run(1)?) == bits(run(3)?) { Ok(()) } else { Err("one and three threads differ".into()) }
+}
