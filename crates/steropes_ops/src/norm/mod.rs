@@ -1,6 +1,5 @@
 //! Normalisations.
 
-mod checks;
 pub mod layer_norm;
 pub mod rms_norm;
 mod rows;

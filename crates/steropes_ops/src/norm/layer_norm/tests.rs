@@ -2,7 +2,7 @@ use super::{
     add_layer_norm, add_layer_norm_backward, layer_norm, layer_norm_backward, layer_norm_over, reference,
 };
 use crate::elementwise::add::add;
-use crate::norm::checks::{
+use crate::checks::{
     check_within, differences, exact, nan_only_in_row, same_for_any_number_of_threads, stored,
 };
 use steropes_tensor::{Device, Tensor};

@@ -1,7 +1,7 @@
 use super::reference;
 use super::{add_rms_norm, add_rms_norm_backward, rms_norm, rms_norm_backward};
 use crate::elementwise::add::add;
-use crate::norm::checks::{
+use crate::checks::{
     check_within, differences, exact, nan_only_in_row, same_for_any_number_of_threads, stored, tensor,
 };
 use steropes_tensor::{Device, Tensor};

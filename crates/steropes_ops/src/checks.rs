@@ -1,15 +1,15 @@
-//! What the cases of several norms have in common.
+//! What the cases of several ops have in common.
 
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::{Verdict, f16_tensor};
 
 /// An f32 tensor of `values`.
-pub(super) fn tensor(device: &Device, shape: &[usize], values: &[f32]) -> Tensor {
+pub(crate) fn tensor(device: &Device, shape: &[usize], values: &[f32]) -> Tensor {
     Tensor::new(device, shape, values.to_vec()).expect("a test's shape fits its values")
 }
 
 /// A tensor of `values` in f32 or f16, and the values as it holds them.
-pub(super) fn stored(device: &Device, half: bool, shape: &[usize], values: &[f32]) -> (Tensor, Vec<f64>) {
+pub(crate) fn stored(device: &Device, half: bool, shape: &[usize], values: &[f32]) -> (Tensor, Vec<f64>) {
     if half {
         let (tensor, rounded) = f16_tensor(device, shape, values);
         (tensor, exact(&rounded))
@@ -19,12 +19,12 @@ pub(super) fn stored(device: &Device, half: bool, shape: &[usize], values: &[f32
 }
 
 /// In f64.
-pub(super) fn exact(values: &[f32]) -> Vec<f64> {
+pub(crate) fn exact(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }
 
 /// Passes if each value is within `share` of its magnitude of what it should be.
-pub(super) fn check_within(got: &[f32], want: &[f64], magnitudes: &[f64], share: f64) -> Verdict {
+pub(crate) fn check_within(got: &[f32], want: &[f64], magnitudes: &[f64], share: f64) -> Verdict {
     if got.len() != want.len() {
         return Err(format!("{} values, expected {}", got.len(), want.len()));
     }
@@ -39,7 +39,7 @@ pub(super) fn check_within(got: &[f32], want: &[f64], magnitudes: &[f64], share:
 }
 
 /// The derivative of `sum(grad * f(x))` for each element of `x`, by central differences.
-pub(super) fn differences(x: &[f64], grad: &[f64], f: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
+pub(crate) fn differences(x: &[f64], grad: &[f64], f: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
     const STEP: f64 = 1e-4;
     let loss = |x: &[f64]| f(x).iter().zip(grad).map(|(y, g)| y * g).sum::<f64>();
     let along = |i: usize, step: f64| {
@@ -51,7 +51,7 @@ pub(super) fn differences(x: &[f64], grad: &[f64], f: impl Fn(&[f64]) -> Vec<f64
 }
 
 /// Passes if only values of row `row` are not numbers, and all of those if `whole`.
-pub(super) fn nan_only_in_row(values: &[f32], width: usize, row: usize, whole: bool) -> Verdict {
+pub(crate) fn nan_only_in_row(values: &[f32], width: usize, row: usize, whole: bool) -> Verdict {
     let wrong = |i: usize| {
         let here = i / width == row;
         values[i].is_nan() != here && (whole || !here)
@@ -63,7 +63,7 @@ pub(super) fn nan_only_in_row(values: &[f32], width: usize, row: usize, whole: b
 }
 
 /// The results of `f` on one and on three threads, which must be the same bits.
-pub(super) fn same_for_any_number_of_threads(
+pub(crate) fn same_for_any_number_of_threads(
     f: impl Fn() -> Result<Vec<Vec<f32>>, String> + Send + Sync,
 ) -> Verdict {
     let run = |threads| {
