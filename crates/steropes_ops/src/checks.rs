@@ -1,7 +1,9 @@
-//! What the cases of several ops have in common.
+//! What the cases and benches of several ops have in common.
 
-use steropes_tensor::{Device, Tensor};
-use steropes_testkit::{Verdict, f16_tensor};
+use half::f16;
+use steropes_tensor::{DType, Device, Tensor};
+use steropes_testkit::inputs::uniform;
+use steropes_testkit::{Bench, Launch, Verdict, bench, f16_bench, f16_tensor};
 
 /// An f32 tensor of `values`.
 pub(crate) fn tensor(device: &Device, shape: &[usize], values: &[f32]) -> Tensor {
@@ -74,4 +76,34 @@ pub(crate) fn same_for_any_number_of_threads(
         all.into_iter().map(|v| v.into_iter().map(f32::to_bits).collect()).collect::<Vec<Vec<u32>>>()
     };
     if bits(run(1)?) == bits(run(3)?) { Ok(()) } else { Err("one and three threads differ".into()) }
+}
+
+/// Equal rows in f32 or f16.
+pub(crate) fn rows_of(device: &Device, dtype: DType, name: &str, [rows, width]: [usize; 2]) -> Tensor {
+    let row = uniform(name, width);
+    let tensor = match dtype {
+        DType::F16 => {
+            let row: Vec<f16> = row.into_iter().map(f16::from_f32).collect();
+            Tensor::new(device, &[rows, width], row.repeat(rows))
+        }
+        _ => Tensor::new(device, &[rows, width], row.repeat(rows)),
+    };
+    tensor.expect("a value for each place")
+}
+
+/// A bench in f32, or in f16 where the device has it. `tensors` is the number of tensors of `values` elements that are read or
+/// written; `operations` are those for each element.
+pub(crate) fn bench_of(
+    dtype: DType,
+    name: &'static str,
+    values: usize,
+    [operations, tensors]: [f64; 2],
+    prepare: impl Fn(&Device) -> Launch + 'static,
+) -> Bench {
+    let values = values as f64;
+    let bytes = tensors * dtype.size_bytes() as f64 * values;
+    match dtype {
+        DType::F16 => f16_bench(name, operations * values, bytes, prepare),
+        _ => bench(name, operations * values, bytes, prepare),
+    }
 }

@@ -38,8 +38,7 @@ pub(crate) fn column_sums(
     total: &Tensor,
     more: bool,
 ) -> Result<(), OpError> {
-    let header =
-        Header::new().count("FACTOR", FACTOR as u32).count("COLUMNS", COLUMNS).count("SLOTS", SLOTS);
+    let header = Header::new().count("FACTOR", FACTOR as u32).count("COLUMNS", COLUMNS).count("SLOTS", SLOTS);
     let kernel = Kernel::new("column_sums", &header, include_str!("column_sums.wgsl"));
     let width = total.len();
     let mut partials = partials;

@@ -1,10 +1,10 @@
 use super::{
     add_layer_norm, add_layer_norm_backward, layer_norm, layer_norm_backward, layer_norm_over, reference,
 };
-use crate::elementwise::add::add;
 use crate::checks::{
     check_within, differences, exact, nan_only_in_row, same_for_any_number_of_threads, stored,
 };
+use crate::elementwise::add::add;
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::{normal, uniform};
 use steropes_testkit::{
@@ -31,7 +31,9 @@ fn forward_cases() -> Vec<Case> {
         case("layer_norm/oracle/mean_1000", |d| against_oracle(d, &[5, 300], 1.0, 1000.0)),
         case("layer_norm/oracle/beyond_registers", |d| against_oracle(d, &[3, 40_004], 1.0, 0.0)),
         case("layer_norm/oracle/odd_beyond_registers", |d| against_oracle(d, &[3, 9001], 1.0, 0.0)),
-        case("layer_norm/oracle/mean_1000_beyond_registers", |d| against_oracle(d, &[3, 40_004], 1.0, 1000.0)),
+        case("layer_norm/oracle/mean_1000_beyond_registers", |d| {
+            against_oracle(d, &[3, 40_004], 1.0, 1000.0)
+        }),
         case("layer_norm/oracle/small_values", |d| against_oracle(d, &[5, 300], 1e-3, 0.0)),
         f16_case("layer_norm/f16/odd_sizes", |d| f16_against_oracle(d, &[3, 7, 37])),
         f16_case("layer_norm/f16/mast3r_encoder", |d| f16_against_oracle(d, &[1, 96, 1024])),
@@ -215,9 +217,9 @@ fn backward_cases() -> Vec<Case> {
         case("layer_norm/backward/one_value", |d| backward(d, false, &[1, 1], 0.0)),
         case("layer_norm/backward/odd_sizes", |d| backward(d, false, &[3, 7, 37], 0.0)),
         case("layer_norm/backward/every_width", |d| {
-            [2, 3, 4, 5, 8, 15, 17, 33, 64, 65, 128, 129, 516].iter().try_for_each(|w| {
-                backward(d, false, &[5, *w], 0.0).map_err(|e| format!("width {w}: {e}"))
-            })
+            [2, 3, 4, 5, 8, 15, 17, 33, 64, 65, 128, 129, 516]
+                .iter()
+                .try_for_each(|w| backward(d, false, &[5, *w], 0.0).map_err(|e| format!("width {w}: {e}")))
         }),
         case("layer_norm/backward/many_rows", |d| backward(d, false, &[9001, 20], 0.0)),
         case("layer_norm/backward/mast3r_tokens", |d| backward(d, false, &[1, 96, 1024], 0.0)),
@@ -273,7 +275,8 @@ fn over(device: &Device, half: bool, shape: &[usize], axes: usize) -> Verdict {
 fn sum_as_by_add(device: &Device, half: bool) -> Verdict {
     for shape in [[2, 3, 37], [1, 5, 256], [1, 2, 70_008]] {
         let width = shape[2];
-        let (residual, _) = stored(device, half, &shape, &normal("layer_norm/residual", shape.iter().product()));
+        let (residual, _) =
+            stored(device, half, &shape, &normal("layer_norm/residual", shape.iter().product()));
         let (x, _) = stored(device, half, &shape, &normal("layer_norm/x", shape.iter().product()));
         let weight = tensor(device, &[width], normal("layer_norm/weight", width));
         for (weight, bias) in [(Some(&weight), Some(&weight)), (None, None)] {

@@ -1,9 +1,9 @@
 use super::reference;
 use super::{add_rms_norm, add_rms_norm_backward, rms_norm, rms_norm_backward};
-use crate::elementwise::add::add;
 use crate::checks::{
     check_within, differences, exact, nan_only_in_row, same_for_any_number_of_threads, stored, tensor,
 };
+use crate::elementwise::add::add;
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::{normal, uniform};
 use steropes_testkit::{
@@ -52,9 +52,9 @@ fn backward_cases() -> Vec<Case> {
         case("rms_norm/backward/one_value", |d| backward(d, false, &[1, 1], 1.0)),
         case("rms_norm/backward/three_axes", |d| backward(d, false, &[3, 7, 37], 1.0)),
         case("rms_norm/backward/every_width", |d| {
-            [2, 3, 4, 5, 8, 15, 17, 33, 64, 65, 128, 129, 516].iter().try_for_each(|w| {
-                backward(d, false, &[5, *w], 1.0).map_err(|e| format!("width {w}: {e}"))
-            })
+            [2, 3, 4, 5, 8, 15, 17, 33, 64, 65, 128, 129, 516]
+                .iter()
+                .try_for_each(|w| backward(d, false, &[5, *w], 1.0).map_err(|e| format!("width {w}: {e}")))
         }),
         case("rms_norm/backward/many_rows", |d| backward(d, false, &[9001, 20], 1.0)),
         case("rms_norm/backward/llama_tokens", |d| backward(d, false, &[1, 16, 4096], 1.0)),
@@ -242,10 +242,7 @@ fn shapes(device: &Device) -> Verdict {
     expect_error(rms_norm(&x, Some(&weight), EPS), "`weight` must be [3], got [2]")?;
     expect_error(add_rms_norm(&turned, &x, None, EPS), "`residual` must be [2, 3], got [3, 2]")?;
     expect_error(rms_norm_backward(&x, None, EPS, &turned), "`grad` must be [2, 3], got [3, 2]")?;
-    expect_error(
-        add_rms_norm_backward(&x, None, EPS, &turned, &x),
-        "`grad_sum` must be [2, 3], got [3, 2]",
-    )?;
+    expect_error(add_rms_norm_backward(&x, None, EPS, &turned, &x), "`grad_sum` must be [2, 3], got [3, 2]")?;
     let none = zeros(&[2, 0]);
     expect_error(add_rms_norm_backward(&none, None, EPS, &none, &none), "`sum` must be [.., width]")
 }

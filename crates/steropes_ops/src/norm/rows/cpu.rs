@@ -62,12 +62,10 @@ pub(crate) fn add_forward(residual: &[f32], x: &[f32], parameters: Parameters<'_
     let y = &mut out.spare_capacity_mut()[..x.len()];
     let width = parameters.weight.len();
     let task = (TASK / width).max(1) * width;
-    y.par_chunks_mut(task).zip(sum.par_chunks_mut(task)).zip(x.par_chunks(task)).for_each(
-        |((y, sum), x)| {
-            sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
-            isa.run(Forward { x: sum, y, parameters });
-        },
-    );
+    y.par_chunks_mut(task).zip(sum.par_chunks_mut(task)).zip(x.par_chunks(task)).for_each(|((y, sum), x)| {
+        sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+        isa.run(Forward { x: sum, y, parameters });
+    });
     // SAFETY: the capacity was reserved, and the tasks wrote every row.
     unsafe { out.set_len(x.len()) };
     [sum, out]
@@ -134,12 +132,8 @@ impl Kernel for Forward<'_> {
         assert_eq!(bias.len(), width, "a bias for every weight");
         for (x, y) in self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width)) {
             let scale = statistics(s, x, self.parameters).map(|v| s.splat(v));
-            let row = Row {
-                x: x.as_ptr(),
-                y: y.as_mut_ptr().cast(),
-                weight: weight.as_ptr(),
-                bias: bias.as_ptr(),
-            };
+            let row =
+                Row { x: x.as_ptr(), y: y.as_mut_ptr().cast(), weight: weight.as_ptr(), bias: bias.as_ptr() };
             // SAFETY: every slice has `width` values.
             unsafe {
                 for c in (0..whole).step_by(S::LANES) {

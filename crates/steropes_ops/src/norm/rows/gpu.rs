@@ -26,11 +26,8 @@ impl<'a> Arrays<'a> {
 
     fn add(&mut self, access: &str, name: &str, element: &str, binding: Binding<'a>) {
         let number = self.bindings.len();
-        writeln!(
-            self.text,
-            "@group(0) @binding({number}) var<storage, {access}> {name}: array<{element}>;"
-        )
-        .expect("writing to a string");
+        writeln!(self.text, "@group(0) @binding({number}) var<storage, {access}> {name}: array<{element}>;")
+            .expect("writing to a string");
         self.bindings.push(binding);
     }
 
@@ -106,7 +103,9 @@ pub(crate) fn forward(
     let y = Tensor::on_gpu(gpu, norm.op, x.dtype(), x.shape())?;
     let sum = addend.map(|_| Tensor::on_gpu(gpu, norm.op, x.dtype(), x.shape())).transpose()?;
     let row_bytes = norm.width * x.dtype().size_bytes();
-    for range in row_ranges(norm.op, gpu, x.len() / norm.width, &[row_bytes])? {
+    let has_parameters = norm.weight.is_some() || norm.bias.is_some();
+    let bytes = [row_bytes, if has_parameters { norm.width * 4 } else { 0 }];
+    for range in row_ranges(norm.op, gpu, x.len() / norm.width, &bytes)? {
         let at = |tensor| window(tensor, row_bytes, &range);
         let mut arrays = Arrays::new();
         arrays.read("x", "Pack", at(x).binding);

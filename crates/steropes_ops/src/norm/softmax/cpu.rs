@@ -200,7 +200,8 @@ impl Kernel for Finish<'_> {
                 // SAFETY: `count` columns from `c` on are inside the row, and as many in the others.
                 unsafe {
                     let at = row.as_mut_ptr().add(c);
-                    let below = s.load_part(at, count, 0.0) - s.load_part(self.top.as_ptr().add(c), count, 0.0);
+                    let below =
+                        s.load_part(at, count, 0.0) - s.load_part(self.top.as_ptr().add(c), count, 0.0);
                     let scale = s.load_part(self.scale.as_ptr().add(c), count, 0.0);
                     let y = match self.form {
                         Form::Plain => exp(s, below) * scale,

@@ -108,8 +108,7 @@ pub(super) fn softmax(
     view: View,
 ) -> Result<Tensor, OpError> {
     let plan = Plan::choose(gpu.capabilities(), x.dtype(), view);
-    let body =
-        if plan.fits(1) { include_str!("softmax.wgsl") } else { include_str!("softmax_long.wgsl") };
+    let body = if plan.fits(1) { include_str!("softmax.wgsl") } else { include_str!("softmax_long.wgsl") };
     let kernel = Kernel::new("softmax", &plan.header(form), body);
     let y = Tensor::on_gpu(gpu, op, x.dtype(), x.shape())?;
     let bytes = view.len * view.inner * x.dtype().size_bytes();

@@ -152,13 +152,7 @@ fn forward(op: &'static str, form: Form, x: &Tensor, view: View) -> Result<Tenso
     }
 }
 
-fn backward(
-    op: &'static str,
-    form: Form,
-    y: &Tensor,
-    grad: &Tensor,
-    axis: usize,
-) -> Result<Tensor, OpError> {
+fn backward(op: &'static str, form: Form, y: &Tensor, grad: &Tensor, axis: usize) -> Result<Tensor, OpError> {
     let view = View::of(op, "y", y, axis)?;
     if grad.shape() != y.shape() {
         return Err(OpError::shape(op, "grad", format!("{:?}", y.shape()), grad.shape()));

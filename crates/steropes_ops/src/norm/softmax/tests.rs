@@ -366,17 +366,18 @@ fn backward(device: &Device, half: bool, shape: &[usize], axis: usize) -> Verdic
     // Rounding to f16 is relative to the result, and below its normal numbers to 2^-24.
     let rounded = |got: Vec<f32>, [want, magnitudes]: [Vec<f64>; 2]| {
         let share = if half { 1e-3 } else { 2e-6 };
-        let magnitudes: Vec<f64> =
-            magnitudes.iter().map(|m| m + if half { 1e-4 } else { 1e-30 }).collect();
+        let magnitudes: Vec<f64> = magnitudes.iter().map(|m| m + if half { 1e-4 } else { 1e-30 }).collect();
         check_within(&got, &want, &magnitudes, share).map_err(|e| format!("{shape:?} axis {axis}: {e}"))
     };
-    let y: Vec<f32> = reference::softmax(&exact(&normal("softmax/x", len)), middle).iter().map(|v| *v as f32).collect();
+    let y: Vec<f32> =
+        reference::softmax(&exact(&normal("softmax/x", len)), middle).iter().map(|v| *v as f32).collect();
     let (y, values) = stored(device, half, shape, &y);
     let grad_x = softmax_backward(&y, &grad, axis).map_err(|e| e.to_string())?;
     check_equal(grad_x.shape(), shape)?;
     check_equal(&[grad_x.dtype()], &[y.dtype()])?;
     rounded(floats(&grad_x)?, reference::softmax_backward(&values, &grads, middle))?;
-    let y: Vec<f32> = reference::log_softmax(&exact(&normal("softmax/x", len)), middle).iter().map(|v| *v as f32).collect();
+    let y: Vec<f32> =
+        reference::log_softmax(&exact(&normal("softmax/x", len)), middle).iter().map(|v| *v as f32).collect();
     let (y, values) = stored(device, half, shape, &y);
     let grad_x = log_softmax_backward(&y, &grad, axis).map_err(|e| e.to_string())?;
     check_equal(grad_x.shape(), shape)?;
