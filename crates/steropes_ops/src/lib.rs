@@ -3,6 +3,7 @@
 //! An op checks its arguments, then runs where its tensors are. It never runs anywhere else.
 
 pub mod attention;
+mod checks;
 pub mod cpu;
 mod dispatch;
 pub mod elementwise;

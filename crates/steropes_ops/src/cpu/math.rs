@@ -45,6 +45,12 @@ pub(crate) fn exp2_weight<S: Simd>(s: S, x: S::F) -> S::F {
 pub(crate) fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
     // t Q(t) is below 1e-11 from 7 on.
     let t = s.splat(7.0).min(x.abs());
+    s.splat(0.0).max(x) - t * normal_tail(s, t)
+}
+
+/// `erfc(t/√2) / 2 = 2^P(t)` for t from 0 to 7: t times the error is below 5e-7, the relative error near 0 below 1.2e-6.
+#[inline(always)]
+pub(crate) fn normal_tail<S: Simd>(s: S, t: S::F) -> S::F {
     let p = s.splat(-1.690_469_6e-6);
     let p = p.mul_add(t, s.splat(2.508_413_9e-5));
     let p = p.mul_add(t, s.splat(-1.144_667_8e-4));
@@ -54,7 +60,7 @@ pub(crate) fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
     let p = p.mul_add(t, s.splat(-4.591_154_5e-1));
     let p = p.mul_add(t, s.splat(-1.151_123_3));
     let p = p.mul_add(t, s.splat(-9.999_988_7e-1));
-    s.splat(0.0).max(x) - t * exp2_weight(s, p)
+    exp2_weight(s, p)
 }
 
 #[cfg(test)]

@@ -1,19 +1,25 @@
 //! Ops on one element at a time.
 
+pub mod activation;
 pub mod add;
+pub mod bias_activation;
 pub mod cast;
 pub mod concat;
 pub mod copy;
+pub mod gated;
 pub mod gelu;
 
 use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
     [
+        activation::tests::cases(),
         add::tests::cases(),
+        bias_activation::tests::cases(),
         cast::tests::cases(),
         concat::tests::cases(),
         copy::tests::cases(),
+        gated::tests::cases(),
         gelu::tests::cases(),
     ]
     .into_iter()
@@ -23,10 +29,13 @@ pub(crate) fn cases() -> Vec<Case> {
 
 pub(crate) fn benches() -> Vec<Bench> {
     [
+        activation::bench::benches(),
         add::bench::benches(),
+        bias_activation::bench::benches(),
         cast::bench::benches(),
         concat::bench::benches(),
         copy::bench::benches(),
+        gated::bench::benches(),
         gelu::bench::benches(),
     ]
     .into_iter()

@@ -1,5 +1,6 @@
 //! What the GPU kernels of several ops have in common.
 
+mod column_sums;
 mod flat;
 mod images;
 mod pack;
@@ -9,6 +10,7 @@ mod reduce;
 mod reduction;
 mod window;
 
+pub(crate) use column_sums::{column_sums, partial_groups};
 pub(crate) use flat::{destination, destination_header, flat_groups, flat_header, flat_ranges, launch_flat};
 pub(crate) use images::RowsOfImages;
 pub(crate) use pack::{Packs, Unit};

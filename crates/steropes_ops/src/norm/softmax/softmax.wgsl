@@ -1,53 +1,55 @@
-// One row for each ROW_THREADS invocations; a row stays in registers (PER_THREAD packs in each invocation), so it is read
-// once.
+// One stretch of the axis for each SLOTS invocations; it stays in registers (PER_THREAD packs in each invocation), so it is
+// read once.
 //
-// Header: Pack, Quad, Quads, QUADS, unpacked, packed, sum_of, largest_of; WIDTH (packs in a row), PER_THREAD, FULL (all
-// invocations have as many); ROW_THREADS, ROWS, row_sum, row_max.
+// Header: Pack, Quad, Quads, QUADS, unpacked, packed; THREADS; SLOTS, STRIDE, LEN (packs along the axis), PER_THREAD, FULL (all
+// invocations have as many), LOG (whether the logarithm is wanted); Place, place_of, axis_max, axis_sum.
 
-struct Params { rows: u32, shift: u32 }
+struct Params { items: u32, shift: u32, nan: f32 }
 var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read> x: array<Pack>;
 @group(0) @binding(1) var<storage, read_write> y: array<Pack>;
 
-// Below every value.
-const LOWEST: f32 = -3.4e38;
-
-@compute @workgroup_size(ROW_THREADS * ROWS)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let row = (group.x + group.y * 32768u) * ROWS + thread / ROW_THREADS;
-    let lane = thread % ROW_THREADS;
-    let inside = row < params.rows;
-    // Rows behind the end compute along with the last row, because all invocations meet in row_max and row_sum.
-    let first = params.shift + min(row, params.rows - 1u) * WIDTH;
+    let place = place_of(group, thread, params.items, params.shift);
     var values: array<Quads, PER_THREAD>;
-    var largest = Quad(LOWEST);
+    var largest: Quads;
+    for (var q = 0u; q < QUADS; q++) {
+        largest[q] = Quad(LOWEST);
+    }
     for (var i = 0u; i < PER_THREAD; i++) {
-        let c = lane + i * ROW_THREADS;
-        if (FULL || c < WIDTH) {
-            values[i] = unpacked(x[first + c]);
+        let c = place.slot + i * SLOTS;
+        if (FULL || c < LEN) {
+            values[i] = unpacked(x[place.first + c * STRIDE]);
             for (var q = 0u; q < QUADS; q++) {
-                largest = max(largest, values[i][q]);
+                largest[q] = max(largest[q], values[i][q]);
             }
         }
     }
-    let top = Quad(row_max(largest_of(largest), thread));
-    var sum = Quad();
+    let top = axis_max(largest, thread);
+    var sum: Quads;
     for (var i = 0u; i < PER_THREAD; i++) {
-        if (FULL || lane + i * ROW_THREADS < WIDTH) {
+        if (FULL || place.slot + i * SLOTS < LEN) {
             for (var q = 0u; q < QUADS; q++) {
-                values[i][q] = exp(values[i][q] - top);
-                sum += values[i][q];
+                let below = values[i][q] - top[q];
+                let share = exp(below);
+                sum[q] += share;
+                values[i][q] = select(share, below, LOG);
             }
         }
     }
-    let factor = 1.0 / row_sum(sum_of(sum), thread);
+    let scale = scale_of(axis_sum(sum, thread), params.nan);
     for (var i = 0u; i < PER_THREAD; i++) {
-        let c = lane + i * ROW_THREADS;
-        if (inside && (FULL || c < WIDTH)) {
+        let c = place.slot + i * SLOTS;
+        if (place.inside && (FULL || c < LEN)) {
             for (var q = 0u; q < QUADS; q++) {
-                values[i][q] *= factor;
+                if (LOG) {
+                    values[i][q] -= scale[q];
+                } else {
+                    values[i][q] *= scale[q];
+                }
             }
-            y[first + c] = packed(values[i]);
+            y[place.first + c * STRIDE] = packed(values[i]);
         }
     }
 }

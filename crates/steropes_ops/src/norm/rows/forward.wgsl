@@ -1,15 +1,12 @@
 // One row for each ROW_THREADS invocations; a row stays in registers (PER_THREAD packs in each invocation), so it is read
-// once. Mean first, then the variance around it.
+// once. Mean first, then the mean square around it.
 //
 // Header: Pack, Quad, Quads, QUADS, unpacked, packed, sum_of; WIDTH (packs in a row), PER_THREAD, FULL (all invocations have
-// as many), COUNT (elements in a row); ROW_THREADS, ROWS, row_sum.
+// as many), COUNT (elements in a row), CENTERED (whether the mean is taken off); ROW_THREADS, ROWS, row_sum; row_at, keep_sum,
+// scaled; y.
 
 struct Params { rows: u32, shift: u32, eps: f32 }
 var<immediate> params: Params;
-@group(0) @binding(0) var<storage, read> x: array<Pack>;
-@group(0) @binding(1) var<storage, read> weight: array<Quad>;
-@group(0) @binding(2) var<storage, read> bias: array<Quad>;
-@group(0) @binding(3) var<storage, read_write> y: array<Pack>;
 
 @compute @workgroup_size(ROW_THREADS * ROWS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -23,13 +20,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = 0u; i < PER_THREAD; i++) {
         let c = lane + i * ROW_THREADS;
         if (FULL || c < WIDTH) {
-            values[i] = unpacked(x[first + c]);
+            values[i] = row_at(first + c);
+            if (inside) {
+                keep_sum(first + c, values[i]);
+            }
             for (var q = 0u; q < QUADS; q++) {
                 sum += values[i][q];
             }
         }
     }
-    let mean = row_sum(sum_of(sum), thread) / f32(COUNT);
+    var mean = 0.0;
+    if (CENTERED) {
+        mean = row_sum(sum_of(sum), thread) / f32(COUNT);
+    }
     var squares = Quad();
     for (var i = 0u; i < PER_THREAD; i++) {
         if (FULL || lane + i * ROW_THREADS < WIDTH) {
@@ -40,13 +43,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             }
         }
     }
-    let variance = row_sum(sum_of(squares), thread) / f32(COUNT);
-    let factor = 1.0 / sqrt(variance + params.eps);
+    let square = row_sum(sum_of(squares), thread) / f32(COUNT);
+    let factor = 1.0 / sqrt(square + params.eps);
     for (var i = 0u; i < PER_THREAD; i++) {
         let c = lane + i * ROW_THREADS;
         if (inside && (FULL || c < WIDTH)) {
             for (var q = 0u; q < QUADS; q++) {
-                values[i][q] = values[i][q] * factor * weight[c * QUADS + q] + bias[c * QUADS + q];
+                values[i][q] = scaled(values[i][q] * factor, c * QUADS + q);
             }
             y[first + c] = packed(values[i]);
         }
