@@ -44,11 +44,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let place = own[slot];
             own[slot] = place + 1u;
             sorted_keys[place] = key;
-            var from = order[at];
+            var origin = order[at];
             if (FIRST) {
-                from = at;
+                origin = at;
             }
-            sorted_order[place] = from;
+            sorted_order[place] = origin;
         }
     }
 }
