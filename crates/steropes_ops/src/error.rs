@@ -126,6 +126,10 @@ pub(crate) enum Holds {
     U32,
     /// u8, i32, u32 or i64.
     Integer,
+    /// i32, u32 or i64: numbers of classes, rows or places.
+    Index,
+    /// u8, 0 for no and anything else for yes.
+    Mask,
 }
 
 impl Holds {
@@ -143,6 +147,8 @@ impl Holds {
             Self::Integer => {
                 (matches!(dtype, DType::U8 | DType::I32 | DType::U32 | DType::I64), "u8, i32, u32 or i64")
             }
+            Self::Index => (matches!(dtype, DType::I32 | DType::U32 | DType::I64), "i32, u32 or i64"),
+            Self::Mask => (dtype == DType::U8, "u8"),
         };
         if fits { Ok(()) } else { Err(expected) }
     }

@@ -10,7 +10,9 @@ pub mod elementwise;
 mod error;
 pub mod geometry;
 mod gpu;
+pub mod indexing;
 pub mod linalg;
+pub mod loss;
 pub mod matching;
 pub mod norm;
 pub mod position;
@@ -28,7 +30,9 @@ pub fn cases() -> Vec<Case> {
         attention::cases(),
         elementwise::cases(),
         geometry::cases(),
+        indexing::cases(),
         linalg::cases(),
+        loss::cases(),
         matching::cases(),
         norm::cases(),
         position::cases(),
@@ -45,7 +49,9 @@ pub fn benches() -> Vec<Bench> {
         attention::benches(),
         elementwise::benches(),
         geometry::benches(),
+        indexing::benches(),
         linalg::benches(),
+        loss::benches(),
         matching::benches(),
         norm::benches(),
         position::benches(),

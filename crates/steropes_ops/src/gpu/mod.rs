@@ -3,21 +3,29 @@
 mod column_sums;
 mod flat;
 mod images;
+mod index;
 mod pack;
 mod peak;
 pub(crate) mod product;
 mod reduce;
 mod reduction;
+mod sort;
+mod sums;
 mod window;
 
 pub(crate) use column_sums::{column_sums, partial_groups};
 pub(crate) use flat::{destination, destination_header, flat_groups, flat_header, flat_ranges, launch_flat};
 pub(crate) use images::RowsOfImages;
+pub(crate) use index::{index_header, index_words, mask_header, one_binding};
 pub(crate) use pack::{Packs, Unit};
 pub use peak::{GpuPeak, gpu_peak, gpu_seconds};
 pub(crate) use reduce::Rows;
 pub(crate) use reduction::parts;
-pub(crate) use window::{element_window, largest_binding, row_ranges, rows_of_entries, unsupported, window};
+pub(crate) use sort::{Sorted, sorted_by_key};
+pub(crate) use sums::{Finish, GROUP_VALUES, finish_sums, group_header};
+pub(crate) use window::{
+    Window, element_window, largest_binding, row_ranges, rows_of_entries, unsupported, window,
+};
 
 use steropes_tensor::{Binding, Tensor};
 
