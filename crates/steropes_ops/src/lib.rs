@@ -12,6 +12,7 @@ mod gpu;
 pub mod linalg;
 pub mod matching;
 pub mod norm;
+pub mod optim;
 pub mod position;
 pub mod vision;
 
@@ -30,6 +31,7 @@ pub fn cases() -> Vec<Case> {
         linalg::cases(),
         matching::cases(),
         norm::cases(),
+        optim::cases(),
         position::cases(),
         vision::cases(),
     ]
@@ -47,6 +49,7 @@ pub fn benches() -> Vec<Bench> {
         linalg::benches(),
         matching::benches(),
         norm::benches(),
+        optim::benches(),
         position::benches(),
         vision::benches(),
     ]
