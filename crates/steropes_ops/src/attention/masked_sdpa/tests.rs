@@ -1,0 +1,3 @@
+pub(crate) fn cases() -> Vec<steropes_testkit::Case> {
+    Vec::new()
+}
