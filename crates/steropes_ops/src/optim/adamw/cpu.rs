@@ -102,7 +102,7 @@ impl Open {
         let mut first = self.first.chunks_mut(TASK);
         let mut second = self.second.chunks_mut(TASK);
         let mut largest = self.largest.as_mut().filter(|_| amsgrad).map(|largest| largest.chunks_mut(TASK));
-        let mut value: Box<dyn Iterator<Item = Value<'a>>> = match &mut self.value {
+        let mut value: Box<dyn Iterator<Item = Value<'a>> + 'a> = match &mut self.value {
             OpenValue::F32(value) => Box::new(value.chunks_mut(TASK).map(Value::F32)),
             OpenValue::Bf16(value) => Box::new(value.chunks_mut(TASK).map(Value::Bf16)),
             OpenValue::Master(master, value) => {

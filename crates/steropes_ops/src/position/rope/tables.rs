@@ -126,7 +126,7 @@ pub fn rope_tables(
             let angles = frequencies.iter().map(move |frequency| position as f64 * frequency);
             angles.map(move |angle| f(angle) as f32)
         };
-        let values = positions.par_iter().flat_map_iter(row).collect();
+        let values: Vec<f32> = positions.par_iter().flat_map_iter(row).collect();
         Tensor::new(device, &shape, values).map_err(|error| match error {
             TensorError::Device(error) => OpError::Failed(error),
             _ => unreachable!("a value for each place"),
