@@ -15,6 +15,7 @@ pub mod linalg;
 pub mod loss;
 pub mod matching;
 pub mod norm;
+pub mod optim;
 pub mod position;
 pub mod vision;
 
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Case> {
         loss::cases(),
         matching::cases(),
         norm::cases(),
+        optim::cases(),
         position::cases(),
         vision::cases(),
     ]
@@ -54,6 +56,7 @@ pub fn benches() -> Vec<Bench> {
         loss::benches(),
         matching::benches(),
         norm::benches(),
+        optim::benches(),
         position::benches(),
         vision::benches(),
     ]

@@ -1,13 +1,14 @@
 //! Attention.
 
+pub mod masked_sdpa;
 pub mod sdpa;
 
 use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [sdpa::tests::cases()].into_iter().flatten().collect()
+    [masked_sdpa::tests::cases(), sdpa::tests::cases()].into_iter().flatten().collect()
 }
 
 pub(crate) fn benches() -> Vec<Bench> {
-    [sdpa::bench::benches()].into_iter().flatten().collect()
+    [masked_sdpa::bench::benches(), sdpa::bench::benches()].into_iter().flatten().collect()
 }
