@@ -13,6 +13,7 @@ pub mod linalg;
 pub mod matching;
 pub mod norm;
 pub mod position;
+pub mod reduce;
 pub mod vision;
 
 pub use dispatch::{Dispatches, dispatches};
@@ -31,6 +32,7 @@ pub fn cases() -> Vec<Case> {
         matching::cases(),
         norm::cases(),
         position::cases(),
+        reduce::cases(),
         vision::cases(),
     ]
     .into_iter()
@@ -48,6 +50,7 @@ pub fn benches() -> Vec<Bench> {
         matching::benches(),
         norm::benches(),
         position::benches(),
+        reduce::benches(),
         vision::benches(),
     ]
     .into_iter()
