@@ -122,6 +122,8 @@ pub(crate) enum Holds {
     F32,
     /// f32, on the CPU also f64; all arguments of this kind must agree.
     Real,
+    /// f32, on the CPU also f64, on a GPU that has f16 also f16; all arguments of this kind must agree.
+    Number,
     /// u32.
     U32,
     /// u8, i32, u32 or i64.
@@ -137,12 +139,15 @@ impl Holds {
         let f16 = device.gpu().is_some_and(|gpu| gpu.capabilities().f16);
         let (fits, expected) = match self {
             Self::Float if f16 => (matches!(dtype, DType::F32 | DType::F16), "f32 or f16"),
+            Self::Number if f16 => (matches!(dtype, DType::F32 | DType::F16), "f32 or f16"),
             Self::Factor if f16 => (matches!(dtype, DType::F32 | DType::F16), "f32 or f16"),
             Self::Factor if device.gpu().is_none() => {
                 (matches!(dtype, DType::F32 | DType::BF16), "f32 or bf16")
             }
-            Self::Real if device.gpu().is_none() => (matches!(dtype, DType::F32 | DType::F64), "f32 or f64"),
-            Self::Float | Self::Factor | Self::F32 | Self::Real => (dtype == DType::F32, "f32"),
+            Self::Real | Self::Number if device.gpu().is_none() => {
+                (matches!(dtype, DType::F32 | DType::F64), "f32 or f64")
+            }
+            Self::Float | Self::Factor | Self::F32 | Self::Real | Self::Number => (dtype == DType::F32, "f32"),
             Self::U32 => (dtype == DType::U32, "u32"),
             Self::Integer => {
                 (matches!(dtype, DType::U8 | DType::I32 | DType::U32 | DType::I64), "u8, i32, u32 or i64")
@@ -197,7 +202,7 @@ pub(crate) fn common_place(
         }
         let first = match holds {
             Holds::Float => *float.get_or_insert(found),
-            Holds::Real => *real.get_or_insert(found),
+            Holds::Real | Holds::Number => *real.get_or_insert(found),
             _ => found,
         };
         if first != found {

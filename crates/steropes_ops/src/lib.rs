@@ -17,6 +17,7 @@ pub mod matching;
 pub mod norm;
 pub mod optim;
 pub mod position;
+pub mod reduce;
 pub mod vision;
 
 pub use dispatch::{Dispatches, dispatches};
@@ -38,6 +39,7 @@ pub fn cases() -> Vec<Case> {
         norm::cases(),
         optim::cases(),
         position::cases(),
+        reduce::cases(),
         vision::cases(),
     ]
     .into_iter()
@@ -58,6 +60,7 @@ pub fn benches() -> Vec<Bench> {
         norm::benches(),
         optim::benches(),
         position::benches(),
+        reduce::benches(),
         vision::benches(),
     ]
     .into_iter()
