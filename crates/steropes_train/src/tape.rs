@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use steropes_ops::OpError;
-use steropes_ops::elementwise::add::add;
-use steropes_tensor::{DType, Device, Tensor, TensorError};
+use steropes_tensor::{DType, Tensor, TensorError};
 
 /// Why no gradient came out.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +23,12 @@ pub enum TapeError {
     /// A checkpoint recomputes gradients and records none of them.
     #[error("gradients of gradients do not go through a checkpoint")]
     Checkpoint,
+    /// The gradient of a step cannot be recorded.
+    #[error("{0} has no second derivative here")]
+    FirstOrder(&'static str),
+    /// Steps do not repeat operands.
+    #[error("operands must have one shape, they have {0:?} and {1:?}")]
+    Shapes(Vec<usize>, Vec<usize>),
     /// The value was not computed on this tape.
     #[error("this value belongs to another tape")]
     OtherTape,
@@ -80,7 +85,6 @@ struct Node {
 pub struct Tape {
     id: u64,
     nodes: RefCell<Vec<Node>>,
-    /// Whether steps are recorded: not while gradients are computed that need none themselves.
     is_recording: Cell<bool>,
 }
 
@@ -101,6 +105,11 @@ impl Tape {
     /// A tensor that gradients go to: a parameter.
     pub fn variable(&self, value: Tensor) -> Var {
         self.push(value, Node { inputs: Vec::new(), backward: None })
+    }
+
+    /// Whether steps are recorded: not while gradients are computed that need none themselves.
+    pub fn is_recording(&self) -> bool {
+        self.is_recording.get()
     }
 
     /// Steps recorded so far, variables included.
@@ -131,6 +140,26 @@ impl Tape {
         Ok(self.push(value, Node { inputs, backward: Some(Rc::new(backward)) }))
     }
 
+    /// As [`Tape::step`] for a step whose gradient is an op of its own and has no gradient: asked for one, it says so.
+    ///
+    /// # Errors
+    /// As [`Tape::step`].
+    pub fn first_order_step(
+        &self,
+        name: &'static str,
+        value: Tensor,
+        inputs: &[&Var],
+        backward: impl Fn(&Tensor) -> Result<Vec<Option<Tensor>>, TapeError> + 'static,
+    ) -> Result<Var, TapeError> {
+        self.step(value, inputs, move |tape, gradient| {
+            if tape.is_recording.get() {
+                return Err(TapeError::FirstOrder(name));
+            }
+            let parts = backward(gradient.value())?;
+            Ok(parts.into_iter().map(|part| part.map(Var::constant)).collect())
+        })
+    }
+
     fn push(&self, value: Tensor, node: Node) -> Var {
         let mut nodes = self.nodes.borrow_mut();
         nodes.push(node);
@@ -152,7 +181,7 @@ impl Tape {
         if loss.value.len() != 1 {
             return Err(TapeError::NotANumber(loss.shape().to_vec()));
         }
-        self.unrecorded(|| self.gradients_from(loss, Var::constant(ones(&loss.value)?)))
+        self.unrecorded(|| self.gradients_from(loss, Var::constant(filled(&loss.value, loss.shape(), 1.0)?)))
     }
 
     /// As [`Tape::gradients`], recorded themselves, so that they have gradients too.
@@ -163,7 +192,7 @@ impl Tape {
         if loss.value.len() != 1 {
             return Err(TapeError::NotANumber(loss.shape().to_vec()));
         }
-        self.gradients_from(loss, Var::constant(ones(&loss.value)?))
+        self.gradients_from(loss, Var::constant(filled(&loss.value, loss.shape(), 1.0)?))
     }
 
     /// What `result`, of which `seed` is the gradient of something, passes on to all variables.
@@ -241,15 +270,6 @@ impl Tape {
         let _restore = Restore(&self.is_recording, self.is_recording.replace(false));
         body()
     }
-
-    /// `a + b`, of equal shapes.
-    ///
-    /// # Errors
-    /// [`TapeError`] if the op refuses them.
-    pub fn add(&self, a: &Var, b: &Var) -> Result<Var, TapeError> {
-        let sum = add(a.value.clone(), &b.value)?;
-        self.step(sum, &[a, b], |_, gradient| Ok(vec![Some(gradient.clone()), Some(gradient.clone())]))
-    }
 }
 
 /// Gradients of one number, by variable.
@@ -272,11 +292,96 @@ impl Gradients {
     }
 }
 
-/// Ones in the shape and dtype of `like`, on its device.
-fn ones(like: &Tensor) -> Result<Tensor, TensorError> {
-    let device: Device = like.device();
+/// `value` in every place of `shape`, in the dtype and on the device of `like`.
+pub(crate) fn filled(like: &Tensor, shape: &[usize], value: f64) -> Result<Tensor, TensorError> {
+    let (device, len) = (like.device(), shape.iter().product());
     match like.dtype() {
-        DType::F64 => Tensor::new(&device, like.shape(), vec![1.0f64; like.len()]),
-        _ => Tensor::new(&device, like.shape(), vec![1.0f32; like.len()]),
+        DType::F64 => Tensor::new(&device, shape, vec![value; len]),
+        DType::F16 => Tensor::new(&device, shape, vec![half::f16::from_f64(value); len]),
+        _ => Tensor::new(&device, shape, vec![value as f32; len]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use steropes_tensor::Device;
+
+    fn number(value: f64) -> Tensor {
+        Tensor::new(&Device::Cpu, &[], vec![value]).unwrap()
+    }
+
+    fn read(tensor: &Tensor) -> f64 {
+        tensor.read::<f64>().unwrap()[0]
+    }
+
+    #[test]
+    fn what_is_used_twice_gets_both_gradients() {
+        let tape = Tape::new();
+        let x = tape.variable(number(3.0));
+        let square = tape.mul(&x, &x).unwrap();
+        let cube = tape.mul(&square, &x).unwrap();
+        let gradients = tape.gradients(&cube).unwrap();
+        assert_eq!(read(gradients.of(&x).unwrap()), 27.0);
+    }
+
+    #[test]
+    fn constants_cost_nothing() {
+        let tape = Tape::new();
+        let x = Var::constant(number(3.0));
+        assert!(!tape.mul(&x, &x).unwrap().is_recorded());
+        assert!(tape.is_empty());
+        let unused = tape.variable(number(1.0));
+        let gradients = tape.gradients(&tape.mul(&x, &x).unwrap()).unwrap();
+        assert!(gradients.of(&unused).is_none() && gradients.of(&x).is_none());
+    }
+
+    #[test]
+    fn second_and_third_derivatives() {
+        let tape = Tape::new();
+        let x = tape.variable(number(2.0));
+        let square = tape.mul(&x, &x).unwrap();
+        let fourth = tape.mul(&square, &square).unwrap();
+        let first = tape.recorded_gradients(&fourth).unwrap().recorded(&x).unwrap().clone();
+        let second = tape.recorded_gradients(&first).unwrap().recorded(&x).unwrap().clone();
+        let third = tape.gradients(&second).unwrap();
+        assert_eq!([read(first.value()), read(second.value()), read(third.of(&x).unwrap())], [32.0, 48.0, 48.0]);
+    }
+
+    #[test]
+    fn a_checkpoint_gives_the_same_gradient_and_records_one_step() {
+        let plain = Tape::new();
+        let body = |tape: &Tape, v: &[Var]| {
+            let square = tape.mul(&v[0], &v[0])?;
+            tape.mul(&square, &v[1])
+        };
+        let [x, y] = [2.0, 5.0].map(|value| plain.variable(number(value)));
+        let want = plain.gradients(&body(&plain, &[x.clone(), y.clone()]).unwrap()).unwrap();
+        let tape = Tape::new();
+        let [u, v] = [2.0, 5.0].map(|value| tape.variable(number(value)));
+        let result = tape.checkpoint(&[&u, &v], body).unwrap();
+        assert_eq!((read(result.value()), tape.len()), (20.0, 3));
+        let got = tape.gradients(&result).unwrap();
+        for (a, b) in [(&u, &x), (&v, &y)] {
+            assert_eq!(read(got.of(a).unwrap()), read(want.of(b).unwrap()));
+        }
+        let error = tape.recorded_gradients(&result).unwrap_err();
+        assert_eq!(error.to_string(), "gradients of gradients do not go through a checkpoint");
+    }
+
+    #[test]
+    fn what_cannot_be_is_said() {
+        let (tape, other) = (Tape::new(), Tape::new());
+        let x = tape.variable(number(2.0));
+        let y = other.variable(number(2.0));
+        assert_eq!(tape.mul(&x, &y).unwrap_err().to_string(), "this value belongs to another tape");
+        let pair = tape.variable(Tensor::new(&Device::Cpu, &[2], vec![1.0f64, 2.0]).unwrap());
+        let error = tape.gradients(&pair).unwrap_err();
+        assert_eq!(error.to_string(), "gradients are of one number, not of a tensor [2]");
+        let single = tape.variable(Tensor::new(&Device::Cpu, &[1], vec![0.5f32]).unwrap());
+        let smooth = tape.gelu(&single).unwrap();
+        let error = tape.recorded_gradients(&smooth).unwrap_err();
+        assert_eq!(error.to_string(), "gelu has no second derivative here");
+        assert!(tape.gradients(&smooth).is_ok());
     }
 }

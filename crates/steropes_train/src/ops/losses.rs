@@ -1,0 +1,58 @@
+//! Losses.
+
+use crate::{Tape, TapeError, Var};
+use steropes_ops::loss::conf_loss::{conf_loss, conf_loss_backward};
+use steropes_ops::loss::cross_entropy::{CrossEntropyOptions, cross_entropy, cross_entropy_backward};
+use steropes_ops::loss::info_nce::{InfoNceOptions, info_nce, info_nce_backward};
+use steropes_tensor::Tensor;
+
+impl Tape {
+    /// Cross entropy of `logits` `[rows, classes]`.
+    ///
+    /// # Errors
+    /// [`TapeError`] if the op refuses them.
+    pub fn cross_entropy(
+        &self,
+        logits: &Var,
+        targets: &Tensor,
+        options: &CrossEntropyOptions,
+    ) -> Result<Var, TapeError> {
+        let value = cross_entropy(logits.value(), targets, options)?;
+        let (input, targets, options) = (logits.value().clone(), targets.clone(), options.clone());
+        self.first_order_step("cross_entropy", value, &[logits], move |gradient| {
+            Ok(vec![Some(cross_entropy_backward(gradient, &input, &targets, &options)?)])
+        })
+    }
+
+    /// The contrastive loss of each correspondence of two sets of descriptors `[items, rows, width]`: `[items, rows]`.
+    ///
+    /// # Errors
+    /// [`TapeError`] if the op refuses them.
+    pub fn info_nce(
+        &self,
+        descriptors: [&Var; 2],
+        valid: &Tensor,
+        options: &InfoNceOptions,
+    ) -> Result<Var, TapeError> {
+        let inputs = descriptors.map(|var| var.value().clone());
+        let (valid, options) = (valid.clone(), *options);
+        let value = info_nce([&inputs[0], &inputs[1]], &valid, &options)?;
+        self.first_order_step("info_nce", value, &descriptors, move |gradient| {
+            let parts = info_nce_backward(gradient, [&inputs[0], &inputs[1]], &valid, &options)?;
+            Ok(parts.into_iter().map(Some).collect())
+        })
+    }
+
+    /// The mean of `c loss - alpha log c` where `mask` is not 0: `[]`.
+    ///
+    /// # Errors
+    /// [`TapeError`] if the op refuses them.
+    pub fn conf_loss(&self, loss: &Var, confidence: &Var, mask: &Tensor, alpha: f32) -> Result<Var, TapeError> {
+        let value = conf_loss(loss.value(), confidence.value(), mask, alpha)?;
+        let (of, by, mask) = (loss.value().clone(), confidence.value().clone(), mask.clone());
+        self.first_order_step("conf_loss", value, &[loss, confidence], move |gradient| {
+            let parts = conf_loss_backward(gradient, &of, &by, &mask, alpha)?;
+            Ok(parts.into_iter().map(Some).collect())
+        })
+    }
+}

@@ -1,0 +1,225 @@
+use crate::{Tape, TapeError, Var};
+use steropes_ops::linalg::matmul::Transposed;
+use steropes_ops::loss::cross_entropy::CrossEntropyOptions;
+use steropes_ops::loss::info_nce::InfoNceOptions;
+use steropes_tensor::{Device, Tensor};
+use steropes_testkit::inputs::normal;
+
+/// A number from variables.
+type Loss<'a> = &'a dyn Fn(&Tape, &[Var]) -> Result<Var, TapeError>;
+
+fn f32_tensor(name: &str, shape: &[usize]) -> Tensor {
+    Tensor::new(&Device::Cpu, shape, normal(name, shape.iter().product())).unwrap()
+}
+
+fn f64_tensor(name: &str, shape: &[usize]) -> Tensor {
+    let values = normal(name, shape.iter().product()).into_iter().map(f64::from).collect::<Vec<_>>();
+    Tensor::new(&Device::Cpu, shape, values).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    match tensor.read::<f64>() {
+        Ok(values) => values,
+        Err(_) => tensor.read::<f32>().unwrap().into_iter().map(f64::from).collect(),
+    }
+}
+
+/// `input` with `change` added along `direction`.
+fn moved(input: &Tensor, direction: &[f64], change: f64) -> Tensor {
+    let new = values(input).iter().zip(direction).map(|(x, d)| x + change * d).collect::<Vec<f64>>();
+    if input.dtype() == steropes_tensor::DType::F64 {
+        Tensor::new(&Device::Cpu, input.shape(), new).unwrap()
+    } else {
+        let new = new.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
+        Tensor::new(&Device::Cpu, input.shape(), new).unwrap()
+    }
+}
+
+/// The gradient of every input along a direction is the slope of `loss` there, to a relative `within`.
+fn check(inputs: &[Tensor], loss: Loss<'_>, step: f64, within: f64) {
+    let tape = Tape::new();
+    let variables: Vec<Var> = inputs.iter().map(|input| tape.variable(input.clone())).collect();
+    let result = loss(&tape, &variables).unwrap();
+    let gradients = tape.gradients(&result).unwrap();
+    let at = |inputs: &[Tensor]| {
+        let constants: Vec<Var> = inputs.iter().cloned().map(Var::constant).collect();
+        values(loss(&Tape::new(), &constants).unwrap().value())[0]
+    };
+    for (i, variable) in variables.iter().enumerate() {
+        let gradient = gradients.of(variable).expect("the loss depends on every input");
+        assert_eq!(gradient.shape(), inputs[i].shape());
+        let direction: Vec<f64> =
+            normal(&format!("direction{i}"), inputs[i].len()).into_iter().map(f64::from).collect();
+        let slope: f64 = values(gradient).iter().zip(&direction).map(|(g, d)| g * d).sum();
+        let shifted = |change: f64| {
+            let mut inputs = inputs.to_vec();
+            inputs[i] = moved(&inputs[i], &direction, change);
+            at(&inputs)
+        };
+        let measured = (shifted(step) - shifted(-step)) / (2.0 * step);
+        let size = measured.abs().max(1e-2);
+        assert!((slope - measured).abs() < within * size, "input {i}: {slope} instead of {measured}");
+    }
+}
+
+/// A weighted sum of all values, so that no direction is special.
+fn weighted(tape: &Tape, x: &Var) -> Result<Var, TapeError> {
+    let weights = if x.value().dtype() == steropes_tensor::DType::F64 {
+        f64_tensor("weights", x.shape())
+    } else {
+        f32_tensor("weights", x.shape())
+    };
+    tape.sum_all(&tape.mul(x, &Var::constant(weights))?)
+}
+
+#[test]
+fn arithmetic() {
+    let inputs = ["a", "b"].map(|name| f64_tensor(name, &[3, 4]));
+    let loss = |tape: &Tape, v: &[Var]| {
+        let both = tape.add(&tape.mul(&v[0], &v[1])?, &tape.sub(&v[0], &tape.scale(&v[1], 0.3)?)?)?;
+        let columns = tape.sum(&tape.reshape(&tape.transpose(&both)?, &[2, 2, 3])?, 1)?;
+        let squares = tape.mul(&columns, &columns)?;
+        tape.add(&weighted(tape, &squares)?, &tape.mean(&both)?)
+    };
+    check(&inputs, &loss, 1e-5, 1e-8);
+}
+
+#[test]
+fn products_of_transposes() {
+    for t in Transposed::ALL {
+        let shape = |flipped: bool, rows, columns| if flipped { [2, columns, rows] } else { [2, rows, columns] };
+        let inputs = [f64_tensor("a", &shape(t.a, 3, 4)), f64_tensor("b", &shape(t.b, 4, 5))];
+        check(&inputs, &|tape, v| weighted(tape, &tape.matmul(&v[0], &v[1], t)?), 1e-5, 1e-8);
+    }
+    let repeated = [f64_tensor("a", &[2, 3, 4]), f64_tensor("b", &[4, 5])];
+    check(&repeated, &|tape, v| weighted(tape, &tape.matmul(&v[0], &v[1], Transposed::NONE)?), 1e-5, 1e-8);
+}
+
+#[test]
+fn factorisations() {
+    let spread = f64_tensor("spread", &[2, 4, 4]);
+    let inputs = [spread, f64_tensor("right", &[2, 4, 3])];
+    check(&inputs, &|tape, v| weighted(tape, &tape.solve(&v[0], &v[1])?), 1e-6, 1e-5);
+    check(&inputs[..1], &|tape, v| weighted(tape, &tape.inv(&v[0])?), 1e-6, 1e-5);
+    check(
+        &inputs[..1],
+        &|tape, v| {
+            // A Aᵀ + 1, whose factor is far from singular.
+            let gram = tape.matmul(&v[0], &v[0], Transposed::B)?;
+            let one = [1.0, 0.0, 0.0, 0.0, 0.0].into_iter().cycle().take(16).collect::<Vec<f64>>().repeat(2);
+            let one = Var::constant(Tensor::new(&Device::Cpu, &[2, 4, 4], one)?);
+            weighted(tape, &tape.cholesky(&tape.add(&gram, &one)?)?)
+        },
+        1e-6,
+        1e-5,
+    );
+    check(
+        &inputs[1..],
+        &|tape, v| {
+            let (q, r) = tape.qr(&v[0])?;
+            tape.add(&weighted(tape, &q)?, &weighted(tape, &r)?)
+        },
+        1e-6,
+        1e-5,
+    );
+    check(
+        &inputs[..1],
+        &|tape, v| {
+            let symmetric = tape.add(&v[0], &tape.transpose(&v[0])?)?;
+            let (l, w) = tape.eigh(&symmetric)?;
+            // Squares of vectors do not depend on signs.
+            tape.add(&weighted(tape, &l)?, &weighted(tape, &tape.mul(&w, &w)?)?)
+        },
+        1e-6,
+        1e-5,
+    );
+    check(
+        &inputs[1..],
+        &|tape, v| {
+            let [u, s, vh] = tape.svd(&v[0])?;
+            let squares = tape.add(&weighted(tape, &tape.mul(&u, &u)?)?, &weighted(tape, &tape.mul(&vh, &vh)?)?)?;
+            tape.add(&squares, &weighted(tape, &s)?)
+        },
+        1e-6,
+        1e-5,
+    );
+}
+
+#[test]
+fn layers() {
+    let x = f32_tensor("x", &[2, 3, 8]);
+    let (square, row) = (f32_tensor("w", &[8, 8]), f32_tensor("b", &[8]));
+    let inputs = [x.clone(), square, row.clone()];
+    check(&inputs, &|tape, v| weighted(tape, &tape.linear(&v[0], &v[1], Some(&v[2]))?), 1e-2, 1e-3);
+    let norm = [x.clone(), row.clone(), f32_tensor("c", &[8])];
+    check(&norm, &|tape, v| weighted(tape, &tape.layer_norm(&v[0], &v[1], &v[2], 1e-6)?), 1e-2, 3e-3);
+    check(&norm[..2], &|tape, v| weighted(tape, &tape.rms_norm(&v[0], &v[1], 1e-6)?), 1e-2, 3e-3);
+    check(&norm[..1], &|tape, v| weighted(tape, &tape.normalize(&v[0])?), 1e-2, 3e-3);
+    check(&norm[..1], &|tape, v| weighted(tape, &tape.gelu(&v[0])?), 1e-2, 3e-3);
+    check(&norm[..1], &|tape, v| weighted(tape, &tape.silu(&v[0])?), 1e-2, 3e-3);
+    check(&norm[..1], &|tape, v| weighted(tape, &tape.softmax(&v[0], 2)?), 1e-2, 3e-3);
+    check(&[x.clone(), f32_tensor("y", &[2, 3, 8])], &|tape, v| weighted(tape, &tape.swiglu(&v[0], &v[1])?), 1e-2, 3e-3);
+    check(&norm[..1], &|tape, v| weighted(tape, &tape.select_rows(&v[0], &[1, 0, 1, 1])?), 1e-2, 1e-3);
+    let heads = ["q", "k", "v"].map(|name| f32_tensor(name, &[1, 5, 2, 8]));
+    let positions = Tensor::new(&Device::Cpu, &[1, 5, 2], (0..10).map(|i| i % 4).collect::<Vec<i64>>()).unwrap();
+    for causal in [false, true] {
+        let attended = |tape: &Tape, v: &[Var]| {
+            let (q, k) = (tape.rope2d(&v[0], &positions, 100.0)?, tape.rope2d(&v[1], &positions, 100.0)?);
+            weighted(tape, &tape.sdpa(&q, &k, &v[2], causal, 0.35)?)
+        };
+        check(&heads, &attended, 1e-2, 3e-3);
+    }
+}
+
+#[test]
+fn losses() {
+    let logits = [f32_tensor("logits", &[5, 7])];
+    let targets = Tensor::new(&Device::Cpu, &[5], vec![0i64, 6, 3, 3, 1]).unwrap();
+    let options = CrossEntropyOptions::default();
+    check(&logits, &|tape, v| tape.sum_all(&tape.cross_entropy(&v[0], &targets, &options)?), 1e-2, 3e-3);
+    let descriptors = ["d1", "d2"].map(|name| f32_tensor(name, &[1, 6, 4]));
+    let valid = Tensor::new(&Device::Cpu, &[1, 6], vec![1u8, 1, 0, 1, 1, 0]).unwrap();
+    let options = InfoNceOptions { temperature: 0.5, ..InfoNceOptions::default() };
+    check(&descriptors, &|tape, v| tape.sum_all(&tape.info_nce([&v[0], &v[1]], &valid, &options)?), 1e-3, 1e-2);
+    let confidence = Tensor::new(&Device::Cpu, &[6], vec![1.5f32, 2.0, 1.1, 3.0, 1.2, 4.0]).unwrap();
+    let mask = Tensor::new(&Device::Cpu, &[6], vec![1u8, 1, 0, 1, 1, 1]).unwrap();
+    let inputs = [f32_tensor("loss", &[6]), confidence];
+    check(&inputs, &|tape, v| tape.conf_loss(&v[0], &v[1], &mask, 0.2), 1e-3, 1e-2);
+}
+
+/// `f(x)` has the gradient `g`, and `Σ g²` a gradient of its own.
+#[test]
+fn gradients_have_gradients() {
+    let inputs = [f64_tensor("a", &[3, 3]), f64_tensor("b", &[3, 2])];
+    let loss = |tape: &Tape, v: &[Var]| {
+        let solved = tape.solve(&v[0], &v[1])?;
+        let inner = weighted(tape, &tape.mul(&solved, &solved)?)?;
+        let gradients = tape.recorded_gradients(&inner)?;
+        let of = |var: &Var| match gradients.recorded(var) {
+            Some(gradient) => tape.sum_all(&tape.mul(gradient, gradient)?),
+            None => panic!("the loss depends on every input"),
+        };
+        tape.add(&of(&v[0])?, &of(&v[1])?)
+    };
+    // Constants have no gradient to square, so both sides of a slope are computed with variables.
+    let at = |inputs: &[Tensor]| {
+        let tape = Tape::new();
+        let variables: Vec<Var> = inputs.iter().map(|input| tape.variable(input.clone())).collect();
+        values(loss(&tape, &variables).unwrap().value())[0]
+    };
+    let tape = Tape::new();
+    let variables: Vec<Var> = inputs.iter().map(|input| tape.variable(input.clone())).collect();
+    let gradients = tape.gradients(&loss(&tape, &variables).unwrap()).unwrap();
+    for i in 0..2 {
+        let direction: Vec<f64> = normal("direction", inputs[i].len()).into_iter().map(f64::from).collect();
+        let slope: f64 =
+            values(gradients.of(&variables[i]).unwrap()).iter().zip(&direction).map(|(g, d)| g * d).sum();
+        let shifted = |change: f64| {
+            let mut inputs = inputs.to_vec();
+            inputs[i] = moved(&inputs[i], &direction, change);
+            at(&inputs)
+        };
+        let measured = (shifted(1e-6) - shifted(-1e-6)) / 2e-6;
+        assert!((slope - measured).abs() < 1e-4 * measured.abs(), "input {i}: {slope} instead of {measured}");
+    }
+}
