@@ -1,1 +1,158 @@
-pub(crate) fn cases() -> Vec<steropes_testkit::Case> { Vec::new() }
+use super::{det, reference, slogdet};
+use crate::linalg::dense::testing::{
+    SIZES, check_within, count_for, done, precisions, random, read, same_on_any_threads, tensor,
+};
+use steropes_tensor::{DType, Device, Tensor};
+use steropes_testkit::{Case, Verdict, case, check_equal, cpu_case, expect_error, gpu_case};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case("det/oracle/every_size", every_size),
+        case("det/oracle/no_batch", |d| against_oracle(d, &[], 3, 1.0)),
+        case("det/oracle/batch_of_two_axes", |d| against_oracle(d, &[2, 5], 4, 1.0)),
+        case("det/oracle/written_out", written_out),
+        case("det/property/large_and_small_matrices", |d| {
+            [1e-6, 1e6].into_iter().try_for_each(|scale| against_oracle(d, &[9], 6, scale))
+        }),
+        case("det/property/permutations", permutations),
+        case("det/property/singular", singular),
+        case("det/property/not_a_number", not_a_number),
+        case("det/property/empty", empty),
+        gpu_case("det/property/does_not_wait", does_not_wait),
+        cpu_case("det/property/same_bits_on_any_threads", |d| {
+            let (a, _) = tensor(d, DType::F32, &[1, 150, 150], &random("det/a", 22500));
+            same_on_any_threads(|| read(&done(slogdet(&a))?.1))
+        }),
+        case("det/error/arguments", errors),
+    ]
+}
+
+fn every_size(device: &Device) -> Verdict {
+    SIZES.into_iter().try_for_each(|n| {
+        against_oracle(device, &[count_for(n)], n, 1.0).map_err(|e| format!("{n} rows: {e}"))
+    })
+}
+
+/// Both ops against the logarithms of the oracle; an error of the pivots, relative, is one of the logarithm.
+fn against_oracle(device: &Device, batch: &[usize], n: usize, scale: f64) -> Verdict {
+    let count: usize = batch.iter().product();
+    // Not near singular: a heavy diagonal beside the main one, which makes signs of both kinds.
+    let a: Vec<f64> = random("det/a", count * n * n)
+        .iter()
+        .enumerate()
+        .map(|(e, v)| {
+            let heavy = if e / n % n == (e + 1) % n { if v < &0.0 { -3.0 } else { 3.0 } } else { 0.0 };
+            scale * (heavy + v / (n as f64).sqrt())
+        })
+        .collect();
+    for (dtype, eps) in precisions(device) {
+        let (a, held) = tensor(device, dtype, &[batch, &[n, n]].concat(), &a);
+        let (value, (signs, logs)) = (done(det(&a))?, done(slogdet(&a))?);
+        for result in [&value, &signs, &logs] {
+            check_equal(result.shape(), batch)?;
+        }
+        let (value, signs, logs) = (read(&value)?, read(&signs)?, read(&logs)?);
+        for (i, a) in held.chunks_exact(n * n).enumerate() {
+            let (sign, log) = reference::slogdet(a, n);
+            let relative = 20.0 * (n + 4) as f64 * eps;
+            check_equal(&[signs[i]], &[sign])?;
+            check_within("logarithm", &[logs[i]], &[log], |_| relative * (1.0 + log.abs() / n as f64))?;
+            let want = sign * log.exp();
+            let normal = if dtype == DType::F32 { 1e-37..1e38 } else { 1e-300..1e300 };
+            if normal.contains(&want.abs()) {
+                check_within("det", &[value[i]], &[want], |_| relative * want.abs())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Any matrix of few rows, also near singular ones: within the rounding of the products.
+fn written_out(device: &Device) -> Verdict {
+    for n in 1..=4 {
+        let a = random("det/few", 40 * n * n);
+        for (dtype, eps) in precisions(device) {
+            let (a, held) = tensor(device, dtype, &[40, n, n], &a);
+            let value = read(&done(det(&a))?)?;
+            for (i, a) in held.chunks_exact(n * n).enumerate() {
+                let bound = 8.0 * eps * reference::terms(a, n);
+                check_within("det", &[value[i]], &[reference::expansion(a, n)], |_| bound)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn permutations(device: &Device) -> Verdict {
+    let (a, _) = tensor(device, DType::F32, &[2, 2], &[0.0, 1.0, 1.0, 0.0]);
+    check_equal(&read(&done(det(&a))?)?, &[-1.0])?;
+    check_equal(&read(&done(slogdet(&a))?.0)?, &[-1.0])?;
+    for n in [3, 4, 5, 20, 70] {
+        // Each row one further: n - 1 exchanges.
+        let a: Vec<f64> = (0..n * n).map(|e| f64::from(u8::from(e % n == (e / n + 1) % n))).collect();
+        let (a, _) = tensor(device, DType::F32, &[n, n], &a);
+        let want = if n % 2 == 0 { -1.0 } else { 1.0 };
+        check_equal(&read(&done(det(&a))?)?, &[want])?;
+        let (sign, log) = done(slogdet(&a))?;
+        check_equal(&read(&sign)?, &[want])?;
+        check_within("logarithm", &read(&log)?, &[0.0], |_| 1e-5)?;
+    }
+    Ok(())
+}
+
+fn singular(device: &Device) -> Verdict {
+    for n in [1, 2, 4, 6, 30, 80] {
+        let mut a = random("det/singular", 9 * n * n);
+        (0..n).for_each(|i| a[(5 * n + i) * n + n / 2] = 0.0);
+        let (a, _) = tensor(device, DType::F32, &[9, n, n], &a);
+        check_equal(&[read(&done(det(&a))?)?[5].abs()], &[0.0])?;
+        let (sign, log) = done(slogdet(&a))?;
+        check_equal(&[read(&sign)?[5].abs(), read(&log)?[5]], &[0.0, f64::NEG_INFINITY])?;
+        if let Some(log) = read(&log)?.iter().enumerate().find(|(i, v)| *i != 5 && !v.is_finite()) {
+            return Err(format!("{n} rows: logarithm {log:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn not_a_number(device: &Device) -> Verdict {
+    for n in [2, 4, 6, 30, 80] {
+        let mut a = random("det/nan", 9 * n * n);
+        a[5 * n * n + 1] = f64::NAN;
+        let (a, _) = tensor(device, DType::F32, &[9, n, n], &a);
+        let (value, (sign, log)) = (read(&done(det(&a))?)?, done(slogdet(&a))?);
+        let (sign, log) = (read(&sign)?, read(&log)?);
+        for i in 0..9 {
+            check_equal(&[value[i].is_nan(), sign[i].is_nan(), log[i].is_nan()], &[i == 5; 3])?;
+        }
+    }
+    Ok(())
+}
+
+fn empty(device: &Device) -> Verdict {
+    let zeros = |shape: &[usize]| Tensor::zeros::<f32>(device, shape);
+    check_equal(&read(&done(det(&zeros(&[2, 0, 0])))?)?, &[1.0, 1.0])?;
+    let (sign, log) = done(slogdet(&zeros(&[2, 0, 0])))?;
+    check_equal(&read(&sign)?, &[1.0, 1.0])?;
+    check_equal(&read(&log)?, &[0.0, 0.0])?;
+    for n in [3, 7] {
+        check_equal(done(det(&zeros(&[0, n, n])))?.shape(), &[0])?;
+        check_equal(done(slogdet(&zeros(&[0, n, n])))?.1.shape(), &[0])?;
+    }
+    Ok(())
+}
+
+fn does_not_wait(device: &Device) -> Verdict {
+    let gpu = device.gpu().expect("a case for GPUs");
+    let (a, _) = tensor(device, DType::F32, &[2, 70, 70], &random("det/a", 9800));
+    let before = gpu.waits();
+    let _results = (done(det(&a))?, done(slogdet(&a))?);
+    check_equal(&[gpu.waits() - before], &[0])
+}
+
+fn errors(device: &Device) -> Verdict {
+    let zeros = |shape: &[usize]| Tensor::zeros::<f32>(device, shape);
+    expect_error(det(&zeros(&[2, 3])), "linalg::det: `a` must be [.., n, n], got [2, 3]")?;
+    expect_error(slogdet(&zeros(&[3])), "linalg::slogdet: `a` must be [.., rows, columns], got [3]")?;
+    expect_error(det(&Tensor::zeros::<i32>(device, &[2, 2])), "`a` must hold f32")
+}

@@ -66,7 +66,7 @@ fn against_oracle(device: &Device, batch: &[usize], [m, n]: [usize; 2], scale: f
     check_factors(device, batch, [m, n], &a)
 }
 
-/// `P L U` is `A` to within the rounding of the terms, element by element; factors are less than 1; the three parts are what the array
+/// `L U` is `A` with its rows exchanged to within the rounding of the terms, element by element; factors are less than 1; the three parts are what the array
 /// and the pivots say; in f64 all are those of the oracle.
 fn check_factors(device: &Device, batch: &[usize], [m, n]: [usize; 2], a: &[f64]) -> Verdict {
     let k = m.min(n);
@@ -84,10 +84,12 @@ fn check_factors(device: &Device, batch: &[usize], [m, n]: [usize; 2], a: &[f64]
         let (p, l, u) = (read(&p)?, read(&l)?, read(&u)?);
         for (i, a) in held.chunks_exact(m * n).enumerate() {
             let (p, l, u) = (&p[i * m * m..][..m * m], &l[i * m * k..][..m * k], &u[i * k * n..][..k * n]);
-            let pl = product(p, l, [m, k, m]);
-            let terms = product(&magnitudes(&pl), &magnitudes(u), [m, n, k]);
+            let terms = product(&magnitudes(l), &magnitudes(u), [m, n, k]);
             let bound = |e: usize| 2.0 * (k + 2) as f64 * eps * terms[e];
-            check_within("P L U", &product(&pl, u, [m, n, k]), a, bound)?;
+            // Row `i` of L U is the row of A that column `i` of P names.
+            let row = |i: usize| (0..m).find(|r| p[r * m + i] != 0.0).unwrap_or(0);
+            let exchanged: Vec<f64> = (0..m).flat_map(|i| a[row(i) * n..][..n].to_vec()).collect();
+            check_within("L U", &product(l, u, [m, n, k]), &exchanged, bound)?;
             if let Some(factor) = l.iter().find(|factor| !(factor.abs() <= 1.0 + 4.0 * eps)) {
                 return Err(format!("L has {factor}"));
             }
@@ -109,12 +111,17 @@ fn check_parts(factors: &[f64], pivots: &[i32], [p, l, u]: [&[f64]; 3], [m, n]: 
     for i in 0..m {
         for j in 0..k {
             let want = if j < i { factors[i * n + j] } else { f64::from(u8::from(i == j)) };
-            check_equal(&[l[i * k + j]], &[want])?;
+            if l[i * k + j] != want {
+                return Err(format!("L has {} at {i}, {j}, the array {want}", l[i * k + j]));
+            }
         }
     }
     for i in 0..k {
         for j in 0..n {
-            check_equal(&[u[i * n + j]], &[if j >= i { factors[i * n + j] } else { 0.0 }])?;
+            let want = if j >= i { factors[i * n + j] } else { 0.0 };
+            if u[i * n + j] != want {
+                return Err(format!("U has {} at {i}, {j}, the array {want}", u[i * n + j]));
+            }
         }
     }
     let mut order: Vec<usize> = (0..m).collect();
@@ -129,12 +136,12 @@ fn check_parts(factors: &[f64], pivots: &[i32], [p, l, u]: [&[f64]; 3], [m, n]: 
     check_equal(p, &want)
 }
 
-/// Rows scaled by 1e-20 to 1e20.
+/// Rows scaled by 1e-15 to 1e15, so that also their ratios are normal numbers of f32.
 fn graded(device: &Device) -> Verdict {
-    for n in [4, 12, 30, 80] {
+    for n in [4, 12, 30, 70] {
         let a = random("lu/graded", 9 * n * n);
         let scaled: Vec<f64> =
-            a.iter().enumerate().map(|(e, v)| v * 10f64.powi((e / n % n * 7 % 41) as i32 - 20)).collect();
+            a.iter().enumerate().map(|(e, v)| v * 10f64.powi((e / n % n * 7 % 31) as i32 - 15)).collect();
         check_factors(device, &[9], [n, n], &scaled)?;
     }
     Ok(())
@@ -168,7 +175,7 @@ fn first_of_equals(device: &Device) -> Verdict {
 
 /// Zero columns: factors all the same, and the first zero pivot is told.
 fn singular(device: &Device) -> Verdict {
-    for (n, column) in [(2, 2), (5, 3), (16, 16), (30, 1), (90, 50), (90, 90)] {
+    for (n, column) in [(2, 2), (5, 3), (16, 16), (30, 1), (70, 50), (70, 70)] {
         let mut a = random("lu/singular", 10 * n * n);
         for matrix in [4, 7] {
             (0..n).for_each(|i| a[(matrix * n + i) * n + column - 1] = 0.0);
