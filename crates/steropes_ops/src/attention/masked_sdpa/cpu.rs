@@ -125,15 +125,16 @@ pub(super) fn forward(problem: &Problem<'_>) -> (Vec<f32>, Vec<f32>) {
     (out, lse)
 }
 
-pub(super) fn backward(problem: &Problem<'_>, attended: &Attended, gradient: &super::Tensor) -> [Vec<f32>; 3] {
+pub(super) fn backward(
+    problem: &Problem<'_>,
+    attended: &Attended,
+    gradient: &super::Tensor,
+) -> [Vec<f32>; 3] {
     let inputs = Inputs::new(problem);
     let e = inputs.e;
     let gradient = values::<f32>(gradient);
-    let sides = Sides {
-        gradient,
-        lse: values(&attended.lse),
-        deltas: &deltas(gradient, values(&attended.out), e),
-    };
+    let sides =
+        Sides { gradient, lse: values(&attended.lse), deltas: &deltas(gradient, values(&attended.out), e) };
     let [mut dq, mut dk, mut dv] = [inputs.q, inputs.k, inputs.v].map(|values| vec![0.0; values.len()]);
     let [dq_at, dk_at, dv_at] = [&mut dq, &mut dk, &mut dv].map(|values| Output(values.as_mut_ptr()));
     tasks(e.batch, e.heads, e.queries, 2 * e.keys * e.head_dim, |part, scratch| {
@@ -172,13 +173,7 @@ struct Part {
 }
 
 /// Runs `run` for the tokens of all heads in parts; `work` are multiply-adds for each token.
-fn tasks(
-    batch: usize,
-    heads: usize,
-    tokens: usize,
-    work: usize,
-    run: impl Fn(Part, &mut Scratch) + Sync,
-) {
+fn tasks(batch: usize, heads: usize, tokens: usize, work: usize, run: impl Fn(Part, &mut Scratch) + Sync) {
     if batch * heads * tokens == 0 {
         return;
     }

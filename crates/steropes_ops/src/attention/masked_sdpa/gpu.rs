@@ -4,7 +4,7 @@ use super::{Attended, BACKWARD, Extents, Gradients, Mask, OP, Problem};
 use crate::error::OpError;
 use crate::gpu::{bind, largest_binding, row_ranges, unsupported, window};
 use std::ops::Range;
-use steropes_tensor::{Binding, Capabilities, DType, Gpu, Header, Kernel, KernelCache, Tensor, spread};
+use steropes_tensor::{Binding, DType, Gpu, Header, Kernel, KernelCache, Tensor, spread};
 
 /// Tokens that pass in a step, and invocations of a row, as the kernels have them.
 const PASSING: usize = 32;
@@ -194,11 +194,8 @@ fn arrays_header(dtype: DType, head_dim: usize) -> Header {
 }
 
 fn read_array(head_dim: usize, name: &str, binding: usize) -> String {
-    let text = if head_dim.is_multiple_of(4) {
-        include_str!("vectors.wgsl")
-    } else {
-        include_str!("scalars.wgsl")
-    };
+    let text =
+        if head_dim.is_multiple_of(4) { include_str!("vectors.wgsl") } else { include_str!("scalars.wgsl") };
     text.replace("NAME", name).replace("BINDING", &binding.to_string())
 }
 

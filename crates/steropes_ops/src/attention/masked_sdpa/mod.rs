@@ -10,8 +10,8 @@ pub(crate) mod tests;
 use crate::error::{Holds, OpError, Place, on_cpu, place};
 use steropes_tensor::{DType, Tensor};
 
-pub use mask::Mask;
 use mask::Layout;
+pub use mask::Mask;
 
 const OP: &str = "attention::sdpa_masked";
 const BACKWARD: &str = "attention::sdpa_backward";
@@ -136,11 +136,7 @@ pub fn sdpa_backward(
     match place(BACKWARD, &arguments)? {
         Place::Cpu => {
             let [dq, dk, dv] = cpu::backward(&problem, attended, gradient);
-            Ok(Gradients {
-                q: on_cpu(q.shape(), dq),
-                k: on_cpu(k.shape(), dk),
-                v: on_cpu(v.shape(), dv),
-            })
+            Ok(Gradients { q: on_cpu(q.shape(), dq), k: on_cpu(k.shape(), dk), v: on_cpu(v.shape(), dv) })
         }
         Place::Gpu(gpu) => gpu::backward(&gpu, &problem, attended, gradient),
     }
@@ -184,11 +180,14 @@ impl Extents {
             return Err(OpError::shape(op, "q", "[batch, queries, heads, head_dim]", q.shape()));
         };
         if heads == 0 || !(1..=MOST_HEAD_DIM).contains(&head_dim) {
-            let expected = format!("[.., heads, head_dim] with heads, and head_dim from 1 to {MOST_HEAD_DIM}");
+            let expected =
+                format!("[.., heads, head_dim] with heads, and head_dim from 1 to {MOST_HEAD_DIM}");
             return Err(OpError::shape(op, "q", expected, q.shape()));
         }
         let (keys, kv_heads) = match *k.shape() {
-            [b, keys, h, d] if b == batch && keys > 0 && h > 0 && heads % h == 0 && d == head_dim => (keys, h),
+            [b, keys, h, d] if b == batch && keys > 0 && h > 0 && heads % h == 0 && d == head_dim => {
+                (keys, h)
+            }
             _ => {
                 let expected = format!(
                     "[{batch}, keys, kv_heads, {head_dim}] with at least one key and kv_heads that divide {heads}"

@@ -76,7 +76,8 @@ pub(crate) fn backward(
                 let query = ((b * queries + i) * heads + h) * d;
                 let key = |j: usize| ((b * keys + j) * kv_heads + h / (heads / kv_heads)) * d;
                 let row = &weights[((b * heads + h) * queries + i) * keys..][..keys];
-                let of_weight = |j: usize| -> f64 { (0..d).map(|c| gradient[query + c] * v[key(j) + c]).sum() };
+                let of_weight =
+                    |j: usize| -> f64 { (0..d).map(|c| gradient[query + c] * v[key(j) + c]).sum() };
                 let of_weights: Vec<f64> = (0..keys).map(of_weight).collect();
                 let mean: f64 = row.iter().zip(&of_weights).map(|(w, g)| w * g).sum();
                 for j in 0..keys {

@@ -119,7 +119,8 @@ impl Pattern {
     /// The values of the tensor with its shape.
     fn values(&self, [batch, queries, keys, heads, ..]: Extents) -> (Vec<usize>, Vec<f64>) {
         let extent = |present: bool, extent: usize| if present { extent } else { 1 };
-        let [b, h, q] = [extent(self.has[0], batch), extent(self.has[1], heads), extent(self.has[2], queries)];
+        let [b, h, q] =
+            [extent(self.has[0], batch), extent(self.has[1], heads), extent(self.has[2], queries)];
         let mut values = Vec::new();
         for batch in 0..b {
             for head in 0..h {
@@ -143,7 +144,8 @@ impl Pattern {
             }
             Kind::Additive => {
                 let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
-                let mask = if f16 { f16_tensor(device, &shape, &values).0 } else { tensor(device, &shape, values) };
+                let mask =
+                    if f16 { f16_tensor(device, &shape, &values).0 } else { tensor(device, &shape, values) };
                 f(Mask::Additive(&mask))
             }
         }
@@ -305,7 +307,8 @@ fn lowest_number(device: &Device) -> Verdict {
     let mut added = vec![f32::MIN; 80];
     added[40] = 0.0;
     let mask = tensor(device, &[2, 40], added);
-    let Attended { out, .. } = sdpa_masked(&q, &k, &v, Mask::Additive(&mask), 0.5).map_err(|e| e.to_string())?;
+    let Attended { out, .. } =
+        sdpa_masked(&q, &k, &v, Mask::Additive(&mask), 0.5).map_err(|e| e.to_string())?;
     let v = exact(&values[2]);
     let mean = |c: usize| v.iter().skip(c).step_by(4).sum::<f64>() / 40.0;
     let want: Vec<f64> = (0..4).map(mean).chain(v[..4].iter().copied()).collect();
@@ -353,7 +356,8 @@ fn masks_agree(device: &Device) -> Verdict {
         let causal = run(&tensors, Mask::Causal, 0.5)?;
         for mask in [Mask::Boolean(&bytes), Mask::Additive(&added)] {
             for ((name, got), want) in NAMES.iter().zip(&run(&tensors, mask, 0.5)?).zip(&causal) {
-                check_close(got, &exact(want), Tolerance::OfLargest(1e-6)).map_err(|e| format!("{name}: {e}"))?;
+                check_close(got, &exact(want), Tolerance::OfLargest(1e-6))
+                    .map_err(|e| format!("{name}: {e}"))?;
             }
         }
     }
@@ -418,19 +422,30 @@ fn shapes(device: &Device) -> Verdict {
         sdpa_masked(&q, &k, &v, Mask::None, 1.0)
     };
     let fine = [1, 5, 2, 8];
-    expect_error(attend(&[5, 2, 8], &fine, &fine), "`q` must be [batch, queries, heads, head_dim], got [5, 2, 8]")?;
+    expect_error(
+        attend(&[5, 2, 8], &fine, &fine),
+        "`q` must be [batch, queries, heads, head_dim], got [5, 2, 8]",
+    )?;
     for wrong in [[1, 5, 0, 8], [1, 5, 2, 0], [1, 5, 2, 257]] {
-        expect_error(attend(&wrong, &fine, &fine), "`q` must be [.., heads, head_dim] with heads, and head_dim from")?;
+        expect_error(
+            attend(&wrong, &fine, &fine),
+            "`q` must be [.., heads, head_dim] with heads, and head_dim from",
+        )?;
     }
     for wrong in [&[2, 5, 2, 8][..], &[1, 0, 2, 8], &[1, 5, 3, 8], &[1, 5, 0, 8], &[1, 5, 2, 9], &[5, 2, 8]] {
-        expect_error(attend(&fine, wrong, wrong), "`k` must be [1, keys, kv_heads, 8] with at least one key")?;
+        expect_error(
+            attend(&fine, wrong, wrong),
+            "`k` must be [1, keys, kv_heads, 8] with at least one key",
+        )?;
     }
     expect_error(attend(&fine, &fine, &[1, 6, 2, 8]), "`v` must be [1, 5, 2, 8], got [1, 6, 2, 8]")
 }
 
 fn mask_shape(device: &Device) -> Verdict {
     let (q, k) = (zeros(device, &[2, 3, 4, 8]), zeros(device, &[2, 5, 2, 8]));
-    for wrong in [&[3, 4][..], &[2, 5], &[5], &[3, 1], &[3, 4, 3, 5], &[2, 2, 3, 5], &[2, 3, 5], &[2, 4, 3, 1]] {
+    for wrong in
+        [&[3, 4][..], &[2, 5], &[5], &[3, 1], &[3, 4, 3, 5], &[2, 2, 3, 5], &[2, 3, 5], &[2, 4, 3, 1]]
+    {
         let added = zeros(device, wrong);
         let result = sdpa_masked(&q, &k, &k, Mask::Additive(&added), 1.0);
         expect_error(result, "`mask` must be [3, 5] or [2, 4, 3, 5], all but the last of them or 1, got")?;
@@ -483,5 +498,8 @@ fn too_long(device: &Device) -> Verdict {
     expect_error(result, "does not fit one binding")?;
     let x = zeros(device, &[1, 40, 1, 8]);
     let mask = zeros(device, &[40, 40]);
-    expect_error(sdpa_masked(&x, &x, &x, Mask::Additive(&mask), 1.0), "a mask of 6400 bytes does not fit one binding")
+    expect_error(
+        sdpa_masked(&x, &x, &x, Mask::Additive(&mask), 1.0),
+        "a mask of 6400 bytes does not fit one binding",
+    )
 }

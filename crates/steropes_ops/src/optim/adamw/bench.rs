@@ -19,7 +19,9 @@ pub(crate) fn benches() -> Vec<Bench> {
     let stochastic = AdamW { stochastic_rounding: Some(1), ..plain };
     vec![
         bench("adamw/16.8M", FLOPS * long, F32_BYTES * long, move |d| launch::<f32>(d, 1, 1 << 24, plain)),
-        bench("adamw/100x1024", FLOPS * short, F32_BYTES * short, move |d| launch::<f32>(d, 100, 1024, plain)),
+        bench("adamw/100x1024", FLOPS * short, F32_BYTES * short, move |d| {
+            launch::<f32>(d, 100, 1024, plain)
+        }),
         f16_bench("adamw/f16/16.8M", FLOPS * long, MASTER_BYTES * long, move |d| {
             launch::<f16>(d, 1, 1 << 24, plain)
         }),

@@ -105,9 +105,9 @@ impl Open {
         let mut value: Box<dyn Iterator<Item = Value<'a>> + 'a> = match &mut self.value {
             OpenValue::F32(value) => Box::new(value.chunks_mut(TASK).map(Value::F32)),
             OpenValue::Bf16(value) => Box::new(value.chunks_mut(TASK).map(Value::Bf16)),
-            OpenValue::Master(master, value) => {
-                Box::new(master.chunks_mut(TASK).zip(value.chunks_mut(TASK)).map(|(m, v)| Value::Master(m, v)))
-            }
+            OpenValue::Master(master, value) => Box::new(
+                master.chunks_mut(TASK).zip(value.chunks_mut(TASK)).map(|(m, v)| Value::Master(m, v)),
+            ),
         };
         for start in (0..len).step_by(TASK) {
             let range = start..len.min(start + TASK);

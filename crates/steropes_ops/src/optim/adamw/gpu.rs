@@ -82,4 +82,3 @@ fn kernel(dtype: DType, amsgrad: bool) -> Kernel {
     };
     Kernel::new("adamw", &header, include_str!("adamw.wgsl"))
 }
-

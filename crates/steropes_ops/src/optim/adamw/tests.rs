@@ -35,7 +35,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case("adamw/property/resumed_amsgrad", |d| {
             resumed(d, AdamW { amsgrad: true, ..OPTIONS }, &f32_tensor)
         }),
-        f16_case("adamw/property/resumed_f16", |d| resumed(d, OPTIONS, &|d, v| f16_tensor(d, &[v.len()], v).0)),
+        f16_case("adamw/property/resumed_f16", |d| {
+            resumed(d, OPTIONS, &|d, v| f16_tensor(d, &[v.len()], v).0)
+        }),
         cpu_case("adamw/property/resumed_bf16", |d| {
             resumed(d, OPTIONS, &|d, v| bf16_tensor(d, &[v.len()], v).0)
         }),
@@ -121,9 +123,10 @@ fn against_oracle(device: &Device, lengths: &[usize], options: AdamW) -> Verdict
 /// The value as f32, whatever it is stored in.
 fn wide(tensor: &Tensor) -> Result<Vec<f32>, String> {
     match tensor.dtype() {
-        DType::BF16 => {
-            tensor.read::<bf16>().map(|v| v.into_iter().map(bf16::to_f32).collect()).map_err(|e| e.to_string())
-        }
+        DType::BF16 => tensor
+            .read::<bf16>()
+            .map(|v| v.into_iter().map(bf16::to_f32).collect())
+            .map_err(|e| e.to_string()),
         _ => floats(tensor),
     }
 }
@@ -262,7 +265,7 @@ fn saved(device: &Device, Parameter { value, state }: &Parameter) -> Result<Para
 /// Twenty steps in one go, and with a stop after seven.
 fn resumed(device: &Device, options: AdamW, tensor: &dyn Fn(&Device, &[f32]) -> Tensor) -> Verdict {
     let lengths = [301, 6];
-    let start = || {
+    let start = || -> Result<Vec<Parameter>, String> {
         lengths.iter().map(|&len| parameter(tensor(device, &normal("adamw/value", len)), &options)).collect()
     };
     let run = |parameters: &mut Vec<Parameter>, steps: std::ops::RangeInclusive<usize>| {
@@ -273,9 +276,9 @@ fn resumed(device: &Device, options: AdamW, tensor: &dyn Fn(&Device, &[f32]) -> 
         }
         Ok::<(), String>(())
     };
-    let mut whole: Vec<Parameter> = start().collect::<Result<_, _>>()?;
+    let mut whole = start()?;
     run(&mut whole, 1..=20)?;
-    let mut first: Vec<Parameter> = start().collect::<Result<_, _>>()?;
+    let mut first = start()?;
     run(&mut first, 1..=7)?;
     let mut again = Vec::new();
     for parameter in &first {
@@ -372,7 +375,10 @@ fn numbers(device: &Device) -> Verdict {
 
 fn count(device: &Device) -> Verdict {
     let mut parameters = [parameter(f32_tensor(device, &[1.0]), &OPTIONS)?];
-    expect_error(adamw(&OPTIONS, &mut parameters, &[]), "`gradients` must be as many as the 1 parameters, got 0")
+    expect_error(
+        adamw(&OPTIONS, &mut parameters, &[]),
+        "`gradients` must be as many as the 1 parameters, got 0",
+    )
 }
 
 fn shapes(device: &Device) -> Verdict {

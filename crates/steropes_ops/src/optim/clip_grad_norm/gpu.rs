@@ -42,11 +42,8 @@ pub(super) fn clip_grad_norm(gpu: &Gpu, gradients: &mut [Tensor], max_norm: f32)
         if !gradient.is_unshared() {
             *gradient = copy(gradient)?;
         }
-        let kernel = Kernel::new(
-            "clip_grad_norm",
-            &flat_header(stored(gradient.dtype())),
-            include_str!("scale.wgsl"),
-        );
+        let kernel =
+            Kernel::new("clip_grad_norm", &flat_header(stored(gradient.dtype())), include_str!("scale.wgsl"));
         let bindings = [window(gradient, quad(gradient), range).binding, bind(&factor)];
         gpu.launch(&kernel, &bindings, &[range.len() as u32], flat_groups(range.len()))?;
     }

@@ -60,7 +60,8 @@ fn against_oracle(device: &Device, lengths: &[usize], share: f64) -> Verdict {
     let mut gradients: Vec<Tensor> = values.into_iter().map(|v| tensor(device, v)).collect();
     check_close(&[clip(&mut gradients, max_norm)?], &[norm], Tolerance::OfLargest(2e-6))?;
     for (i, (got, want)) in gradients.iter().zip(&want).enumerate() {
-        check_close(&floats(got)?, want, Tolerance::OfLargest(3e-6)).map_err(|e| format!("tensor {i}: {e}"))?;
+        check_close(&floats(got)?, want, Tolerance::OfLargest(3e-6))
+            .map_err(|e| format!("tensor {i}: {e}"))?;
     }
     Ok(())
 }

@@ -159,7 +159,11 @@ fn check_tables(
 }
 
 /// The row of the tables for each token of one or of all batch elements.
-fn rows_of_tokens(op: &'static str, turn: &Turn<'_>, [batch, seq]: [usize; 2]) -> Result<Vec<usize>, OpError> {
+fn rows_of_tokens(
+    op: &'static str,
+    turn: &Turn<'_>,
+    [batch, seq]: [usize; 2],
+) -> Result<Vec<usize>, OpError> {
     let Some(positions) = turn.positions.filter(|_| batch > 0) else { return Ok((0..seq).collect()) };
     let rows = turn.rows();
     let row = |position: i64| {

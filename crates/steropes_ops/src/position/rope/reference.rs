@@ -3,7 +3,13 @@
 use super::{RopePairs, RopeScaling};
 
 /// Turns heads of `[tokens, heads, head_dim]` by the angles of their token, `[tokens][rotary_dim / 2]`.
-pub(crate) fn rope(x: &[f64], angles: &[Vec<f64>], heads: usize, head_dim: usize, pairs: RopePairs) -> Vec<f64> {
+pub(crate) fn rope(
+    x: &[f64],
+    angles: &[Vec<f64>],
+    heads: usize,
+    head_dim: usize,
+    pairs: RopePairs,
+) -> Vec<f64> {
     let mut y = x.to_vec();
     for (token, angles) in angles.iter().enumerate() {
         for head in 0..heads {

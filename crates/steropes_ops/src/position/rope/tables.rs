@@ -117,8 +117,7 @@ pub fn rope_tables(
         return Err(OpError::value(OP, "base", "a finite number above 0", base));
     }
     scaling.check()?;
-    let frequencies: Vec<f64> =
-        (0..rotary_dim / 2).map(|i| scaling.frequency(i, rotary_dim, base)).collect();
+    let frequencies: Vec<f64> = (0..rotary_dim / 2).map(|i| scaling.frequency(i, rotary_dim, base)).collect();
     let positions: Vec<i64> = positions.into_iter().collect();
     let shape = [positions.len(), frequencies.len()];
     let table = |f: fn(f64) -> f64| {

@@ -238,10 +238,8 @@ fn tables(device: &Device, scaling: RopeScaling) -> Verdict {
         let (cos, sin) =
             rope_tables(device, positions, rotary_dim, base, scaling).map_err(|e| e.to_string())?;
         check_equal(cos.shape(), &[6, rotary_dim / 2])?;
-        let angles: Vec<f64> = positions
-            .iter()
-            .flat_map(|&p| reference::angles(p as f64, rotary_dim, base, scaling))
-            .collect();
+        let angles: Vec<f64> =
+            positions.iter().flat_map(|&p| reference::angles(p as f64, rotary_dim, base, scaling)).collect();
         let cosines: Vec<f64> = angles.iter().map(|a| a.cos()).collect();
         let sines: Vec<f64> = angles.iter().map(|a| a.sin()).collect();
         // Two ways to write a frequency differ by some 1e-16 of it, times the position.
@@ -253,8 +251,8 @@ fn tables(device: &Device, scaling: RopeScaling) -> Verdict {
 
 /// The only pair has frequency 1 for every base, also for a stretched one.
 fn one_pair(device: &Device) -> Verdict {
-    let (cos, _) = rope_tables(device, [1], 2, 1e4, RopeScaling::Ntk { factor: 8.0 })
-        .map_err(|e| e.to_string())?;
+    let (cos, _) =
+        rope_tables(device, [1], 2, 1e4, RopeScaling::Ntk { factor: 8.0 }).map_err(|e| e.to_string())?;
     check_close(&floats(&cos)?, &[1f64.cos()], Tolerance::Exact)
 }
 
@@ -267,7 +265,11 @@ fn known_values(device: &Device) -> Verdict {
     };
     check_close(&[at(RopeScaling::None, 32, 1e4)?], &[0.01f64.sin()], Tolerance::Ulps(1))?;
     let last = 1e4f64.powf(-126.0 / 128.0);
-    check_close(&[at(RopeScaling::Ntk { factor: 4.0 }, 63, 1e4)?], &[(last / 4.0).sin()], Tolerance::Ulps(1))?;
+    check_close(
+        &[at(RopeScaling::Ntk { factor: 4.0 }, 63, 1e4)?],
+        &[(last / 4.0).sin()],
+        Tolerance::Ulps(1),
+    )?;
     check_close(&[at(RopeScaling::Linear { factor: 4.0 }, 0, 1e4)?], &[0.25f64.sin()], Tolerance::Ulps(1))?;
     let slow = 5e5f64.powf(-126.0 / 128.0);
     check_close(&[at(LLAMA3, 63, 5e5)?], &[(slow / 8.0).sin()], Tolerance::Ulps(1))?;
@@ -429,8 +431,7 @@ fn numbers(device: &Device) -> Verdict {
         }
     }
     let llama = |low_freq_factor, high_freq_factor, original_len| {
-        let scaling =
-            RopeScaling::Llama3 { factor: 8.0, low_freq_factor, high_freq_factor, original_len };
+        let scaling = RopeScaling::Llama3 { factor: 8.0, low_freq_factor, high_freq_factor, original_len };
         tables(8, 1e4, scaling)
     };
     expect_error(llama(0.0, 4.0, 8192), "`low_freq_factor` must be")?;
