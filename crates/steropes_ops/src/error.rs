@@ -147,7 +147,9 @@ impl Holds {
             Self::Real | Self::Number if device.gpu().is_none() => {
                 (matches!(dtype, DType::F32 | DType::F64), "f32 or f64")
             }
-            Self::Float | Self::Factor | Self::F32 | Self::Real | Self::Number => (dtype == DType::F32, "f32"),
+            Self::Float | Self::Factor | Self::F32 | Self::Real | Self::Number => {
+                (dtype == DType::F32, "f32")
+            }
             Self::U32 => (dtype == DType::U32, "u32"),
             Self::Integer => {
                 (matches!(dtype, DType::U8 | DType::I32 | DType::U32 | DType::I64), "u8, i32, u32 or i64")

@@ -19,6 +19,7 @@
 //! | `x86`, `neon`, `plain` | the instruction sets |
 //! | `pack` | weights packed once, rows packed block by block from any row source |
 //! | `blocks` | weights in blocks of small integers, widened panel by panel |
+//! | `groups` | weights in groups of small integers with a range, widened likewise |
 //! | `tiles` | products of groups of 32 bits by the instructions that multiply them: AMX, AVX-512 |
 //! | `pairs` | their groups of two bf16 |
 //! | `quads` | their groups of four int8, and how rows and weights become those |
@@ -31,6 +32,7 @@
 //! are widened panel by panel to f32 where it cannot. Weights in blocks are widened panel by panel to one or the other.
 
 mod blocks;
+mod groups;
 mod isa;
 pub(crate) mod lanes;
 pub(crate) mod math;

@@ -5,11 +5,12 @@
 //! panels of their own ([`blocks`]), which are widened to these one by one.
 
 use super::blocks;
+use super::groups;
 use super::isa::Isa;
 use super::pairs::{self, PairUnit};
 use super::quads::{self, QuadUnit};
 use super::simd::{Kernel, MAX_TILE_ROWS, Simd};
-use crate::linalg::quantize::{BlockFormat, QuantizedMatrix};
+use crate::linalg::quantize::{BlockFormat, GroupedMatrix, QuantizedMatrix};
 use half::bf16;
 use rayon::prelude::*;
 
@@ -57,6 +58,8 @@ enum Held {
     Int8,
     /// Integers with scales.
     Blocks(BlockFormat),
+    /// Numbers in groups of so many with a range ([`groups`]).
+    Groups(usize),
 }
 
 /// What multiplies groups of more than one value.
@@ -162,10 +165,19 @@ impl PackedWeights {
         Self { isa, depth, columns, panel_columns, held, panels }
     }
 
+    /// Packs the rows of a matrix in groups as columns. It stays in groups in memory.
+    pub(crate) fn from_groups(matrix: &GroupedMatrix) -> Self {
+        let isa = Isa::current();
+        let panel_columns = isa.run(TileColumns);
+        let [columns, depth] = matrix.shape();
+        let (held, panels) = (Held::Groups(matrix.group()), groups::pack(matrix, panel_columns));
+        Self { isa, depth, columns, panel_columns, held, panels }
+    }
+
     /// The unit that multiplies them; `None` if they are multiplied in f32.
     pub(crate) fn unit(&self) -> Option<GroupUnit> {
         match self.held {
-            Held::F32 => None,
+            Held::F32 | Held::Groups(_) => None,
             Held::Bf16 | Held::Blocks(_) => self.isa.pair_unit().map(GroupUnit::Pairs),
             Held::Int8 => self.isa.quad_unit().map(GroupUnit::Quads),
         }
@@ -203,6 +215,7 @@ impl PackedWeights {
             Held::Bf16 => pairs::groups(self.depth) * self.panel_columns,
             Held::Int8 => quads::panel_len(self.depth, self.panel_columns),
             Held::Blocks(format) => blocks::panel_len(format, self.depth, self.panel_columns),
+            Held::Groups(group) => groups::panel_len(group, self.depth, self.panel_columns),
         };
         &self.panels.as_slice()[index * len..][..len]
     }
@@ -229,6 +242,7 @@ impl PackedWeights {
         match self.held {
             Held::F32 => return panel,
             Held::Blocks(format) => return blocks::widen(s, format, panel, self.depth, memory),
+            Held::Groups(group) => return groups::widen(s, group, panel, self.depth, memory),
             Held::Int8 => return quads::widen(s, panel, self.depth, memory),
             Held::Bf16 => {}
         }

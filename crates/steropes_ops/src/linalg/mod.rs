@@ -9,6 +9,7 @@ pub mod det;
 pub mod eigh;
 pub mod linear;
 pub mod lu;
+pub mod matmul;
 pub mod quantize;
 pub mod solve;
 pub mod solve_triangular;
@@ -26,6 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
         eigh::tests::cases(),
         linear::tests::cases(),
         lu::tests::cases(),
+        matmul::tests::cases(),
         quantize::tests::cases(),
         solve::tests::cases(),
         solve_triangular::tests::cases(),
@@ -44,6 +46,7 @@ pub(crate) fn benches() -> Vec<Bench> {
         eigh::bench::benches(),
         linear::bench::benches(),
         lu::bench::benches(),
+        matmul::bench::benches(),
         solve::bench::benches(),
         solve_triangular::bench::benches(),
         svd::bench::benches(),

@@ -2,7 +2,9 @@
 
 use super::{Operation, Repeat, SCALE};
 use crate::error::OpError;
-use crate::gpu::{Packs, bind, destination, destination_header, flat_groups, flat_header, flat_ranges, window};
+use crate::gpu::{
+    Packs, bind, destination, destination_header, flat_groups, flat_header, flat_ranges, window,
+};
 use steropes_tensor::{Gpu, Header, Kernel, Tensor};
 
 pub(super) fn combine(

@@ -71,7 +71,8 @@ fn against_oracle(device: &Device, shape: &[usize]) -> Verdict {
             let want = reference::combine(f, &wide(&x), &wide(&y));
             let (left, right) = (tensor(shape, &x), tensor(&right, &y));
             let apart = floats(&run(op, left.clone(), &right)?)?;
-            check_close(&apart, &want, tolerance(device, name)).map_err(|e| format!("{name} {right:?}: {e}"))?;
+            check_close(&apart, &want, tolerance(device, name))
+                .map_err(|e| format!("{name} {right:?}: {e}"))?;
             check_equal(&floats(&run(op, left, &right)?)?, &apart)?;
         }
     }
@@ -83,7 +84,8 @@ fn against_oracle(device: &Device, shape: &[usize]) -> Verdict {
 }
 
 fn in_f64(shape: &[usize]) -> Verdict {
-    let values = |name, count| normal(name, count).into_iter().map(|v| f64::from(v) / 3.0).collect::<Vec<_>>();
+    let values =
+        |name, count| normal(name, count).into_iter().map(|v| f64::from(v) / 3.0).collect::<Vec<_>>();
     let tensor = |shape: &[usize], values: &[f64]| {
         Tensor::new(&Device::Cpu, shape, values.to_vec()).expect("a test's shape fits its values")
     };
@@ -142,7 +144,9 @@ fn nan_and_infinity_stay(device: &Device) -> Verdict {
 }
 
 fn nothing(device: &Device) -> Verdict {
-    for (shape, right) in [(vec![2, 0], vec![2, 0]), (vec![2, 0], vec![0]), (vec![0, 3], vec![3]), (vec![0], vec![])] {
+    for (shape, right) in
+        [(vec![2, 0], vec![2, 0]), (vec![2, 0], vec![0]), (vec![0, 3], vec![3]), (vec![0], vec![])]
+    {
         let (x, y) = (Tensor::zeros::<f32>(device, &shape), Tensor::zeros::<f32>(device, &right));
         for (_, op, _) in OPS {
             check_equal(&floats(&run(op, x.clone(), &y)?)?, &[])?;
@@ -154,8 +158,14 @@ fn nothing(device: &Device) -> Verdict {
 
 fn shape(device: &Device) -> Verdict {
     let zeros = |shape: &[usize]| Tensor::zeros::<f32>(device, shape);
-    expect_error(mul(zeros(&[2, 3]), &zeros(&[3, 2])), "elementwise::mul: `y` must be [2, 3], [3] or [], got [3, 2]")?;
-    expect_error(sub(zeros(&[2, 3]), &zeros(&[2])), "elementwise::sub: `y` must be [2, 3], [3] or [], got [2]")?;
+    expect_error(
+        mul(zeros(&[2, 3]), &zeros(&[3, 2])),
+        "elementwise::mul: `y` must be [2, 3], [3] or [], got [3, 2]",
+    )?;
+    expect_error(
+        sub(zeros(&[2, 3]), &zeros(&[2])),
+        "elementwise::sub: `y` must be [2, 3], [3] or [], got [2]",
+    )?;
     expect_error(div(zeros(&[]), &zeros(&[2])), "elementwise::div: `y` must be [] or [], got [2]")
 }
 

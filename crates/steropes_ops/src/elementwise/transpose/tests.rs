@@ -10,7 +10,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case("transpose/oracle/one_value", |d| against_oracle(d, &[1, 1])),
         case("transpose/oracle/odd_sizes", |d| against_oracle(d, &[3, 5, 7])),
         case("transpose/oracle/around_a_tile", |d| {
-            [[31, 33], [32, 32], [33, 64], [1, 100], [100, 1], [65, 31]].iter().try_for_each(|s| against_oracle(d, s))
+            [[31, 33], [32, 32], [33, 64], [1, 100], [100, 1], [65, 31]]
+                .iter()
+                .try_for_each(|s| against_oracle(d, s))
         }),
         case("transpose/oracle/several_tasks", |d| against_oracle(d, &[2, 301, 203])),
         case("transpose/oracle/many_small", |d| against_oracle(d, &[70, 3, 4, 5])),

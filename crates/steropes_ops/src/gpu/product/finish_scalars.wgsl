@@ -1,5 +1,3 @@
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<Elem>;
 // Four results from column n on, a multiple of 4, of row m.
 fn finish(m: u32, n: u32, sums: vec4<f32>) {
     finish_one(m, n, sums.x);

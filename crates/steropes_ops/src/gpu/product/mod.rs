@@ -1,19 +1,23 @@
 //! The product that linear layers and convolutions are: rows that a source supplies, times packed weights, with an epilogue.
 
+mod few_rows;
+mod integers;
 mod pack;
 mod plan;
 mod unrolled;
 
+pub(crate) use integers::Integers;
 pub(crate) use pack::{Axis, Layout, ProductWeights};
 pub(crate) use plan::{MatrixTile, PlainTile, Plan};
 
 use crate::cpu::Activation;
 use crate::error::OpError;
 use crate::gpu::{bind, element_window, unsupported};
+use integers::Held;
 use pack::PANEL;
 use plan::Extents;
 use std::ops::Range;
-use steropes_tensor::{Capabilities, DType, Gpu, Header, Kernel, KernelCache, Tensor, spread};
+use steropes_tensor::{Binding, Capabilities, DType, Gpu, Header, Kernel, KernelCache, Tensor, spread};
 
 /// `y[m, n] = activation(Σ rows[m, k] weights[n, k] + bias[n]) + residual[m, n]`.
 pub(crate) struct Product<'a> {
@@ -120,6 +124,10 @@ impl Product<'_> {
     /// [`OpError`] if the device failed or a single row does not fit its bindings.
     pub(crate) fn launch(&self, gpu: &Gpu, y: &Tensor) -> Result<(), OpError> {
         let columns = self.weights.outputs();
+        let most_bytes = gpu.capabilities().max_binding_bytes;
+        if self.is_of_few_rows(y) {
+            return self.launch_few_rows(gpu, most_bytes, y);
+        }
         let extents = Extents {
             rows: y.len() / columns.max(1),
             columns,
@@ -127,12 +135,7 @@ impl Product<'_> {
             patches: matches!(self.source, Source::Patches(_)),
             dtype: y.dtype(),
         };
-        self.launch_as(
-            gpu,
-            Plan::choose(gpu.capabilities(), &extents),
-            gpu.capabilities().max_binding_bytes,
-            y,
-        )
+        self.launch_as(gpu, Plan::choose(gpu.capabilities(), &extents), most_bytes, y)
     }
 
     /// [`Product::launch`] by this plan, with bindings of at most `max_bytes` bytes.
@@ -141,28 +144,27 @@ impl Product<'_> {
             return Ok(());
         }
         // A window begins up to one alignment before what is meant.
-        let most = (max_bytes - Capabilities::BINDING_ALIGNMENT) as usize / y.dtype().size_bytes();
-        let slices = self.slices(most, y).ok_or_else(|| {
+        let most = (max_bytes - Capabilities::BINDING_ALIGNMENT) as usize;
+        let slices = self.slices(most / y.dtype().size_bytes(), y).ok_or_else(|| {
             let why = "a single row of its tensors does not fit one of its bindings".to_owned();
             unsupported(self.op, gpu, why)
         })?;
         let kernel = self.kernel(plan, y);
-        let padded = self.weights.padded;
-        // Whole panels.
-        let columns = self.weights.outputs();
-        let panel = padded * PANEL;
-        let some =
-            if columns.next_multiple_of(PANEL) * padded <= most { columns } else { most / panel * PANEL };
-        if some == 0 {
-            let why = "64 columns of its weights do not fit one of its bindings".to_owned();
-            return Err(unsupported(self.op, gpu, why));
-        }
         for slice in &slices {
-            for first in (0..columns).step_by(some) {
-                self.launch_slice(gpu, &kernel, plan, slice, first..(first + some).min(columns), y)?;
+            for columns in self.column_ranges(gpu, max_bytes)? {
+                self.launch_slice(gpu, &kernel, plan, slice, columns, y)?;
             }
         }
         Ok(())
+    }
+
+    /// Columns whose weights fit a binding of `max_bytes` bytes.
+    fn column_ranges(&self, gpu: &Gpu, max_bytes: u64) -> Result<Vec<Range<usize>>, OpError> {
+        let most = (max_bytes - Capabilities::BINDING_ALIGNMENT) as usize;
+        self.weights.column_ranges(most).ok_or_else(|| {
+            let why = "64 columns of its weights do not fit one of its bindings".to_owned();
+            unsupported(self.op, gpu, why)
+        })
     }
 
     /// Rows whose parts of every tensor have at most `most` elements; `None` where there is no such split.
@@ -222,17 +224,28 @@ impl Product<'_> {
         some: Range<usize>,
         y: &Tensor,
     ) -> Result<(), OpError> {
-        let (columns, padded) = (self.weights.outputs(), self.weights.padded);
         let (x, x_shift) = element_window(self.source.x(), slice.x.start, slice.x.len());
-        // A panel is a multiple of what a binding may begin at.
-        let len = some.len().next_multiple_of(PANEL) * padded;
-        let (weight, _) = element_window(&self.weights.weight, some.start * padded, len);
+        let (results, y_shift) = self.results(slice, y);
+        let bindings = [vec![x, self.weights.columns(&some)], results].concat();
+        let params = self.params(slice, &some, [x_shift, y_shift]);
+        let groups = spread(plan::tiles(slice.rows.len(), some.len(), plan.tile()) as u64);
+        Ok(gpu.launch(kernel, &bindings, &params, groups)?)
+    }
+
+    /// What the epilogue needs: bias, result and residual, and the elements before the first result.
+    fn results<'b>(&'b self, slice: &Slice, y: &'b Tensor) -> (Vec<Binding<'b>>, usize) {
+        let columns = self.weights.outputs();
         let results = slice.rows.start * columns..slice.rows.end * columns;
         let (result, y_shift) = element_window(y, results.start, results.len());
-        let mut bindings = vec![x, weight, bind(&self.weights.bias), result];
+        let mut bindings = vec![bind(&self.weights.bias), result];
         if let Residual::Tensor(residual) = self.residual {
             bindings.push(element_window(residual, results.start, results.len()).0);
         }
+        (bindings, y_shift)
+    }
+
+    fn params(&self, slice: &Slice, some: &Range<usize>, [x_shift, y_shift]: [usize; 2]) -> Vec<u32> {
+        let (columns, padded) = (self.weights.outputs(), self.weights.padded);
         let mut params = vec![slice.rows.len(), some.len(), some.start, columns, self.weights.depth, padded];
         params.extend([x_shift, y_shift]);
         params.extend(match self.source {
@@ -252,13 +265,16 @@ impl Product<'_> {
             Target::Rows => [0; 2],
             Target::Blocks { columns, run } => [columns, run],
         });
-        let params: Vec<u32> = params.into_iter().map(|word| word as u32).collect();
-        let groups = spread(plan::tiles(slice.rows.len(), some.len(), plan.tile()) as u64);
-        Ok(gpu.launch(kernel, &bindings, &params, groups)?)
+        params.into_iter().map(|word| word as u32).collect()
     }
 
     fn kernel(&self, plan: Plan, y: &Tensor) -> Kernel {
         static KERNELS: KernelCache<Form> = KernelCache::new();
+        let form = self.form(plan, y);
+        KERNELS.get(form, || form.kernel())
+    }
+
+    fn form(&self, plan: Plan, y: &Tensor) -> Form {
         let depth = self.weights.depth;
         let rows = match self.source {
             Source::Rows(_) => {
@@ -280,9 +296,8 @@ impl Product<'_> {
             Residual::Tensor(_) => ResidualForm::Tensor,
         };
         let vectors = run.is_multiple_of(4);
-        let form =
-            Form { plan, dtype: y.dtype(), rows, activation: self.activation, residual, blocks, vectors };
-        KERNELS.get(form, || form.kernel())
+        let (dtype, held) = (y.dtype(), self.weights.held);
+        Form { plan, dtype, held, rows, activation: self.activation, residual, blocks, vectors }
     }
 }
 
@@ -291,6 +306,7 @@ impl Product<'_> {
 struct Form {
     plan: Plan,
     dtype: DType,
+    held: Held,
     rows: RowsForm,
     activation: Activation,
     residual: ResidualForm,
@@ -323,8 +339,8 @@ impl Form {
             .count("TILE_DEPTH", self.plan.depth())
             .count("PANEL", PANEL as u32)
             .text(include_str!("relu.wgsl"));
-        let header = self.rows_header(header).text(include_str!("weights.wgsl"));
-        let header = self.epilogue_header(header);
+        let header = self.weights_header(self.rows_header(header)).text(include_str!("weights.wgsl"));
+        let header = self.epilogue_header(header, 2);
         match self.plan {
             Plan::Plain(tile) => {
                 Kernel::new("product", &unrolled::plain(header, tile), include_str!("product_plain.wgsl"))
@@ -358,7 +374,17 @@ impl Form {
         }
     }
 
-    fn epilogue_header(self, header: Header) -> Header {
+    fn weights_header(self, header: Header) -> Header {
+        // Plain multiply-adds are f32, so integers are not rounded to f16 before.
+        let four = if matches!(self.plan, Plan::Plain(_)) { "vec4<f32>" } else { "Elem4" };
+        match self.held {
+            Held::Values => header.text(include_str!("values.wgsl")),
+            held => held.header(header.alias("Weight4", four)),
+        }
+    }
+
+    /// The epilogue, whose bindings are those from `first` on.
+    fn epilogue_header(self, header: Header, first: u32) -> Header {
         let header = header
             .text(match self.activation {
                 Activation::Identity => "fn activated(v: vec4<f32>) -> vec4<f32> { return v; }\n",
@@ -380,12 +406,19 @@ impl Form {
                 header.text("fn residual_at(at: u32) -> Result { return Result(y[at]); }\n")
             }
             ResidualForm::Tensor => {
-                header.alias("Residual", if self.vectors { "Elem4" } else { "Elem" }).text(
-                    "@group(0) @binding(4) var<storage, read> residual: array<Residual>;\n\
-                 fn residual_at(at: u32) -> Result { return Result(residual[at]); }\n",
-                )
+                header.alias("Residual", if self.vectors { "Elem4" } else { "Elem" }).text(&format!(
+                    "@group(0) @binding({}) var<storage, read> residual: array<Residual>;\n\
+                     fn residual_at(at: u32) -> Result {{ return Result(residual[at]); }}\n",
+                    first + 2
+                ))
             }
         };
+        let [bias, y] = if self.vectors { ["vec4<f32>", "Elem4"] } else { ["f32", "Elem"] };
+        let header = header.text(&format!(
+            "@group(0) @binding({first}) var<storage, read> bias: array<{bias}>;\n\
+             @group(0) @binding({}) var<storage, read_write> y: array<{y}>;\n",
+            first + 1
+        ));
         header.text(if self.vectors {
             include_str!("finish_vectors.wgsl")
         } else {

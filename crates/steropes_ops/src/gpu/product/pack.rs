@@ -1,8 +1,10 @@
 //! Weights as the product reads them.
 
-use crate::error::OpError;
+use super::integers::{Held, Integers};
+use crate::error::{Holds, OpError};
 use crate::gpu::{bind, element_window, unsupported};
-use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
+use std::ops::Range;
+use steropes_tensor::{Binding, DType, Gpu, Header, Kernel, Tensor, spread};
 
 /// The right factor of a product: panels of [`PANEL`] outputs, each `[padded, PANEL]` with zeros behind the depth and behind the last
 /// output. Matrices of a subgroup load twice as fast from lines of outputs than from lines along the depth (measured on an NVIDIA
@@ -10,6 +12,7 @@ use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 #[derive(Clone, Debug)]
 pub(crate) struct ProductWeights {
     pub(super) weight: Tensor,
+    pub(super) held: Held,
     /// `[outputs]`, f32.
     pub(super) bias: Tensor,
     pub(super) depth: usize,
@@ -75,13 +78,30 @@ impl ProductWeights {
                 let depth = [Axis { extent: repeats, step: 0 }, Axis { extent: own, step: 1 }];
                 packed(gpu, op, bias, Layout { outputs: [Axis::ONE; 2], depth }, (repeats * own, 1))?
             }
-            None => {
-                let zeros = Tensor::on_gpu(gpu, op, DType::F32, &[outputs])?;
-                gpu.clear(zeros.gpu_memory().expect("made on a GPU"))?;
-                zeros
-            }
+            None => zeros(gpu, op, outputs)?,
         };
-        Ok(Self { weight, bias, depth, padded })
+        Ok(Self { weight, held: Held::Values, bias, depth, padded })
+    }
+
+    /// Lays out a matrix of small integers, `[outputs, depth]`, and `bias`, checked.
+    ///
+    /// # Errors
+    /// [`OpError`] if the device failed or has no memory.
+    pub(crate) fn of_integers(
+        gpu: &Gpu,
+        op: &'static str,
+        integers: Integers<'_>,
+        bias: Option<&Tensor>,
+    ) -> Result<Self, OpError> {
+        let ([outputs, depth], held) = (integers.shape(), integers.held());
+        // Panels begin where bindings may.
+        let padded = depth.next_multiple_of(2 * DEPTH_UNIT).max(2 * DEPTH_UNIT).next_multiple_of(held.step());
+        let weight = integers.packed(gpu, padded)?;
+        let bias = match bias {
+            Some(bias) => bias.clone(),
+            None => zeros(gpu, op, outputs)?,
+        };
+        Ok(Self { weight, held, bias, depth, padded })
     }
 
     /// Columns of the result.
@@ -93,6 +113,44 @@ impl ProductWeights {
     pub(crate) fn weight(&self) -> &Tensor {
         &self.weight
     }
+
+    /// What [`ProductWeights::weight`] must hold: values of the dtype of the rows, or the words of integers.
+    pub(crate) fn holds(&self) -> Holds {
+        if self.held == Held::Values { Holds::Float } else { Holds::U32 }
+    }
+
+    /// Ranges of columns, whole panels, whose weights have at most `bytes` bytes; `None` where a single panel has more.
+    pub(super) fn column_ranges(&self, bytes: usize) -> Option<Vec<Range<usize>>> {
+        let panels = self.outputs().div_ceil(PANEL);
+        let panel_bytes = self.panel_len() * self.weight.dtype().size_bytes();
+        // Kernels count the elements of all panels in 32 bits.
+        let most = (bytes / panel_bytes).min((1 << 31) / (self.padded * PANEL));
+        let some = if panels <= most { self.outputs().max(1) } else { most * PANEL };
+        let range = |first: usize| first..(first + some).min(self.outputs());
+        (some > 0).then(|| (0..self.outputs()).step_by(some).map(range).collect())
+    }
+
+    /// The weights of a range of columns.
+    pub(super) fn columns(&self, columns: &Range<usize>) -> Binding<'_> {
+        let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
+        // A panel is a multiple of what a binding may begin at.
+        element_window(&self.weight, panels.start * self.panel_len(), panels.len() * self.panel_len()).0
+    }
+
+    /// Elements of the tensor in a panel.
+    fn panel_len(&self) -> usize {
+        match self.held {
+            Held::Values => self.padded * PANEL,
+            held => held.panel_words(self.padded),
+        }
+    }
+}
+
+/// A bias of zeros.
+fn zeros(gpu: &Gpu, op: &'static str, outputs: usize) -> Result<Tensor, OpError> {
+    let zeros = Tensor::on_gpu(gpu, op, DType::F32, &[outputs])?;
+    gpu.clear(zeros.gpu_memory().expect("made on a GPU"))?;
+    Ok(zeros)
 }
 
 fn packed(

@@ -8,7 +8,7 @@ use steropes_tensor::{DType, Header};
 const TO_STRING: &str = "writing to a string";
 
 /// `template` for every number below `count` in place of `#`.
-fn repeat(count: u32, template: impl Fn(u32) -> String) -> String {
+pub(super) fn repeat(count: u32, template: impl Fn(u32) -> String) -> String {
     (0..count).map(template).collect()
 }
 
@@ -99,7 +99,7 @@ fn plain_loads(threads: u32, blocks: u32, [row_blocks, column_blocks]: [u32; 2])
         });
         let weights = repeat(4, |i| {
             format!(
-                "        (*next)[{b}][{i}] = vec4<f32>(weight[((*origin)[{b}].weights + (k + {i}u) * PANEL) / 4u]);\n"
+                "        (*next)[{b}][{i}] = vec4<f32>(weight4((*origin)[{b}].weights + (k + {i}u) * PANEL));\n"
             )
         });
         either(b * threads, threads, [row_blocks, column_blocks], &rows, &weights)
@@ -274,7 +274,7 @@ fn matrix_loads(tile: MatrixTile, [pitch, weights_pitch]: [u32; 2]) -> String {
         format!("    (*next).rows[{i}] = row_values((*origin).rows[{i}], step, thread % {quads}u * 4u);\n")
     }) + &repeat(lines, |i| {
         let at = i * depth_step;
-        format!("    (*next).weights[{i}] = weight[((*origin).weights + (k + {at}u) * PANEL) / 4u];\n")
+        format!("    (*next).weights[{i}] = weight4((*origin).weights + (k + {at}u) * PANEL);\n")
     });
     let put = |name: &str, first: &str, count: u32, apart: u32| {
         repeat(count, |i| {

@@ -1,4 +1,3 @@
-@group(0) @binding(1) var<storage, read> weight: array<Elem4>;
 // The element of column n, a multiple of 4, at depth 0; a step along the depth leads PANEL elements on. Panels behind the last stand
 // for the last.
 fn weight_column(n: u32) -> u32 {

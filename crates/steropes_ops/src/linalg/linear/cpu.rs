@@ -13,10 +13,11 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// `[outputs, inputs]` in f32, bf16, int8 or blocks.
+    /// `[outputs, inputs]` in f32, bf16, int8, blocks or groups.
     pub(super) fn new(weight: Weight<'_>, bias: Option<&Tensor>, [outputs, inputs]: [usize; 2]) -> Self {
         let weights = match weight {
             Weight::Blocks(matrix) => PackedWeights::from_blocks(matrix),
+            Weight::Groups(matrix) => PackedWeights::from_groups(matrix),
             Weight::Int8(weight) => PackedWeights::int8_from_rows(values(weight), outputs, inputs),
             Weight::Values(weight) if weight.dtype() == DType::BF16 => {
                 PackedWeights::from_bf16_rows(values(weight), outputs, inputs)

@@ -1,13 +1,26 @@
 //! The product of [`crate::gpu::product`] on the rows of a matrix.
 
-use super::{Activation, OP};
+use super::{Activation, OP, Weight};
 use crate::error::OpError;
-use crate::gpu::product::{Layout, Product, ProductWeights, Residual, Source, Target};
+use crate::gpu::product::{Integers, Layout, Product, ProductWeights, Residual, Source, Target};
 use steropes_tensor::{Gpu, Tensor};
 
-pub(super) fn pack(gpu: &Gpu, weight: &Tensor, bias: Option<&Tensor>) -> Result<ProductWeights, OpError> {
-    let layout = Layout::rows(weight.shape()[0], weight.shape()[1]);
-    ProductWeights::pack(gpu, OP, weight, bias, layout)
+/// Packs `weight` for `gpu`, where its values are; `None` of int8, which it has no product of.
+pub(super) fn pack(
+    gpu: &Gpu,
+    weight: Weight<'_>,
+    bias: Option<&Tensor>,
+) -> Result<Option<ProductWeights>, OpError> {
+    let integers = match weight {
+        Weight::Int8(_) => return Ok(None),
+        Weight::Values(weight) => {
+            let layout = Layout::rows(weight.shape()[0], weight.shape()[1]);
+            return ProductWeights::pack(gpu, OP, weight, bias, layout).map(Some);
+        }
+        Weight::Blocks(matrix) => Integers::Blocks(matrix),
+        Weight::Groups(matrix) => Integers::Groups(matrix),
+    };
+    ProductWeights::of_integers(gpu, OP, integers, bias).map(Some)
 }
 
 pub(super) fn linear(

@@ -9,7 +9,8 @@ pub(crate) mod tests;
 use crate::cpu::quads::MAX_DEPTH;
 use crate::error::{Holds, OpError, Place, common_place, on_cpu, place, values};
 use crate::gpu::product::ProductWeights;
-use crate::linalg::quantize::QuantizedMatrix;
+use crate::linalg::quantize::{GroupedMatrix, QuantizedMatrix};
+use std::sync::Arc;
 use steropes_tensor::{Device, Tensor};
 
 pub use crate::cpu::Activation;
@@ -27,7 +28,7 @@ pub struct LinearWeights {
 
 #[derive(Debug, Clone)]
 enum Packed {
-    Cpu(std::sync::Arc<cpu::Packed>),
+    Cpu(Arc<cpu::Packed>),
     Gpu(ProductWeights),
 }
 
@@ -38,8 +39,10 @@ pub enum Weight<'a> {
     Values(&'a Tensor),
     /// f32 values, finite ones, which are rounded to int8 with one scale for each output as they are packed, for the CPU.
     Int8(&'a Tensor),
-    /// Blocks of small integers, for the CPU.
+    /// Blocks of small integers.
     Blocks(&'a QuantizedMatrix),
+    /// Groups of small integers with a range each.
+    Groups(&'a GroupedMatrix),
 }
 
 impl<'a> From<&'a Tensor> for Weight<'a> {
@@ -54,17 +57,25 @@ impl<'a> From<&'a QuantizedMatrix> for Weight<'a> {
     }
 }
 
+impl<'a> From<&'a GroupedMatrix> for Weight<'a> {
+    fn from(groups: &'a GroupedMatrix) -> Self {
+        Self::Groups(groups)
+    }
+}
+
 impl Weight<'_> {
     fn shape(&self) -> Vec<usize> {
         match self {
             Self::Values(values) | Self::Int8(values) => values.shape().to_vec(),
             Self::Blocks(blocks) => blocks.shape().to_vec(),
+            Self::Groups(groups) => groups.shape().to_vec(),
         }
     }
 }
 
 impl LinearWeights {
-    /// Packs `weight` and `bias` on their device, in the dtype or format of `weight`.
+    /// Packs `weight` and `bias` on their device, in the dtype or format of `weight`. Blocks and groups, which are in host memory, go to
+    /// the device of `bias`, without one to the CPU; [`LinearWeights::pack_on`] says where.
     ///
     /// # Shapes
     /// - `weight`: `[outputs, inputs]`
@@ -72,9 +83,25 @@ impl LinearWeights {
     ///
     /// # Errors
     /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument is not as above or in [`Weight`],
-    /// [`OpError::Unsupported`] if the weight is in blocks or int8 and an argument on a GPU, or if sums of so many inputs do not fit
-    /// int8's 32 bits.
+    /// [`OpError::Unsupported`] if the weight is int8 and on a GPU, or if sums of so many inputs do not fit int8's 32 bits.
     pub fn pack<'a>(weight: impl Into<Weight<'a>>, bias: Option<&Tensor>) -> Result<Self, OpError> {
+        let weight = weight.into();
+        let device = match weight {
+            Weight::Values(values) | Weight::Int8(values) => values.device(),
+            Weight::Blocks(_) | Weight::Groups(_) => bias.map_or(Device::Cpu, Tensor::device),
+        };
+        Self::pack_on(&device, weight, bias)
+    }
+
+    /// [`LinearWeights::pack`] on `device`, where tensors must be already.
+    ///
+    /// # Errors
+    /// As [`LinearWeights::pack`].
+    pub fn pack_on<'a>(
+        device: &Device,
+        weight: impl Into<Weight<'a>>,
+        bias: Option<&Tensor>,
+    ) -> Result<Self, OpError> {
         let weight = weight.into();
         let &[outputs, inputs] = weight.shape().as_slice() else {
             return Err(OpError::shape(OP, "weight", "[outputs, inputs]", &weight.shape()));
@@ -88,32 +115,36 @@ impl LinearWeights {
         match weight {
             Weight::Values(values) => arguments.push(("weight", values, Holds::Factor)),
             Weight::Int8(values) => arguments.push(("weight", values, Holds::F32)),
-            Weight::Blocks(_) => {}
+            Weight::Blocks(_) | Weight::Groups(_) => {}
         }
         arguments.extend(bias.map(|bias| ("bias", bias, Holds::F32)));
-        let (device, packed) = match (common_place(OP, &arguments)?, weight) {
-            (Place::Cpu, Weight::Int8(_)) if inputs > MAX_DEPTH => {
+        common_place(OP, &arguments)?;
+        if let Some((argument, tensor, _)) = arguments.first()
+            && tensor.device() != *device
+        {
+            let (expected, found) = (device.name().to_owned(), tensor.device().name().to_owned());
+            return Err(OpError::Device { op: OP, argument, expected, found });
+        }
+        let packed = match device {
+            Device::Cpu if matches!(weight, Weight::Int8(_)) && inputs > MAX_DEPTH => {
                 let why =
                     format!("sums of {inputs} products of int8 do not fit 32 bits, only of {MAX_DEPTH}");
                 return Err(OpError::Unsupported { op: OP, device: "cpu".to_owned(), why });
             }
-            (Place::Cpu, weight) => {
-                let packed = cpu::Packed::new(weight, bias, [outputs, inputs]);
-                (Device::Cpu, Packed::Cpu(std::sync::Arc::new(packed)))
-            }
-            (Place::Gpu(gpu), Weight::Values(weight)) => {
-                (weight.device(), Packed::Gpu(gpu::pack(&gpu, weight, bias)?))
-            }
-            (Place::Gpu(gpu), weight) => {
-                let name = match weight {
-                    Weight::Blocks(blocks) => blocks.format().to_string(),
-                    _ => "int8".to_owned(),
-                };
-                let why = format!("{name} weights run on the CPU only");
-                return Err(OpError::Unsupported { op: OP, device: gpu.capabilities().name.clone(), why });
-            }
+            Device::Cpu => Packed::Cpu(Arc::new(cpu::Packed::new(weight, bias, [outputs, inputs]))),
+            Device::Gpu(gpu) => match gpu::pack(gpu, weight, bias)? {
+                Some(packed) => Packed::Gpu(packed),
+                None => {
+                    let why = "int8 weights run on the CPU only".to_owned();
+                    return Err(OpError::Unsupported {
+                        op: OP,
+                        device: gpu.capabilities().name.clone(),
+                        why,
+                    });
+                }
+            },
         };
-        Ok(Self { device, inputs, outputs, packed })
+        Ok(Self { device: device.clone(), inputs, outputs, packed })
     }
 
     /// Whether a product with them may round `x` to bf16 or int8.
@@ -135,7 +166,7 @@ impl LinearWeights {
 /// `activation(x Wᵀ + b)`.
 ///
 /// # Shapes
-/// - `x`: `[.., inputs]`, in the dtype of the weights; f32 if these are bf16, int8 or in blocks
+/// - `x`: `[.., inputs]`, in the dtype of the weights; f32 if these are bf16 or int8; if in blocks or groups f32, on a GPU also f16
 /// - returns: `[.., outputs]`, in the dtype of `x`
 ///
 /// # Numerics
@@ -143,7 +174,10 @@ impl LinearWeights {
 /// it stays f32. Products are exact, sums f32.
 ///
 /// Weights in blocks: where the CPU multiplies pairs of bf16, both `x` and the values that the blocks stand for are rounded to bf16, to
-/// within 2^-8 of each, else both stay f32.
+/// within 2^-8 of each, else both stay f32. On a GPU both stay f32, but where matrices of f16 are multiplied, which round these values
+/// to f16, and up to 8 rows are summed in another order than more are.
+///
+/// Weights in groups: as in blocks on a GPU, and in f32 on every CPU. A row of `x` with an infinity may come out as NaN.
 ///
 /// int8 weights: each is an integer of -127 to 127 times a scale of its output, the largest magnitude of that output's weights divided by
 /// 127, and `x` an integer times a scale of its row, on every CPU. So an output is off by at most half a scale of the row times the sum of
@@ -154,7 +188,7 @@ impl LinearWeights {
 ///
 /// Else f32 products and sums, on the CPU every 512 inputs on their own. Within `Tolerance::Sum { depth: inputs }`; GELU
 /// adds at most 5e-7 absolute. f16 results are rounded once, to within 5e-4 of themselves. The result does not depend on the
-/// number of threads, nor a row on the others.
+/// number of threads, nor a row on the others, but for blocks and groups on a GPU as said above.
 ///
 /// # Errors
 /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if `x` does not fit the weights. Nothing is computed then.
@@ -168,7 +202,7 @@ pub fn linear(x: &Tensor, weights: &LinearWeights, activation: Activation) -> Re
             Ok(on_cpu(&shape, cpu::linear(values(x), rows(&shape), packed, activation)))
         }
         (Place::Gpu(gpu), Packed::Gpu(packed)) => {
-            common_place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
+            common_place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), packed.holds())])?;
             gpu::linear(&gpu, x, &shape, packed, activation)
         }
         _ => Err(elsewhere(x, weights)),
@@ -178,7 +212,7 @@ pub fn linear(x: &Tensor, weights: &LinearWeights, activation: Activation) -> Re
 /// `residual + x Wᵀ + b`, in the memory of `residual` when nobody else holds it.
 ///
 /// # Shapes
-/// - `residual`, `x`: `[.., outputs]` and `[.., inputs]`, in the dtype of the weights; f32 if these are bf16, int8 or in blocks
+/// - `residual`, `x`: `[.., outputs]` and `[.., inputs]`, in a dtype that [`linear`] takes
 /// - returns: `[.., outputs]`, in the dtype of `x`
 ///
 /// # Numerics
@@ -203,7 +237,7 @@ pub fn linear_add(residual: Tensor, x: &Tensor, weights: &LinearWeights) -> Resu
             Ok(on_cpu(&shape, sum))
         }
         (Place::Gpu(gpu), Packed::Gpu(packed)) => {
-            common_place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), Holds::Float)])?;
+            common_place(OP, &[("x", x, Holds::Float), ("weights", packed.weight(), packed.holds())])?;
             gpu::linear_add(&gpu, residual, x, packed)
         }
         _ => Err(elsewhere(x, weights)),

@@ -1,6 +1,7 @@
 mod int8;
+mod integers;
 
-use super::{Activation, LinearWeights, gpu, linear, linear_add, reference};
+use super::{Activation, LinearWeights, Weight, gpu, linear, linear_add, reference};
 use crate::gpu::product::{MatrixTile, PlainTile, Plan, Residual};
 use crate::linalg::quantize::{BlockFormat, QuantizedMatrix};
 use steropes_tensor::{DType, Device, Tensor};
@@ -16,6 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
         f16_cases(),
         bf16_cases(),
         int8::cases(),
+        integers::cases(),
         block_cases(),
         form_cases(),
         property_cases(),
@@ -75,28 +77,28 @@ fn block_cases() -> Vec<Case> {
     use Activation::{Gelu, Identity, Relu};
     use BlockFormat::{Q4, Q8};
     vec![
-        cpu_case("linear/q8/one_value", |d| blocks_against_oracle(d, Q8, [1, 1, 1], Identity)),
-        cpu_case("linear/q4/one_value", |d| blocks_against_oracle(d, Q4, [1, 1, 1], Identity)),
-        cpu_case("linear/q8/odd_sizes", |d| blocks_against_oracle(d, Q8, [29, 67, 43], Gelu)),
-        cpu_case("linear/q4/odd_sizes", |d| blocks_against_oracle(d, Q4, [29, 67, 43], Gelu)),
-        cpu_case("linear/q8/one_row", |d| blocks_against_oracle(d, Q8, [1, 1024, 1023], Identity)),
-        cpu_case("linear/q4/one_row", |d| blocks_against_oracle(d, Q4, [1, 1024, 1023], Identity)),
+        case("linear/q8/one_value", |d| blocks_against_oracle(d, Q8, [1, 1, 1], Identity)),
+        case("linear/q4/one_value", |d| blocks_against_oracle(d, Q4, [1, 1, 1], Identity)),
+        case("linear/q8/odd_sizes", |d| blocks_against_oracle(d, Q8, [29, 67, 43], Gelu)),
+        case("linear/q4/odd_sizes", |d| blocks_against_oracle(d, Q4, [29, 67, 43], Gelu)),
+        case("linear/q8/one_row", |d| blocks_against_oracle(d, Q8, [1, 1024, 1023], Identity)),
+        case("linear/q4/one_row", |d| blocks_against_oracle(d, Q4, [1, 1024, 1023], Identity)),
         cpu_case("linear/q8/mast3r_encoder_fc2", |d| blocks_against_oracle(d, Q8, [768, 4096, 1024], Relu)),
         cpu_case("linear/q4/mast3r_encoder_fc2", |d| blocks_against_oracle(d, Q4, [768, 4096, 1024], Relu)),
         cpu_case("linear/q8/every_tile_edge", |d| block_tile_edges(d, Q8)),
         cpu_case("linear/q4/every_tile_edge", |d| block_tile_edges(d, Q4)),
-        cpu_case("linear/q8/small_and_large_scales", |d| block_scales(d, Q8)),
-        cpu_case("linear/q4/small_and_large_scales", |d| block_scales(d, Q4)),
-        cpu_case("linear/q8/add_is_the_residual_and_the_product", |d| block_sum(d, Q8)),
-        cpu_case("linear/q4/add_is_the_residual_and_the_product", |d| block_sum(d, Q4)),
+        case("linear/q8/small_and_large_scales", |d| block_scales(d, Q8)),
+        case("linear/q4/small_and_large_scales", |d| block_scales(d, Q4)),
+        case("linear/q8/add_is_the_residual_and_the_product", |d| block_sum(d, Q8)),
+        case("linear/q4/add_is_the_residual_and_the_product", |d| block_sum(d, Q4)),
         cpu_case("linear/q8/rows_are_independent", |d| block_rows(d, Q8)),
         cpu_case("linear/q4/rows_are_independent", |d| block_rows(d, Q4)),
-        cpu_case("linear/q8/nothing_to_sum", |d| blocks_without_values(d, Q8)),
-        cpu_case("linear/q4/nothing_to_sum", |d| blocks_without_values(d, Q4)),
+        case("linear/q8/nothing_to_sum", |d| blocks_without_values(d, Q8)),
+        case("linear/q4/nothing_to_sum", |d| blocks_without_values(d, Q4)),
         cpu_case("linear/q8/wrong_arguments", |d| block_arguments(d, Q8)),
         cpu_case("linear/q4/wrong_arguments", |d| block_arguments(d, Q4)),
-        gpu_case("linear/q8/gpus_refuse_it", |d| blocks_on_a_gpu(d, Q8)),
-        gpu_case("linear/q4/gpus_refuse_it", |d| blocks_on_a_gpu(d, Q4)),
+        gpu_case("linear/q8/elsewhere", |d| blocks_elsewhere(d, Q8)),
+        gpu_case("linear/q4/elsewhere", |d| blocks_elsewhere(d, Q4)),
     ]
 }
 
@@ -380,7 +382,8 @@ fn block_layer(device: &Device, format: BlockFormat, [outputs, inputs]: [usize; 
 fn check_blocks(got: &[f32], x: &[f32], layer: &HalfLayer, activation: Activation) -> Verdict {
     let (outputs, inputs) = (layer.bias.len(), x.len() * layer.bias.len() / got.len());
     let want = reference::linear(x, &layer.weight, &layer.bias, activation);
-    let has_pairs = matches!(crate::cpu::Isa::current().name(), "amx" | "avx512bf16");
+    let has_pairs = layer.layer.device.gpu().is_none()
+        && matches!(crate::cpu::Isa::current().name(), "amx" | "avx512bf16");
     let share = if has_pairs { 1.0 / 127.0 } else { f64::from(f32::EPSILON) * (inputs as f64).sqrt() };
     for (i, (&got, want)) in got.iter().zip(want).enumerate() {
         let (row, column) = (i / outputs, i % outputs);
@@ -431,7 +434,7 @@ fn block_scales(device: &Device, format: BlockFormat) -> Verdict {
         let values_of =
             normal("linear/weight", inputs * outputs).iter().map(|v| v * scale).collect::<Vec<_>>();
         let matrix = QuantizedMatrix::quantize(format, [outputs, inputs], &values_of).expect("normal values");
-        layer.layer = LinearWeights::pack(&matrix, None).expect("a valid layer");
+        layer.layer = LinearWeights::pack_on(device, &matrix, None).expect("a valid layer");
         layer.bias = vec![0.0; outputs];
         let y =
             values(linear(&tensor(device, &[rows, inputs], x.clone()), &layer.layer, Activation::Identity))?;
@@ -488,14 +491,16 @@ fn block_arguments(device: &Device, format: BlockFormat) -> Verdict {
     expect_error(linear(&x, &layer, Activation::Identity), "`x` must hold f32, got bf16")
 }
 
-fn blocks_on_a_gpu(device: &Device, format: BlockFormat) -> Verdict {
+/// Blocks are in host memory and go where they are asked to; without a bias that is the CPU.
+fn blocks_elsewhere(device: &Device, format: BlockFormat) -> Verdict {
     let matrix = QuantizedMatrix::quantize(format, [2, 3], &[1.0; 6]).map_err(|e| e.to_string())?;
-    let bias = Tensor::zeros::<f32>(device, &[2]);
-    let said = format!("{format} weights run on the CPU only");
-    expect_error(LinearWeights::pack(&matrix, Some(&bias)), &said)?;
-    let layer = LinearWeights::pack(&matrix, None).map_err(|e| e.to_string())?;
+    let here = LinearWeights::pack(&matrix, None).map_err(|e| e.to_string())?;
     let x = Tensor::zeros::<f32>(device, &[4, 3]);
-    expect_error(linear(&x, &layer, Activation::Identity), "`weights` must be on")
+    expect_error(linear(&x, &here, Activation::Identity), "`weights` must be on")?;
+    let there = LinearWeights::pack_on(device, &matrix, None).map_err(|e| e.to_string())?;
+    check_equal(&values(linear(&x, &there, Activation::Identity))?, &[0.0; 8])?;
+    let bias = Tensor::zeros::<f32>(&Device::Cpu, &[2]);
+    expect_error(LinearWeights::pack_on(device, &matrix, Some(&bias)), "`bias` must be on")
 }
 
 /// The result of a plan, and what the oracle says.
@@ -513,7 +518,8 @@ fn planned(
     };
     let (x, weight) = (make("linear/x", &[rows, inputs]), make("linear/weight", &[outputs, inputs]));
     let bias = random(device, "linear/bias", &[outputs]);
-    let packed = gpu::pack(gpu, &weight, Some(&bias)).map_err(|e| e.to_string())?;
+    let packed = gpu::pack(gpu, Weight::Values(&weight), Some(&bias)).map_err(|e| e.to_string())?;
+    let packed = packed.expect("weights of values");
     let y = Tensor::on_gpu(gpu, "test", dtype, &[rows, outputs]).map_err(|e| e.to_string())?;
     let max_bytes = max_bytes.unwrap_or(gpu.capabilities().max_binding_bytes);
     gpu::product(&x, &packed, Activation::Gelu, Residual::Nothing)

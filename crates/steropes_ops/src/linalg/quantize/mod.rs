@@ -1,5 +1,6 @@
-//! Matrices in blocks of 32 small integers with one scale each: the forms `q8_0` and `q4_0` of GGML.
+//! Matrices in blocks of 32 small integers with one scale each, the forms `q8_0` and `q4_0` of GGML, and in groups with a range each.
 
+mod groups;
 mod reference;
 pub(crate) mod tests;
 
@@ -8,6 +9,8 @@ use bytemuck::{Pod, Zeroable};
 use half::f16;
 use rayon::prelude::*;
 use std::fmt;
+
+pub use groups::{GroupRange, GroupedMatrix};
 
 const OP: &str = "linalg::quantize";
 

@@ -101,7 +101,8 @@ fn in_f64() -> Verdict {
 /// The error is relative to the terms, not to what is left of them.
 fn values_that_cancel(device: &Device) -> Verdict {
     let half = normal("sum/x", 3 * 500);
-    let x: Vec<f32> = half.chunks(500).flat_map(|r| [r.to_vec(), r.iter().map(|v| -v).collect()].concat()).collect();
+    let x: Vec<f32> =
+        half.chunks(500).flat_map(|r| [r.to_vec(), r.iter().map(|v| -v).collect()].concat()).collect();
     let got = floats(&run(&Tensor::new(device, &[3, 1000], x).expect("3000 values"), 1..2)?)?;
     check_close(&got, &[0.0; 3], Tolerance::Absolute(500.0 * 3.0 * f64::from(f32::EPSILON)))
 }
@@ -117,12 +118,17 @@ fn nan_stays_in_its_column(device: &Device) -> Verdict {
     (rows[150], columns[151], columns[155]) = (f32::NAN, f32::INFINITY, 2.0);
     let rows = floats(&run(&Tensor::new(device, &[3, 100], rows).expect("300 values"), 1..2)?)?;
     let columns = floats(&run(&Tensor::new(device, &[100, 3], columns).expect("300 values"), 0..1)?)?;
-    check_equal(&[rows[0], rows[2], columns[0], columns[1], columns[2]], &[100.0, 100.0, 100.0, f32::INFINITY, 101.0])?;
+    check_equal(
+        &[rows[0], rows[2], columns[0], columns[1], columns[2]],
+        &[100.0, 100.0, 100.0, f32::INFINITY, 101.0],
+    )?;
     check_equal(&[rows[1].is_nan()], &[true])
 }
 
 fn nothing_is_zero(device: &Device) -> Verdict {
-    for (shape, axes, want) in [(vec![2, 0], 1..2, vec![0.0; 2]), (vec![0, 3], 0..1, vec![0.0; 3]), (vec![0, 3], 1..2, vec![])] {
+    for (shape, axes, want) in
+        [(vec![2, 0], 1..2, vec![0.0; 2]), (vec![0, 3], 0..1, vec![0.0; 3]), (vec![0, 3], 1..2, vec![])]
+    {
         check_equal(&floats(&run(&Tensor::zeros::<f32>(device, &shape), axes)?)?, &want)?;
     }
     Ok(())
