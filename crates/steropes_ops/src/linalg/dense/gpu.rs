@@ -146,8 +146,6 @@ pub(crate) struct Writes {
 }
 
 impl Writes {
-    /// The product.
-    pub(crate) const PRODUCT: Self = Self { adds: false, factor: 1.0, lower: false };
     /// The product is taken off.
     pub(crate) const MINUS: Self = Self { adds: true, factor: -1.0, lower: false };
 }

@@ -1,6 +1,6 @@
-use super::{inv, inv_ex, reference, solve, solve_ex};
+use super::{inv, inv_backward, inv_ex, reference, solve, solve_backward, solve_ex};
 use crate::linalg::dense::testing::{
-    SIZES, check_within, count_for, done, magnitudes, precisions, product, random, read, same_on_any_threads, tensor,
+    SIZES, check_gradient, check_within, count_for, differences, done, dot, magnitudes, precisions, product, random, read, same_on_any_threads, tensor,
 };
 use crate::linalg::stack::Broadcast;
 use steropes_tensor::{DType, Device, Tensor};
@@ -31,7 +31,10 @@ pub(crate) fn cases() -> Vec<Case> {
         case("solve/inv/empty", |d| {
             check_equal(done(inv(&Tensor::zeros::<f32>(d, &[2, 0, 0])))?.shape(), &[2, 0, 0])
         }),
+        case("solve/backward/differences", gradient),
+        case("solve/inv/backward", gradient_of_inverse),
         case("solve/error/arguments", errors),
+        case("solve/error/backward", errors_of_backward),
     ]
 }
 
@@ -265,4 +268,51 @@ fn errors(device: &Device) -> Verdict {
     expect_error(solve(&zeros(&[2, 3, 3]), &zeros(&[3, 3, 1])), "of a batch that goes with [2], got [3]")?;
     expect_error(inv(&zeros(&[2, 3])), "linalg::inv: `a` must be [.., n, n], got [2, 3]")?;
     expect_error(solve(&zeros(&[3, 3]), &Tensor::zeros::<i32>(device, &[3])), "`b` must hold f32")
+}
+
+fn oracle(a: &[f64], b: &[f64], [n, k]: [usize; 2]) -> Vec<f64> {
+    let column = |c: usize| b.iter().skip(c).step_by(k).copied().collect::<Vec<f64>>();
+    let x: Vec<f64> = (0..k).flat_map(|c| reference::solve(a, n, &column(c)).expect("a solution")).collect();
+    (0..n * k).map(|e| x[e % k * n + e / k]).collect()
+}
+
+fn gradient(device: &Device) -> Verdict {
+    for ([n, k], vectors) in [([1, 1], false), ([4, 3], false), ([9, 1], true), ([17, 2], false)] {
+        let (a, b, grad) = (general(1, n), random("solve/b", n * k), random("solve/grad", n * k));
+        let want_a = differences(&a, |a| dot(&oracle(a, &b, [n, k]), &grad));
+        let want_b = differences(&b, |b| dot(&oracle(&a, b, [n, k]), &grad));
+        let shape: &[usize] = if vectors { &[n] } else { &[n, k] };
+        for (dtype, eps) in precisions(device) {
+            let a = tensor(device, dtype, &[n, n], &a).0;
+            let (b, grad) = (tensor(device, dtype, shape, &b).0, tensor(device, dtype, shape, &grad).0);
+            let x = done(solve(&a, &b))?;
+            let (of_a, of_b) = done(solve_backward(&grad, &a, &x))?;
+            check_equal(of_b.shape(), shape)?;
+            check_gradient("gradient of a", &of_a, &want_a, eps)?;
+            check_gradient("gradient of b", &of_b, &want_b, eps)?;
+        }
+    }
+    Ok(())
+}
+
+fn gradient_of_inverse(device: &Device) -> Verdict {
+    for n in [1, 3, 10] {
+        let (a, grad) = (general(1, n), random("solve/grad", n * n));
+        let identity: Vec<f64> = (0..n * n).map(|e| f64::from(u8::from(e % (n + 1) == 0))).collect();
+        let want = differences(&a, |a| dot(&oracle(a, &identity, [n, n]), &grad));
+        for (dtype, eps) in precisions(device) {
+            let (a, grad) = (tensor(device, dtype, &[n, n], &a).0, tensor(device, dtype, &[n, n], &grad).0);
+            check_gradient("gradient", &done(inv_backward(&grad, &done(inv(&a))?))?, &want, eps)?;
+        }
+    }
+    Ok(())
+}
+
+fn errors_of_backward(device: &Device) -> Verdict {
+    let zeros = |shape: &[usize]| Tensor::zeros::<f32>(device, shape);
+    let of = |grad: &[usize], a: &[usize], x: &[usize]| solve_backward(&zeros(grad), &zeros(a), &zeros(x));
+    expect_error(of(&[3, 2], &[3, 3], &[3, 1]), "`grad` must be [3, 1], got [3, 2]")?;
+    expect_error(of(&[2, 3, 1], &[3, 3], &[2, 3, 1]), "`x` must be [3, 1], got [2, 3, 1]")?;
+    expect_error(of(&[3, 1], &[3, 2], &[3, 1]), "`a` must be [.., n, n], got [3, 2]")?;
+    expect_error(inv_backward(&zeros(&[2, 2]), &zeros(&[3, 3])), "`grad` must be [3, 3], got [2, 2]")
 }
