@@ -1,7 +1,8 @@
 use super::{cholesky_solve, cholesky_solve_backward, reference};
 use crate::linalg::cholesky::cholesky;
 use crate::linalg::dense::testing::{
-    SIZES, check_gradient, check_within, count_for, differences, done, dot, positive, precisions, product, random, read, tensor, transposed, triangle_of,
+    SIZES, check_gradient, check_within, count_for, differences, done, dot, positive, precisions, product,
+    random, read, tensor, transposed, triangle_of,
 };
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::{Case, Verdict, case, check_equal, expect_error};

@@ -81,7 +81,9 @@ fn product_on_cpu<T: Real>(
             let columns = x.tensor.shape()[x.tensor.shape().len() - 1];
             let matrix = &values::<T>(x.tensor)[index * each..][..each];
             // SAFETY: a row-major matrix, which is only read.
-            unsafe { Part::new(matrix.as_ptr().cast_mut(), View::of_columns(columns).transposed_if(x.transposed)) }
+            unsafe {
+                Part::new(matrix.as_ptr().cast_mut(), View::of_columns(columns).transposed_if(x.transposed))
+            }
         };
         let [a, b] = factors;
         // SAFETY: each matrix once; extents are those of the stacks.
@@ -146,13 +148,16 @@ impl Mask {
 pub(crate) fn masked(op: &'static str, a: &Tensor, mask: Mask) -> Result<Tensor, OpError> {
     let n = Stack::square(op, "a", a)?.rows;
     match common_place(op, &[("a", a, Holds::Real)])? {
-        Place::Cpu if a.dtype() == DType::F64 => Ok(on_cpu(a.shape(), masked_on_cpu::<f64>(values(a), n, mask))),
+        Place::Cpu if a.dtype() == DType::F64 => {
+            Ok(on_cpu(a.shape(), masked_on_cpu::<f64>(values(a), n, mask)))
+        }
         Place::Cpu => Ok(on_cpu(a.shape(), masked_on_cpu::<f32>(values(a), n, mask))),
         Place::Gpu(gpu) => {
             let out = Tensor::on_gpu(&gpu, op, F32, a.shape())?;
             if !out.is_empty() {
                 let text = format!("fn factors(i: u32, j: u32) -> vec2<f32> {{ return {}; }}\n", mask.text());
-                let kernel = over_elements("triangle_masked", Header::new().text(&text), include_str!("masked.wgsl"));
+                let kernel =
+                    over_elements("triangle_masked", Header::new().text(&text), include_str!("masked.wgsl"));
                 let params = [out.len() as u32, n as u32];
                 gpu.launch(&kernel, &[bind(a), bind(&out)], &params, groups_of(out.len()))?;
             }
@@ -166,7 +171,8 @@ fn masked_on_cpu<T: Real>(a: &[T], n: usize, mask: Mask) -> Vec<T> {
     for matrix in a.chunks_exact((n * n).max(1)) {
         for e in 0..n * n {
             let (i, j) = (e / n, e % n);
-            let term = |factor: f64, at: usize| if factor == 0.0 { T::of(0.0) } else { T::of(factor) * matrix[at] };
+            let term =
+                |factor: f64, at: usize| if factor == 0.0 { T::of(0.0) } else { T::of(factor) * matrix[at] };
             let [own, other] = mask.factors(i, j);
             out.push(term(own, e) + term(other, j * n + i));
         }

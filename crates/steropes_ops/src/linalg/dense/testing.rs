@@ -88,7 +88,9 @@ pub(crate) fn check_within(what: &str, got: &[f64], want: &[f64], bounds: impl F
     for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
         let (error, bound) = ((got - want).abs(), bounds(i));
         if error.is_nan() || error > bound {
-            return Err(format!("{what}, element {i}: got {got:e}, want {want:e}, error {error:.3e} > {bound:.3e}"));
+            return Err(format!(
+                "{what}, element {i}: got {got:e}, want {want:e}, error {error:.3e} > {bound:.3e}"
+            ));
         }
     }
     Ok(())

@@ -73,7 +73,8 @@ pub(super) fn systems<T: Real>(
         let mut factor = grad[matrix];
         if of == Of::Determinant {
             let (sign, values) = diagonal(&factors, pivots, n, matrix);
-            let largest = values.iter().fold(T::of(0.0), |m, &v| if Float::abs(v) > m { Float::abs(v) } else { m });
+            let largest =
+                values.iter().fold(T::of(0.0), |m, &v| if Float::abs(v) > m { Float::abs(v) } else { m });
             let least = <T as Float>::epsilon() * if largest > T::of(0.0) { largest } else { T::of(1.0) };
             factor *= sign;
             for (i, value) in values.into_iter().enumerate() {

@@ -144,11 +144,13 @@ fn backward(op: &'static str, grad: &Tensor, a: &Tensor, of: Of) -> Result<Tenso
     let (factors, pivots, _) = factor(op, a)?;
     let (factors, right) = match place {
         Place::Cpu if a.dtype() == DType::F64 => {
-            let (factors, right) = cpu::systems::<f64>(values(&factors), values(&pivots), values(grad), &stack, of);
+            let (factors, right) =
+                cpu::systems::<f64>(values(&factors), values(&pivots), values(grad), &stack, of);
             (on_cpu(a.shape(), factors), on_cpu(a.shape(), right))
         }
         Place::Cpu => {
-            let (factors, right) = cpu::systems::<f32>(values(&factors), values(&pivots), values(grad), &stack, of);
+            let (factors, right) =
+                cpu::systems::<f32>(values(&factors), values(&pivots), values(grad), &stack, of);
             (on_cpu(a.shape(), factors), on_cpu(a.shape(), right))
         }
         Place::Gpu(gpu) => {

@@ -1,10 +1,11 @@
 use super::{inv, inv_backward, inv_ex, reference, solve, solve_backward, solve_ex};
 use crate::linalg::dense::testing::{
-    SIZES, check_gradient, check_within, count_for, differences, done, dot, magnitudes, precisions, product, random, read, same_on_any_threads, tensor,
+    SIZES, check_gradient, check_within, count_for, differences, done, dot, magnitudes, precisions, product,
+    random, read, same_on_any_threads, tensor,
 };
 use crate::linalg::stack::Broadcast;
 use steropes_tensor::{DType, Device, Tensor};
-use steropes_testkit::{Case, Verdict, case, check_equal, cpu_case, expect_error, gpu_case};
+use steropes_testkit::{Case, Verdict, case, check_equal, cpu_case, expect_error, small_bindings_case};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -21,7 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("solve/property/singular", singular),
         case("solve/property/not_a_number", not_a_number),
         case("solve/property/empty", empty),
-        gpu_case("solve/property/ex_does_not_wait", ex_does_not_wait),
+        small_bindings_case("solve/property/ex_does_not_wait", 1 << 24, ex_does_not_wait),
         cpu_case("solve/property/same_bits_on_any_threads", |_| threads()),
         case("solve/inv/every_size", inverse_every_size),
         case("solve/inv/large_and_small_matrices", |d| {
@@ -65,7 +66,7 @@ fn against_oracle(device: &Device, of_a: &[usize], of_b: &[usize], [n, k]: [usiz
             let [from_a, from_b] = both.sources(index);
             let (a, b) = (&held_a[from_a * n * n..][..n * n], &held_b[from_b * n * k..][..n * k]);
             check_residual(a, x, b, [n, k], eps)?;
-            if index < 3 {
+            if index == 0 && n < 50 {
                 let column = |m: &[f64]| m.iter().step_by(k).copied().collect::<Vec<f64>>();
                 let want = reference::solve(a, n, &column(b)).ok_or("the oracle finds no solution")?;
                 let largest = want.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
@@ -179,7 +180,8 @@ fn singular(device: &Device) -> Verdict {
         check_equal(info.shape(), &[2, 5])?;
         let want: Vec<i32> = (0..10).map(|i| if i == 7 { pivot as i32 } else { 0 }).collect();
         check_equal(&done(info.read::<i32>())?, &want)?;
-        let wrong = read(&x)?.iter().enumerate().find(|(e, v)| e / n != 7 && !v.is_finite()).map(|(e, _)| e / n);
+        let wrong =
+            read(&x)?.iter().enumerate().find(|(e, v)| e / n != 7 && !v.is_finite()).map(|(e, _)| e / n);
         if let Some(matrix) = wrong {
             return Err(format!("{n} equations: matrix {matrix} has no solution"));
         }
@@ -214,6 +216,7 @@ fn empty(device: &Device) -> Verdict {
     check_equal(&of(&[0, 0], &[0, 4])?, &[0, 4])
 }
 
+/// On a handle of its own, whose waits are not those of other cases.
 fn ex_does_not_wait(device: &Device) -> Verdict {
     let gpu = device.gpu().expect("a case for GPUs");
     let (a, _) = tensor(device, DType::F32, &[2, 70, 70], &general(2, 70));
@@ -231,9 +234,10 @@ fn threads() -> Verdict {
 }
 
 fn inverse_every_size(device: &Device) -> Verdict {
-    SIZES.into_iter().filter(|&n| n < 70).try_for_each(|n| {
-        inverse(device, &[count_for(n)], n, 1.0).map_err(|e| format!("{n} rows: {e}"))
-    })?;
+    SIZES
+        .into_iter()
+        .filter(|&n| n < 70)
+        .try_for_each(|n| inverse(device, &[count_for(n)], n, 1.0).map_err(|e| format!("{n} rows: {e}")))?;
     inverse(device, &[], 5, 1.0)?;
     inverse(device, &[2, 2], 90, 1.0)
 }
