@@ -11,11 +11,7 @@ use crate::linalg::stack::Stack;
 /// Rows of the largest matrices that go side by side: a group stays in L2.
 const SMALL: usize = 64;
 
-pub(super) fn cholesky<T: Real, const N: usize>(
-    a: &[T],
-    stack: &Stack,
-    upper: bool,
-) -> (Vec<T>, Vec<i32>) {
+pub(super) fn cholesky<T: Real, const N: usize>(a: &[T], stack: &Stack, upper: bool) -> (Vec<T>, Vec<i32>) {
     let (n, count) = (stack.rows, stack.count());
     let mut factor = vec![T::of(0.0); a.len()];
     let mut info = vec![0; count];
@@ -39,9 +35,8 @@ pub(super) fn cholesky<T: Real, const N: usize>(
             let source = View::of_columns(n).transposed_if(!upper);
             copy_upper(&a[index * n * n..][..n * n], source, n, factor);
             // SAFETY: the rows of a row-major matrix.
-            let pivot = unsafe {
-                cholesky_upper(Part::new(factor.as_mut_ptr(), View::of_columns(n)), n, par)
-            };
+            let pivot =
+                unsafe { cholesky_upper(Part::new(factor.as_mut_ptr(), View::of_columns(n)), n, par) };
             info[0] = pivot.map_or(0, |pivot| pivot as i32 + 1);
             if !upper {
                 transpose_upper(factor, n);

@@ -76,7 +76,9 @@ fn block(
     header = match source {
         Some(source) => {
             bindings.push(bind(source.tensor));
-            header.text("@group(0) @binding(2) var<storage, read> a: array<f32>;\n").text("fn a_at(i: u32) -> f32 { return a[i]; }\n")
+            header
+                .text("@group(0) @binding(2) var<storage, read> a: array<f32>;\n")
+                .text("fn a_at(i: u32) -> f32 { return a[i]; }\n")
         }
         None => header.text("fn a_at(i: u32) -> f32 { return l[i]; }\n"),
     };
@@ -96,7 +98,8 @@ fn blocks(
     count: usize,
     n: usize,
 ) -> Result<(), OpError> {
-    let header = Header::new().count("ROW", source.view.row as u32).count("COLUMN", source.view.column as u32);
+    let header =
+        Header::new().count("ROW", source.view.row as u32).count("COLUMN", source.view.column as u32);
     let kernel = over_elements("cholesky_triangle", header, include_str!("cholesky_triangle.wgsl"));
     let elements = count * n * n;
     let bindings = [bind(source.tensor), bind(target.tensor)];

@@ -6,7 +6,9 @@ mod gpu;
 pub(crate) mod reference;
 pub(crate) mod tests;
 
-use super::dense::check_info;
+use super::dense::arithmetic::{Mask, check_shape, masked, plain, product, transposed};
+use super::dense::{Triangle, check_info};
+use super::solve_triangular::run as solve;
 use super::stack::Stack;
 use crate::error::{Holds, OpError, Place, on_cpu, place, values};
 use steropes_tensor::{DType, Tensor};
@@ -59,4 +61,37 @@ pub fn cholesky_ex(a: &Tensor, upper: bool) -> Result<(Tensor, Tensor), OpError>
         }
         Place::Gpu(gpu) => gpu::cholesky(&gpu, a, &stack, upper),
     }
+}
+
+/// The gradient of [`cholesky`] with respect to `a`: symmetric, though only a triangle is read.
+///
+/// # Shapes
+/// - `grad`: `[.., n, n]`, the gradient of the factor, f32, on the CPU also f64; only the triangle that the factor has counts
+/// - `factor`: the result of the forward pass, the shape and dtype of `grad`
+/// - returns: the same shape and dtype
+///
+/// # Numerics
+/// A product, a mask and two triangular systems in the dtype: relative to the result, `n eps` times the condition of the factor.
+///
+/// # Errors
+/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above, [`OpError::Unsupported`] on a GPU if one does not fit
+/// one binding.
+///
+/// # Source
+/// arXiv:1602.07527, section 3: `L^-T P L^-1` with `P` the symmetric part of the lower triangle, its diagonal halved, of `L^T grad`.
+pub fn cholesky_backward(grad: &Tensor, factor: &Tensor, upper: bool) -> Result<Tensor, OpError> {
+    Stack::square(BACKWARD, "factor", factor)?;
+    check_shape(BACKWARD, "grad", grad, factor.shape())?;
+    place(BACKWARD, &[("grad", grad, Holds::Real), ("factor", factor, Holds::Real)])?;
+    let grad = masked(BACKWARD, grad, if upper { Mask::Upper } else { Mask::Lower })?;
+    let inner = if upper {
+        // The transposed of all: U = L^T.
+        masked(BACKWARD, &product(BACKWARD, plain(&grad), transposed(factor), 1.0)?, Mask::HalfOfUpper)?
+    } else {
+        masked(BACKWARD, &product(BACKWARD, transposed(factor), plain(&grad), 1.0)?, Mask::HalfOfLower)?
+    };
+    // L^-T inner, then that times L^-1.
+    let triangle = Triangle { upper, transposed: !upper, unit: false };
+    let left = solve(BACKWARD, factor, &inner, true, triangle)?;
+    solve(BACKWARD, factor, &left, false, Triangle { transposed: upper, ..triangle })
 }

@@ -1,12 +1,10 @@
-use super::{cholesky, cholesky_ex, reference};
+use super::{cholesky, cholesky_backward, cholesky_ex, reference};
 use crate::linalg::dense::testing::{
-    SIZES, check_within, count_for, done, positive, precisions, product, read, same_on_any_threads, tensor,
-    transposed, triangle_of,
+    SIZES, check_gradient, check_within, count_for, differences, done, dot, positive, precisions, product,
+    random, read, same_on_any_threads, tensor, transposed, triangle_of,
 };
 use steropes_tensor::{DType, Device, Tensor};
-use steropes_testkit::{
-    Case, Verdict, case, check_equal, cpu_case, expect_error, gpu_case, small_bindings_case,
-};
+use steropes_testkit::{Case, Verdict, case, check_equal, cpu_case, expect_error, small_bindings_case};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -24,9 +22,16 @@ pub(crate) fn cases() -> Vec<Case> {
         case("cholesky/property/not_a_number", not_a_number),
         case("cholesky/property/zero", zero),
         case("cholesky/property/empty", empty),
-        gpu_case("cholesky/property/ex_does_not_wait", ex_does_not_wait),
+        small_bindings_case("cholesky/property/ex_does_not_wait", 1 << 24, ex_does_not_wait),
         cpu_case("cholesky/property/same_bits_on_any_threads", |_| threads()),
+        case("cholesky/backward/differences", gradient),
+        case("cholesky/backward/blocks", gradient_of_large),
+        case("cholesky/backward/empty", |d| {
+            let empty = Tensor::zeros::<f32>(d, &[2, 0, 0]);
+            check_equal(done(cholesky_backward(&empty, &empty, false))?.shape(), &[2, 0, 0])
+        }),
         case("cholesky/error/arguments", errors),
+        case("cholesky/error/backward", errors_of_backward),
         small_bindings_case("cholesky/error/small_bindings", 1024, |d| {
             let a = Tensor::zeros::<f32>(d, &[5, 8, 8]);
             expect_error(cholesky(&a, false), "a stack of 1280 bytes does not fit one binding of 1024 bytes")
@@ -64,7 +69,8 @@ fn check_factors(device: &Device, batch: &[usize], n: usize, a: &[f64]) -> Verdi
                 let diagonal: Vec<f64> = (0..n).map(|i| a[i * n + i]).collect();
                 let again = triangle_of(&product(&l, &transposed(&l, n, n), [n, n, n]), n, false, 0.0);
                 let want = triangle_of(&a, n, false, 0.0);
-                let bound = |e: usize| 2.0 * (n + 4) as f64 * eps * (diagonal[e / n] * diagonal[e % n]).sqrt();
+                let bound =
+                    |e: usize| 2.0 * (n + 4) as f64 * eps * (diagonal[e / n] * diagonal[e % n]).sqrt();
                 check_within("L L^T", &again, &want, bound)?;
                 let oracle = reference::cholesky(&a, n).map_err(|order| format!("oracle: order {order}"))?;
                 let largest = l.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
@@ -83,8 +89,7 @@ fn graded(device: &Device) -> Verdict {
     for n in [3, 11, 40, 70] {
         let a = positive("cholesky/graded", 9, n);
         let scale = |i: usize| 10f64.powi((i * 7 % 21) as i32 - 10);
-        let a: Vec<f64> =
-            a.iter().enumerate().map(|(e, v)| v * scale(e / n % n) * scale(e % n)).collect();
+        let a: Vec<f64> = a.iter().enumerate().map(|(e, v)| v * scale(e / n % n) * scale(e % n)).collect();
         for (dtype, eps) in precisions(device) {
             let (t, held) = tensor(device, dtype, &[9, n, n], &a);
             let factors = read(&done(cholesky(&t, false))?)?;
@@ -174,6 +179,7 @@ fn empty(device: &Device) -> Verdict {
     Ok(())
 }
 
+/// On a handle of its own, whose waits are not those of other cases.
 fn ex_does_not_wait(device: &Device) -> Verdict {
     let gpu = device.gpu().expect("a case for GPUs");
     let (a, _) = tensor(device, DType::F32, &[2, 70, 70], &positive("cholesky/a", 2, 70));
@@ -200,4 +206,62 @@ fn errors(device: &Device) -> Verdict {
         expect_error(cholesky(&double, false), "`a` must hold f32, got f64")?;
     }
     Ok(())
+}
+
+/// The factor of the oracle, of the symmetric matrix with this lower triangle; upper if asked.
+fn oracle(a: &[f64], n: usize, upper: bool) -> Vec<f64> {
+    let l = reference::cholesky(a, n).expect("positive definite");
+    if upper { transposed(&l, n, n) } else { l }
+}
+
+/// A step of one element of the triangle is one of two of the symmetric matrix, so that off the diagonal half the difference is the
+/// gradient. What the gradient of the factor has in the other triangle does not count.
+fn gradient(device: &Device) -> Verdict {
+    for n in [1, 2, 5, 9] {
+        for upper in [false, true] {
+            let (a, grad) = (positive("cholesky/a", 2, n), random("cholesky/grad", 2 * n * n));
+            let mut want = Vec::new();
+            for (a, grad) in a.chunks_exact(n * n).zip(grad.chunks_exact(n * n)) {
+                let of_lower = differences(a, |a| dot(&oracle(a, n, upper), grad));
+                let at =
+                    |i: usize, j: usize| of_lower[i.max(j) * n + i.min(j)] * if i == j { 1.0 } else { 0.5 };
+                want.extend((0..n * n).map(|e| at(e / n, e % n)));
+            }
+            for (dtype, eps) in precisions(device) {
+                let a = tensor(device, dtype, &[2, n, n], &a).0;
+                let grad = tensor(device, dtype, &[2, n, n], &triangle_of(&grad, n, upper, f64::NAN)).0;
+                let factor = done(cholesky(&a, upper))?;
+                check_gradient("gradient", &done(cholesky_backward(&grad, &factor, upper))?, &want, eps)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Along one direction, for a matrix that is factored in blocks.
+fn gradient_of_large(device: &Device) -> Verdict {
+    let n = 70;
+    let (a, grad) = (positive("cholesky/a", 1, n), random("cholesky/grad", n * n));
+    let along = positive("cholesky/along", 1, n);
+    let moved = |by: f64| -> Vec<f64> { a.iter().zip(&along).map(|(a, d)| a + by * d).collect() };
+    let value = |by: f64| dot(&oracle(&moved(by), n, false), &grad);
+    let want = (value(1e-5) - value(-1e-5)) / 2e-5;
+    for (dtype, eps) in precisions(device) {
+        let (a, grad) = (tensor(device, dtype, &[n, n], &a).0, tensor(device, dtype, &[n, n], &grad).0);
+        let got = read(&done(cholesky_backward(&grad, &done(cholesky(&a, false))?, false))?)?;
+        let size = dot(&got, &got).sqrt() * dot(&along, &along).sqrt();
+        check_within("along", &[dot(&got, &along)], &[want], |_| (100.0 * eps + 1e-8) * size)?;
+    }
+    Ok(())
+}
+
+fn errors_of_backward(device: &Device) -> Verdict {
+    let zeros = |shape: &[usize]| Tensor::zeros::<f32>(device, shape);
+    expect_error(
+        cholesky_backward(&zeros(&[2, 2]), &zeros(&[3, 3]), false),
+        "`grad` must be [3, 3], got [2, 2]",
+    )?;
+    expect_error(cholesky_backward(&zeros(&[2, 3]), &zeros(&[2, 3]), false), "`factor` must be [.., n, n]")?;
+    let whole = Tensor::zeros::<i32>(device, &[3, 3]);
+    expect_error(cholesky_backward(&whole, &zeros(&[3, 3]), false), "`grad` must hold f32")
 }

@@ -1,7 +1,8 @@
-use super::{cholesky_solve, reference};
+use super::{cholesky_solve, cholesky_solve_backward, reference};
 use crate::linalg::cholesky::cholesky;
 use crate::linalg::dense::testing::{
-    SIZES, check_within, count_for, done, positive, precisions, product, random, read, tensor, transposed, triangle_of,
+    SIZES, check_gradient, check_within, count_for, differences, done, dot, positive, precisions, product,
+    random, read, tensor, transposed, triangle_of,
 };
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::{Case, Verdict, case, check_equal, expect_error};
@@ -17,7 +18,9 @@ pub(crate) fn cases() -> Vec<Case> {
         }),
         case("cholesky_solve/property/solves_what_was_factored", solves_what_was_factored),
         case("cholesky_solve/property/empty", empty),
+        case("cholesky_solve/backward/differences", gradient),
         case("cholesky_solve/error/arguments", errors),
+        case("cholesky_solve/error/backward", errors_of_backward),
     ]
 }
 
@@ -79,4 +82,46 @@ fn errors(device: &Device) -> Verdict {
     expect_error(of(&[2, 3, 1], &[3, 3, 3]), "`b` must be of a batch that goes with [3], got [2]")?;
     let (b, l) = (Tensor::zeros::<u8>(device, &[3, 1]), Tensor::zeros::<f32>(device, &[3, 3]));
     expect_error(cholesky_solve(&b, &l, false), "`b` must hold f32")
+}
+
+fn gradient(device: &Device) -> Verdict {
+    for [n, k] in [[1, 2], [5, 3], [9, 1]] {
+        for upper in [false, true] {
+            let l: Vec<f64> = random("cholesky_solve/l", n * n)
+                .iter()
+                .enumerate()
+                .map(|(e, v)| if e / n == e % n { 1.0 + v.abs() } else { v / n as f64 })
+                .collect();
+            let l = triangle_of(&l, n, upper, 0.0);
+            let (b, grad) = (random("cholesky_solve/b", n * k), random("cholesky_solve/grad", n * k));
+            let oracle = |l: &[f64], b: &[f64]| -> Vec<f64> {
+                let lower = triangle_of(&if upper { transposed(l, n, n) } else { l.to_vec() }, n, false, 0.0);
+                let columns = transposed(b, n, k);
+                let x: Vec<f64> =
+                    columns.chunks_exact(n).flat_map(|b| reference::cholesky_solve(b, &lower, n)).collect();
+                transposed(&x, k, n)
+            };
+            let want_l = differences(&l, |l| dot(&oracle(l, &b), &grad));
+            let want_b = differences(&b, |b| dot(&oracle(&l, b), &grad));
+            for (dtype, eps) in precisions(device) {
+                let t = |values: &[f64], columns: usize| tensor(device, dtype, &[n, columns], values).0;
+                let l = t(&triangle_of(&l, n, upper, f64::NAN), n);
+                let x = done(cholesky_solve(&t(&b, k), &l, upper))?;
+                let (of_b, of_l) = done(cholesky_solve_backward(&t(&grad, k), &x, &l, upper))?;
+                check_gradient("gradient of l", &of_l, &want_l, eps)?;
+                check_gradient("gradient of b", &of_b, &want_b, eps)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn errors_of_backward(device: &Device) -> Verdict {
+    let zeros = |shape: &[usize]| Tensor::zeros::<f32>(device, shape);
+    let of = |grad: &[usize], x: &[usize], l: &[usize]| {
+        cholesky_solve_backward(&zeros(grad), &zeros(x), &zeros(l), false)
+    };
+    expect_error(of(&[3, 2], &[3, 1], &[3, 3]), "`grad` must be [3, 1], got [3, 2]")?;
+    expect_error(of(&[2, 3, 1], &[2, 3, 1], &[3, 3]), "`x` must be [3, 1], got [2, 3, 1]")?;
+    expect_error(of(&[3, 1], &[3, 1], &[3, 2]), "`l` must be [.., n, n], got [3, 2]")
 }

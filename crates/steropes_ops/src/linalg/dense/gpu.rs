@@ -44,7 +44,12 @@ impl<'a> Matrices<'a> {
 
     /// The words that kernels have for it: start, row, column, step.
     pub(crate) fn words(self) -> [u32; 4] {
-        [self.view.start as i32 as u32, self.view.row as i32 as u32, self.view.column as i32 as u32, self.step as u32]
+        [
+            self.view.start as i32 as u32,
+            self.view.row as i32 as u32,
+            self.view.column as i32 as u32,
+            self.step as u32,
+        ]
     }
 }
 
@@ -146,8 +151,6 @@ pub(crate) struct Writes {
 }
 
 impl Writes {
-    /// The product.
-    pub(crate) const PRODUCT: Self = Self { adds: false, factor: 1.0, lower: false };
     /// The product is taken off.
     pub(crate) const MINUS: Self = Self { adds: true, factor: -1.0, lower: false };
 }

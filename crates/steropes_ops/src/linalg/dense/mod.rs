@@ -4,13 +4,14 @@
 //! All triangular systems become one: forward substitution with a lower triangle. A transposed matrix is a view with its
 //! strides exchanged, an upper triangle one that runs backwards ([`Triangle::as_lower`]).
 
+pub(crate) mod arithmetic;
 pub(crate) mod gpu;
 pub(crate) mod one;
 pub(crate) mod side_by_side;
 pub(crate) mod testing;
 
 use crate::error::OpError;
-use crate::linalg::stack::{Broadcast, place_in};
+use crate::linalg::stack::place_in;
 use faer::Par;
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -127,11 +128,6 @@ pub(crate) fn for_matrices(count: usize, work: usize, body: impl Fn(usize, Par) 
     } else {
         (0..count).into_par_iter().with_min_len(each).for_each(|index| body(index, Par::Seq));
     }
-}
-
-/// The batch of all matrices of `broadcast` as a list of sources, one for each side.
-pub(crate) fn sources(broadcast: &Broadcast) -> Vec<[usize; 2]> {
-    (0..broadcast.count()).map(|index| broadcast.sources(index)).collect()
 }
 
 /// An error that names the first matrix whose `info` is not 0, if there is one; `problem` says what that means.

@@ -102,11 +102,7 @@ pub(crate) fn lu<T: Real, const N: usize>(
 
 /// Rows of the largest magnitudes in column `k` from row `k` on, the first of equals; not a number is larger than all.
 #[inline(always)]
-fn largest<T: Real, const N: usize>(
-    a: &[Lanes<T, N>],
-    k: usize,
-    [rows, columns]: [usize; 2],
-) -> [i32; N] {
+fn largest<T: Real, const N: usize>(a: &[Lanes<T, N>], k: usize, [rows, columns]: [usize; 2]) -> [i32; N] {
     let mut best = a[k * columns + k].abs();
     let mut chosen = [k as i32; N];
     for i in k + 1..rows {

@@ -88,7 +88,9 @@ pub(crate) fn check_within(what: &str, got: &[f64], want: &[f64], bounds: impl F
     for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
         let (error, bound) = ((got - want).abs(), bounds(i));
         if error.is_nan() || error > bound {
-            return Err(format!("{what}, element {i}: got {got:e}, want {want:e}, error {error:.3e} > {bound:.3e}"));
+            return Err(format!(
+                "{what}, element {i}: got {got:e}, want {want:e}, error {error:.3e} > {bound:.3e}"
+            ));
         }
     }
     Ok(())
@@ -116,4 +118,30 @@ pub(crate) fn same_on_any_threads(run: impl Fn() -> Result<Vec<f64>, String> + S
         None => Ok(()),
         Some(i) => Err(format!("element {i} is {:e} on one thread, {:e} on five", one[i], five[i])),
     }
+}
+
+/// Central differences of `f`, a sum of products with a gradient, with respect to every element of `x`.
+pub(crate) fn differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    (0..x.len())
+        .map(|i| {
+            let step = 1e-5 * (1.0 + x[i].abs());
+            let at = |by: f64| {
+                let mut moved = x.to_vec();
+                moved[i] += by;
+                f(&moved)
+            };
+            (at(step) - at(-step)) / (2.0 * step)
+        })
+        .collect()
+}
+
+/// Checks a gradient against differences of the oracle: to within rounding, and what differences leave.
+pub(crate) fn check_gradient(what: &str, got: &Tensor, want: &[f64], eps: f64) -> Verdict {
+    let largest = want.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    check_within(what, &read(got)?, want, |_| (2e3 * eps + 1e-7) * largest.max(1e-3))
+}
+
+/// A scalar product.
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

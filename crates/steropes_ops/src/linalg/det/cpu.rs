@@ -1,5 +1,6 @@
 //! One matrix after another: the factors are what takes time.
 
+use super::Of;
 use crate::cpu::lanes::Real;
 use crate::linalg::stack::Stack;
 use num_traits::Float;
@@ -55,4 +56,34 @@ fn diagonal<T: Real>(factors: &[T], pivots: &[i32], n: usize, matrix: usize) -> 
     let sign = T::of(if exchanges % 2 == 0 { 1.0 } else { -1.0 });
     let factors = &factors[matrix * n * n..][..n * n];
     (sign, factors.iter().step_by(n + 1).copied().collect())
+}
+
+/// Factors without zero pivots if those matter, and the right sides of the systems that give the gradient: multiples of the
+/// identity.
+pub(super) fn systems<T: Real>(
+    factors: &[T],
+    pivots: &[i32],
+    grad: &[T],
+    stack: &Stack,
+    of: Of,
+) -> (Vec<T>, Vec<T>) {
+    let n = stack.rows;
+    let (mut factors, mut right) = (factors.to_vec(), vec![T::of(0.0); factors.len()]);
+    for matrix in 0..if n > 0 { stack.count() } else { 0 } {
+        let mut factor = grad[matrix];
+        if of == Of::Determinant {
+            let (sign, values) = diagonal(&factors, pivots, n, matrix);
+            let largest =
+                values.iter().fold(T::of(0.0), |m, &v| if Float::abs(v) > m { Float::abs(v) } else { m });
+            let least = <T as Float>::epsilon() * if largest > T::of(0.0) { largest } else { T::of(1.0) };
+            factor *= sign;
+            for (i, value) in values.into_iter().enumerate() {
+                let value = if value == T::of(0.0) { least } else { value };
+                factors[matrix * n * n + i * (n + 1)] = value;
+                factor *= value;
+            }
+        }
+        right[matrix * n * n..][..n * n].iter_mut().step_by(n + 1).for_each(|x| *x = factor);
+    }
+    (factors, right)
 }

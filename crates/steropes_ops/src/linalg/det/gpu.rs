@@ -1,6 +1,6 @@
 //! Launches.
 
-use super::{LOGARITHM, OP};
+use super::{LOGARITHM, OP, Of};
 use crate::error::OpError;
 use crate::gpu::bind;
 use crate::linalg::dense::gpu::{F32, check_lengths, groups_of, over_elements};
@@ -67,4 +67,25 @@ fn launch(
     bindings.extend(results.iter().map(|tensor| bind(tensor)));
     let params = [count as u32, stack.rows as u32, f32::NEG_INFINITY.to_bits()];
     Ok(gpu.launch(&kernel, &bindings, &params, spread(count as u64))?)
+}
+
+/// The right sides of the systems that give the gradient; replaces zero pivots if those matter.
+pub(super) fn systems(
+    op: &'static str,
+    gpu: &Gpu,
+    factors: &Tensor,
+    pivots: &Tensor,
+    grad: &Tensor,
+    stack: &Stack,
+    of: Of,
+) -> Result<Tensor, OpError> {
+    let right = Tensor::on_gpu(gpu, op, F32, factors.shape())?;
+    if !right.is_empty() {
+        let header = Header::new().flag("DETERMINANT", of == Of::Determinant);
+        let kernel = Kernel::new("det_backward", &header, include_str!("backward.wgsl"));
+        let bindings = [bind(factors), bind(pivots), bind(grad), bind(&right)];
+        let params = [stack.count() as u32, stack.rows as u32];
+        gpu.launch(&kernel, &bindings, &params, spread(stack.count() as u64))?;
+    }
+    Ok(right)
 }

@@ -6,13 +6,17 @@ mod gpu;
 pub(crate) mod reference;
 pub(crate) mod tests;
 
-use super::lu::factor;
+use super::dense::arithmetic::check_shape;
+use super::lu::{Right, factor, solve_factored};
+use super::solve_triangular::System;
 use super::stack::Stack;
 use crate::error::{Holds, OpError, Place, on_cpu, place, values};
 use steropes_tensor::{DType, Tensor};
 
 const OP: &str = "linalg::det";
 const LOGARITHM: &str = "linalg::slogdet";
+const BACKWARD: &str = "linalg::det_backward";
+const LOGARITHM_BACKWARD: &str = "linalg::slogdet_backward";
 
 /// Rows of the largest matrices whose determinant is written out.
 const WRITTEN_OUT: usize = 4;
@@ -86,4 +90,74 @@ pub fn slogdet(a: &Tensor) -> Result<(Tensor, Tensor), OpError> {
         }
         Place::Gpu(gpu) => gpu::logarithms(&gpu, &factors, &pivots, &stack),
     }
+}
+
+/// The gradient of [`det`] with respect to `a`, also for singular matrices.
+///
+/// # Shapes
+/// - `grad`: `[..]`, the gradient of the determinants, f32, on the CPU also f64
+/// - `a`: `[.., n, n]`, dtype of `grad`
+/// - returns: the shape and dtype of `a`
+///
+/// # Numerics
+/// `grad det(A') A'^-T` in the dtype, `A'` the matrix of the factors that elimination finds, pivots of zero replaced by `eps` times the
+/// largest: the gradient is a polynomial, so that this changes it by rounding only.
+///
+/// # Errors
+/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above, [`OpError::Unsupported`] on a GPU if one does not fit
+/// one binding.
+///
+/// # Source
+/// Jacobi's formula.
+pub fn det_backward(grad: &Tensor, a: &Tensor) -> Result<Tensor, OpError> {
+    backward(BACKWARD, grad, a, Of::Determinant)
+}
+
+/// The gradient of the logarithms of [`slogdet`] with respect to `a`; signs have none.
+///
+/// # Shapes
+/// As [`det_backward`], `grad` that of the logarithms.
+///
+/// # Numerics
+/// `grad A^-T` in the dtype; infinities and NaN for singular matrices.
+///
+/// # Errors
+/// As [`det_backward`].
+///
+/// # Source
+/// Jacobi's formula.
+pub fn slogdet_backward(grad: &Tensor, a: &Tensor) -> Result<Tensor, OpError> {
+    backward(LOGARITHM_BACKWARD, grad, a, Of::Logarithm)
+}
+
+/// What a gradient is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    Determinant,
+    Logarithm,
+}
+
+fn backward(op: &'static str, grad: &Tensor, a: &Tensor, of: Of) -> Result<Tensor, OpError> {
+    let stack = Stack::square(op, "a", a)?;
+    check_shape(op, "grad", grad, &stack.batch)?;
+    let place = place(op, &[("grad", grad, Holds::Real), ("a", a, Holds::Real)])?;
+    let (factors, pivots, _) = factor(op, a)?;
+    let (factors, right) = match place {
+        Place::Cpu if a.dtype() == DType::F64 => {
+            let (factors, right) =
+                cpu::systems::<f64>(values(&factors), values(&pivots), values(grad), &stack, of);
+            (on_cpu(a.shape(), factors), on_cpu(a.shape(), right))
+        }
+        Place::Cpu => {
+            let (factors, right) =
+                cpu::systems::<f32>(values(&factors), values(&pivots), values(grad), &stack, of);
+            (on_cpu(a.shape(), factors), on_cpu(a.shape(), right))
+        }
+        Place::Gpu(gpu) => {
+            let right = gpu::systems(op, &gpu, &factors, &pivots, grad, &stack, of)?;
+            (factors, right)
+        }
+    };
+    let system = System::of(op, ("a", a), &right, true)?;
+    solve_factored(op, [&factors, &pivots], Right::Of(&right), &system, true)
 }

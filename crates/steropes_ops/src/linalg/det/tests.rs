@@ -1,9 +1,10 @@
-use super::{det, reference, slogdet};
+use super::{det, det_backward, reference, slogdet, slogdet_backward};
 use crate::linalg::dense::testing::{
-    SIZES, check_within, count_for, done, precisions, random, read, same_on_any_threads, tensor,
+    SIZES, check_gradient, check_within, count_for, differences, done, dot, precisions, random, read,
+    same_on_any_threads, tensor,
 };
 use steropes_tensor::{DType, Device, Tensor};
-use steropes_testkit::{Case, Verdict, case, check_equal, cpu_case, expect_error, gpu_case};
+use steropes_testkit::{Case, Verdict, case, check_equal, cpu_case, expect_error, small_bindings_case};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -18,12 +19,16 @@ pub(crate) fn cases() -> Vec<Case> {
         case("det/property/singular", singular),
         case("det/property/not_a_number", not_a_number),
         case("det/property/empty", empty),
-        gpu_case("det/property/does_not_wait", does_not_wait),
+        small_bindings_case("det/property/does_not_wait", 1 << 24, does_not_wait),
         cpu_case("det/property/same_bits_on_any_threads", |d| {
             let (a, _) = tensor(d, DType::F32, &[1, 150, 150], &random("det/a", 22500));
             same_on_any_threads(|| read(&done(slogdet(&a))?.1))
         }),
+        case("det/backward/differences", gradient),
+        case("det/backward/singular", gradient_of_singular),
+        case("det/backward/blocks", gradient_of_large),
         case("det/error/arguments", errors),
+        case("det/error/backward", errors_of_backward),
     ]
 }
 
@@ -142,6 +147,7 @@ fn empty(device: &Device) -> Verdict {
     Ok(())
 }
 
+/// On a handle of its own, whose waits are not those of other cases.
 fn does_not_wait(device: &Device) -> Verdict {
     let gpu = device.gpu().expect("a case for GPUs");
     let (a, _) = tensor(device, DType::F32, &[2, 70, 70], &random("det/a", 9800));
@@ -155,4 +161,79 @@ fn errors(device: &Device) -> Verdict {
     expect_error(det(&zeros(&[2, 3])), "linalg::det: `a` must be [.., n, n], got [2, 3]")?;
     expect_error(slogdet(&zeros(&[3])), "linalg::slogdet: `a` must be [.., rows, columns], got [3]")?;
     expect_error(det(&Tensor::zeros::<i32>(device, &[2, 2])), "`a` must hold f32")
+}
+
+fn gradient(device: &Device) -> Verdict {
+    for n in [1, 2, 3, 5] {
+        let grad = random("det/grad", 3);
+        let a = random("det/grad/a", 3 * n * n);
+        let a: Vec<f64> =
+            a.iter().enumerate().map(|(e, v)| v + if e / n % n == e % n { 3.0 } else { 0.0 }).collect();
+        let (mut want, mut want_log) = (Vec::new(), Vec::new());
+        for (a, grad) in a.chunks_exact(n * n).zip(&grad) {
+            want.extend(differences(a, |a| reference::expansion(a, n) * grad));
+            want_log.extend(differences(a, |a| reference::slogdet(a, n).1 * grad));
+        }
+        for (dtype, eps) in precisions(device) {
+            let (a, grad) = (tensor(device, dtype, &[3, n, n], &a).0, tensor(device, dtype, &[3], &grad).0);
+            check_gradient("gradient", &done(det_backward(&grad, &a))?, &want, eps)?;
+            check_gradient(
+                "gradient of the logarithm",
+                &done(slogdet_backward(&grad, &a))?,
+                &want_log,
+                10.0 * eps,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// The gradient is that of a polynomial: minors with their signs.
+fn gradient_of_singular(device: &Device) -> Verdict {
+    for (n, rank) in [(2, 1), (3, 2), (5, 4), (4, 2), (1, 0)] {
+        // Small whole numbers; rows from `rank` on are copies of the first ones, or zero.
+        let mut a: Vec<f64> = random("det/rank", n * n).iter().map(|v| (v * 3.0).round()).collect();
+        for e in rank * n..n * n {
+            a[e] = if rank == 0 { 0.0 } else { a[e % (rank * n)] };
+        }
+        let want: Vec<f64> = (0..n * n)
+            .map(|e| {
+                let sign = if (e / n + e % n) % 2 == 0 { 2.0 } else { -2.0 };
+                sign * reference::expansion(&reference::minor(&a, n, e / n, e % n), n - 1)
+            })
+            .collect();
+        for (dtype, eps) in precisions(device) {
+            let (a, grad) = (tensor(device, dtype, &[n, n], &a).0, tensor(device, dtype, &[], &[2.0]).0);
+            let got = read(&done(det_backward(&grad, &a))?)?;
+            check_within("gradient", &got, &want, |_| 1e4 * eps)
+                .map_err(|e| format!("{n} rows of rank {rank}: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// `A^T` times the gradient is the determinant times the identity, here through the logarithm.
+fn gradient_of_large(device: &Device) -> Verdict {
+    let n = 70;
+    let a: Vec<f64> = random("det/a", n * n)
+        .iter()
+        .enumerate()
+        .map(|(e, v)| v / 8.0 + if e / n == e % n { 3.0 } else { 0.0 })
+        .collect();
+    for (dtype, eps) in precisions(device) {
+        let ((a, held), grad) = (tensor(device, dtype, &[n, n], &a), tensor(device, dtype, &[], &[0.5]).0);
+        let got = read(&done(slogdet_backward(&grad, &a))?)?;
+        for j in [0, 33, 69] {
+            let column = |m: &[f64], c: usize| m.iter().skip(c).step_by(n).copied().collect::<Vec<f64>>();
+            let entry = dot(&column(&held, j), &column(&got, (j * 3) % n));
+            check_within("A^T G", &[entry], &[if j == 0 { 0.5 } else { 0.0 }], |_| 1e3 * eps)?;
+        }
+    }
+    Ok(())
+}
+
+fn errors_of_backward(device: &Device) -> Verdict {
+    let zeros = |shape: &[usize]| Tensor::zeros::<f32>(device, shape);
+    expect_error(det_backward(&zeros(&[3]), &zeros(&[2, 3, 3])), "`grad` must be [2], got [3]")?;
+    expect_error(slogdet_backward(&zeros(&[]), &zeros(&[2, 3])), "`a` must be [.., n, n], got [2, 3]")
 }

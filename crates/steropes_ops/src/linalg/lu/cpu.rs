@@ -186,7 +186,8 @@ impl<T: Real, const N: usize> Kernel for Solve<'_, T, N> {
             Right::Identity => x.iter_mut().step_by(n + 1).for_each(|x| *x = Lanes::splat(T::of(1.0))),
         }
         let last = self.pivots.len() / n - 1;
-        let row = |i: usize| std::array::from_fn(|lane| self.pivots[(self.first + lane).min(last) * n + i] - 1);
+        let row =
+            |i: usize| std::array::from_fn(|lane| self.pivots[(self.first + lane).min(last) * n + i] - 1);
         if !self.transposed {
             (0..n).for_each(|i| side_by_side::exchange(&mut x, k, i, &row(i)));
         }

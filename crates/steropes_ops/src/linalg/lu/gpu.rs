@@ -8,8 +8,8 @@ use crate::linalg::dense::gpu::{
     F32, Matrices, Side, Writes, check_lengths, copied, expanded, groups_of, over_elements, product,
 };
 use crate::linalg::dense::{Triangle, View};
-use crate::linalg::solve_triangular::gpu::{solve as solve_triangle, solve_block};
 use crate::linalg::solve_triangular::System;
+use crate::linalg::solve_triangular::gpu::{solve as solve_triangle, solve_block};
 use crate::linalg::stack::Stack;
 use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 
@@ -139,9 +139,7 @@ pub(super) fn parts(
     if order.is_empty() {
         return Ok(parts);
     }
-    let extents = || {
-        Header::new().count("M", m as u32).count("N", n as u32).count("STEPS", m.min(n) as u32)
-    };
+    let extents = || Header::new().count("M", m as u32).count("N", n as u32).count("STEPS", m.min(n) as u32);
     let kernel = over_elements("lu_order", extents(), include_str!("order.wgsl"));
     gpu.launch(&kernel, &[bind(&order), bind(pivots)], &[count as u32], groups_of(count))?;
     let kernel = over_elements("lu_permutation", extents(), include_str!("permutation.wgsl"));

@@ -4,14 +4,17 @@ pub(crate) mod bench;
 pub(crate) mod reference;
 pub(crate) mod tests;
 
+use super::dense::arithmetic::{check_shape, plain, product, transposed};
 use super::lu::{Right, check_pivots, factor, solve_factored};
 use super::solve_triangular::System;
 use super::stack::{Broadcast, Stack};
-use crate::error::{Holds, OpError, common_place};
+use crate::error::{Holds, OpError, common_place, place};
 use steropes_tensor::Tensor;
 
 const OP: &str = "linalg::solve";
 const INVERSE: &str = "linalg::inv";
+const BACKWARD: &str = "linalg::solve_backward";
+const INVERSE_BACKWARD: &str = "linalg::inv_backward";
 
 /// `X` with `A X = B`, by elimination with partial pivoting.
 ///
@@ -91,4 +94,64 @@ pub fn inv_ex(a: &Tensor) -> Result<(Tensor, Tensor), OpError> {
     let (factors, pivots, info) = factor(INVERSE, a)?;
     let inverse = solve_factored(INVERSE, [&factors, &pivots], Right::Identity, &system, false)?;
     Ok((inverse, info))
+}
+
+/// The gradients of [`solve`] with respect to `a` and `b`.
+///
+/// # Shapes
+/// - `grad`: the gradient of `x`, f32, on the CPU also f64
+/// - `a`: `[.., n, n]`, and `x`, the result of the forward pass: `[.., n, k]`, or vectors `[.., n]`. All of the same batch: gradients of
+///   what was repeated are sums over the repeated matrices, which are the caller's
+/// - returns: gradients of the shapes of `a` and `x`
+///
+/// # Numerics
+/// A system of the transposed matrices, and a product, in the dtype.
+///
+/// # Errors
+/// As [`solve`]; singular matrices are not told: the forward pass was.
+///
+/// # Source
+/// The gradient of `B` is `G = A^-T grad`, that of `A` is `-G X^T`.
+pub fn solve_backward(grad: &Tensor, a: &Tensor, x: &Tensor) -> Result<(Tensor, Tensor), OpError> {
+    let n = Stack::square(BACKWARD, "a", a)?.rows;
+    let batch = &a.shape()[..a.shape().len() - 2];
+    let vectors = x.shape() == [batch, &[n]].concat();
+    let matrices = |t: &Tensor| {
+        let columns = if vectors { [t.shape(), &[1]].concat() } else { t.shape().to_vec() };
+        t.clone().reshape(&columns).expect("as many elements")
+    };
+    check_shape(BACKWARD, "grad", grad, x.shape())?;
+    let real = Holds::Real;
+    place(BACKWARD, &[("grad", grad, real), ("a", a, real), ("x", x, real)])?;
+    let (of_x, grad) = (matrices(x), matrices(grad));
+    let system = System::of(BACKWARD, ("a", a), &grad, true)?;
+    check_shape(BACKWARD, "x", &of_x, &[batch, &[n, system.k]].concat())?;
+    let (factors, pivots, _) = factor(BACKWARD, a)?;
+    let of_b = solve_factored(BACKWARD, [&factors, &pivots], Right::Of(&grad), &system, true)?;
+    let of_a = product(BACKWARD, plain(&of_b), transposed(&of_x), -1.0)?;
+    Ok((of_a, of_b.reshape(x.shape()).expect("as many elements")))
+}
+
+/// The gradient of [`inv`] with respect to `a`.
+///
+/// # Shapes
+/// - `grad`: `[.., n, n]`, the gradient of the inverse, f32, on the CPU also f64
+/// - `inverse`: the result of the forward pass, shape and dtype of `grad`
+/// - returns: the same shape and dtype
+///
+/// # Numerics
+/// Two products in the dtype.
+///
+/// # Errors
+/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above, [`OpError::Unsupported`] on a GPU if one does not fit
+/// one binding.
+///
+/// # Source
+/// `-A^-T grad A^-T`.
+pub fn inv_backward(grad: &Tensor, inverse: &Tensor) -> Result<Tensor, OpError> {
+    Stack::square(INVERSE_BACKWARD, "inverse", inverse)?;
+    check_shape(INVERSE_BACKWARD, "grad", grad, inverse.shape())?;
+    place(INVERSE_BACKWARD, &[("grad", grad, Holds::Real), ("inverse", inverse, Holds::Real)])?;
+    let left = product(INVERSE_BACKWARD, transposed(inverse), plain(grad), -1.0)?;
+    product(INVERSE_BACKWARD, plain(&left), transposed(inverse), 1.0)
 }

@@ -51,7 +51,14 @@ pub(crate) fn solve<T: Real, const N: usize>(
 }
 
 /// Solves one system for the columns of `x`, `[n, k]`.
-pub(crate) fn solve_one<T: Real>(a: &[T], n: usize, x: &mut [T], k: usize, triangle: Triangle, par: faer::Par) {
+pub(crate) fn solve_one<T: Real>(
+    a: &[T],
+    n: usize,
+    x: &mut [T],
+    k: usize,
+    triangle: Triangle,
+    par: faer::Par,
+) {
     let (of_a, of_x) = triangle.as_lower(n, View::of_columns(n), View::of_columns(k));
     // SAFETY: the views are those of row-major matrices; `a` is only read.
     unsafe {

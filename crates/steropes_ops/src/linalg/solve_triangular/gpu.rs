@@ -3,9 +3,7 @@
 use super::System;
 use crate::error::OpError;
 use crate::gpu::bind;
-use crate::linalg::dense::gpu::{
-    Matrices, Side, Writes, check_lengths, copied, expanded, product, reader,
-};
+use crate::linalg::dense::gpu::{Matrices, Side, Writes, check_lengths, copied, expanded, product, reader};
 use crate::linalg::dense::{Triangle, View};
 use steropes_tensor::{Gpu, Header, Kernel, Tensor, spread};
 
@@ -79,8 +77,11 @@ pub(crate) fn solve_block(
     let (of_a, of_b) = triangle.as_lower(n, a.view, b.view);
     let (a, b) = (a.seen(of_a), b.seen(of_b));
     let few = n <= FEW[0] && k <= FEW[1];
-    let (across, groups) =
-        if few { (k, (count * k).div_ceil(THREADS)) } else { (k.div_ceil(THREADS), count * k.div_ceil(THREADS)) };
+    let (across, groups) = if few {
+        (k, (count * k).div_ceil(THREADS))
+    } else {
+        (k.div_ceil(THREADS), count * k.div_ceil(THREADS))
+    };
     let mut bindings = vec![bind(b.tensor)];
     let reader = reader("a", &mut bindings, b.tensor, a.tensor, "b");
     let header = Header::new()

@@ -7,6 +7,7 @@ pub(crate) mod reference;
 pub(crate) mod tests;
 
 use super::dense::Triangle;
+use super::dense::arithmetic::{Mask, check_shape, masked, plain, product, transposed};
 use super::stack::{Broadcast, Stack};
 use crate::error::{Holds, OpError, Place, on_cpu, place, values};
 use steropes_tensor::{DType, Tensor};
@@ -114,7 +115,56 @@ impl System {
 
     /// The shape of the result.
     pub(crate) fn shape(&self) -> Vec<usize> {
-        let matrix = if self.left { [self.n, self.k] } else { [self.k, self.n] };
-        [&self.both.batch[..], &matrix].concat()
+        [&self.both.batch[..], &self.matrix()].concat()
     }
+
+    /// Extents of the right sides of a matrix.
+    fn matrix(&self) -> [usize; 2] {
+        if self.left { [self.n, self.k] } else { [self.k, self.n] }
+    }
+}
+
+/// The gradients of [`solve_triangular`] with respect to `a` and `b`.
+///
+/// # Shapes
+/// - `grad`: the gradient of `x`, f32, on the CPU also f64
+/// - `a`: `[.., n, n]`, and `x`, the result of the forward pass: shape and dtype of `grad`. All of the same batch: gradients of what
+///   was repeated are sums over the repeated matrices, which are the caller's
+/// - returns: gradients of the shapes of `a` (zero where `a` is not read) and `x`
+///
+/// # Numerics
+/// A triangular system and a product in the dtype.
+///
+/// # Errors
+/// [`OpError::Shape`] or [`OpError::DType`] if an argument is not as above, [`OpError::Unsupported`] on a GPU if one does not fit
+/// one binding.
+///
+/// # Source
+/// `A X = B`: the gradient of `B` is `G = A^-T grad`, that of `A` is `-G X^T`; `X A = B` is the transposed of that.
+pub fn solve_triangular_backward(
+    grad: &Tensor,
+    a: &Tensor,
+    x: &Tensor,
+    upper: bool,
+    left: bool,
+    unitriangular: bool,
+) -> Result<(Tensor, Tensor), OpError> {
+    let system = System::of(BACKWARD, ("a", a), x, left)?;
+    check_shape(BACKWARD, "x", x, &[&a.shape()[..a.shape().len() - 2], &system.matrix()].concat())?;
+    check_shape(BACKWARD, "grad", grad, x.shape())?;
+    let real = Holds::Real;
+    place(BACKWARD, &[("grad", grad, real), ("a", a, real), ("x", x, real)])?;
+    let of_b = run(BACKWARD, a, grad, left, Triangle { upper, transposed: true, unit: unitriangular })?;
+    let of_a = if left {
+        product(BACKWARD, plain(&of_b), transposed(x), -1.0)?
+    } else {
+        product(BACKWARD, transposed(x), plain(&of_b), -1.0)?
+    };
+    let mask = match (upper, unitriangular) {
+        (false, false) => Mask::Lower,
+        (false, true) => Mask::StrictlyLower,
+        (true, false) => Mask::Upper,
+        (true, true) => Mask::StrictlyUpper,
+    };
+    Ok((masked(BACKWARD, &of_a, mask)?, of_b))
 }

@@ -1,7 +1,7 @@
-use super::{reference, solve_triangular, solve_triangular_transposed};
+use super::{reference, solve_triangular, solve_triangular_backward, solve_triangular_transposed};
 use crate::linalg::dense::testing::{
-    SIZES, check_within, count_for, done, magnitudes, precisions, product, random, read, same_on_any_threads,
-    tensor, transposed, triangle_of,
+    SIZES, check_gradient, check_within, count_for, differences, done, dot, magnitudes, precisions, product,
+    random, read, same_on_any_threads, tensor, transposed, triangle_of,
 };
 use crate::linalg::stack::Broadcast;
 use steropes_tensor::{DType, Device, Tensor};
@@ -14,7 +14,13 @@ pub(crate) fn cases() -> Vec<Case> {
             [1, 2, 7, 8, 9, 33, 70].into_iter().try_for_each(|k| all_forms(d, &[2], &[2], [20, k]))
         }),
         case("solve_triangular/oracle/blocks", |d| {
-            against_oracle(d, &[1], &[1], [200, 9], Form { upper: true, left: false, unit: false, other: true })
+            against_oracle(
+                d,
+                &[1],
+                &[1],
+                [200, 9],
+                Form { upper: true, left: false, unit: false, other: true },
+            )
         }),
         case("solve_triangular/oracle/one_matrix_for_all", |d| all_forms(d, &[], &[11], [6, 2])),
         case("solve_triangular/oracle/one_right_side_for_all", |d| all_forms(d, &[11], &[1], [6, 2])),
@@ -25,10 +31,21 @@ pub(crate) fn cases() -> Vec<Case> {
         case("solve_triangular/property/nan_stays_in_its_column", nan_stays_in_its_column),
         case("solve_triangular/property/empty", empty),
         cpu_case("solve_triangular/property/same_bits_on_any_threads", |_| threads()),
+        case("solve_triangular/backward/differences", gradient),
+        case("solve_triangular/backward/empty", |d| {
+            let (a, x) = (Tensor::zeros::<f32>(d, &[2, 3, 3]), Tensor::zeros::<f32>(d, &[2, 3, 0]));
+            let (of_a, of_b) = done(solve_triangular_backward(&x, &a, &x, true, true, false))?;
+            check_equal(of_b.shape(), &[2, 3, 0])?;
+            check_equal(&read(&of_a)?, &[0.0; 18])
+        }),
         case("solve_triangular/error/arguments", errors),
+        case("solve_triangular/error/backward", errors_of_backward),
         small_bindings_case("solve_triangular/error/small_bindings", 1024, |d| {
             let (a, b) = (Tensor::zeros::<f32>(d, &[4, 4]), Tensor::zeros::<f32>(d, &[20, 4, 4]));
-            expect_error(solve_triangular(&a, &b, true, true, false), "does not fit one binding of 1024 bytes")
+            expect_error(
+                solve_triangular(&a, &b, true, true, false),
+                "does not fit one binding of 1024 bytes",
+            )
         }),
     ]
 }
@@ -85,7 +102,13 @@ fn triangles(form: Form, count: usize, n: usize) -> Vec<f64> {
         let diagonal = e / n % n == e % n;
         *v = match (diagonal, form.unit) {
             (true, true) => f64::NAN,
-            (true, false) => if *v < 0.0 { *v - 1.0 } else { *v + 1.0 },
+            (true, false) => {
+                if *v < 0.0 {
+                    *v - 1.0
+                } else {
+                    *v + 1.0
+                }
+            }
             _ => *v / (n as f64).sqrt(),
         };
     }
@@ -138,7 +161,8 @@ fn graded(device: &Device) -> Verdict {
         let scale = |i: usize| 10f64.powi((i * 7 % 41) as i32 - 20);
         let a = triangle_of(&triangles(form, 1, n), n, false, 0.0);
         let a: Vec<f64> = a.iter().enumerate().map(|(e, v)| v * scale(e / n)).collect();
-        let b: Vec<f64> = random("solve_triangular/b", n).iter().enumerate().map(|(i, v)| v * scale(i)).collect();
+        let b: Vec<f64> =
+            random("solve_triangular/b", n).iter().enumerate().map(|(i, v)| v * scale(i)).collect();
         for (dtype, eps) in precisions(device) {
             let ((a, held_a), (b, held_b)) =
                 (tensor(device, dtype, &[n, n], &a), tensor(device, dtype, &[n, 1], &b));
@@ -199,4 +223,52 @@ fn errors(device: &Device) -> Verdict {
     expect_error(of(&[2, 3, 3], &[3, 3, 1], true), "`b` must be of a batch that goes with [2], got [3]")?;
     let whole = Tensor::zeros::<i32>(device, &[3, 1]);
     expect_error(solve_triangular(&zeros(&[3, 3]), &whole, true, true, false), "`b` must hold f32")
+}
+
+/// The solution of the oracle for `[n, k]` or `[k, n]` right sides.
+fn oracle(form: Form, a: &[f64], b: &[f64], [n, k]: [usize; 2]) -> Vec<f64> {
+    let (a, upper) = form.matrix(a, n);
+    let columns = if form.left { transposed(b, n, k) } else { b.to_vec() };
+    let x: Vec<f64> = columns.chunks_exact(n).flat_map(|b| reference::solve(&a, n, b, upper)).collect();
+    if form.left { transposed(&x, k, n) } else { x }
+}
+
+fn gradient(device: &Device) -> Verdict {
+    for [n, k] in [[1, 1], [4, 3], [9, 2]] {
+        for form in (0..8).map(Form::number) {
+            let a = triangle_of(&triangles(form, 2, n), n, form.upper, 0.0);
+            let a: Vec<f64> = a.iter().map(|v| if v.is_nan() { 0.0 } else { *v }).collect();
+            let (b, grad) =
+                (random("solve_triangular/b", 2 * n * k), random("solve_triangular/grad", 2 * n * k));
+            let (mut want_a, mut want_b) = (Vec::new(), Vec::new());
+            for i in 0..2 {
+                let part = |m: &[f64], each: usize| m[i * each..][..each].to_vec();
+                let (a, b, grad) = (part(&a, n * n), part(&b, n * k), part(&grad, n * k));
+                want_a.extend(differences(&a, |a| dot(&oracle(form, a, &b, [n, k]), &grad)));
+                want_b.extend(differences(&b, |b| dot(&oracle(form, &a, b, [n, k]), &grad)));
+            }
+            let matrix = if form.left { [2, n, k] } else { [2, k, n] };
+            for (dtype, eps) in precisions(device) {
+                let a = tensor(device, dtype, &[2, n, n], &a).0;
+                let (b, grad) =
+                    (tensor(device, dtype, &matrix, &b).0, tensor(device, dtype, &matrix, &grad).0);
+                let x = form.solve(&a, &b)?;
+                let Form { upper, left, unit, .. } = form;
+                let (of_a, of_b) = done(solve_triangular_backward(&grad, &a, &x, upper, left, unit))?;
+                check_gradient("gradient of a", &of_a, &want_a, eps).map_err(|e| format!("{form:?}: {e}"))?;
+                check_gradient("gradient of b", &of_b, &want_b, eps).map_err(|e| format!("{form:?}: {e}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn errors_of_backward(device: &Device) -> Verdict {
+    let zeros = |shape: &[usize]| Tensor::zeros::<f32>(device, shape);
+    let of = |grad: &[usize], a: &[usize], x: &[usize]| {
+        solve_triangular_backward(&zeros(grad), &zeros(a), &zeros(x), true, true, false)
+    };
+    expect_error(of(&[3, 2], &[3, 3], &[3, 1]), "`grad` must be [3, 1], got [3, 2]")?;
+    expect_error(of(&[2, 3, 1], &[3, 3], &[2, 3, 1]), "`x` must be [3, 1], got [2, 3, 1]")?;
+    expect_error(of(&[3, 1], &[3, 2], &[3, 1]), "`a` must be [.., n, n], got [3, 2]")
 }
