@@ -576,7 +576,12 @@ fn f64_on_a_gpu(device: &Device) -> Verdict {
 
 fn binding(device: &Device) -> Verdict {
     let a = Tensor::zeros::<f32>(device, &[2, 40, 30]);
-    expect_error(qr(&a, QrMode::Reduced), "2 matrices of 1200 values, 9600 bytes, do not fit one binding")
+    let expected = "2 matrices of 1200 values, 9600 bytes, do not fit one binding";
+    for mode in [QrMode::Reduced, QrMode::Complete, QrMode::R] {
+        expect_error(qr(&a, mode), expected)?;
+    }
+    expect_error(geqrf(&a), expected)?;
+    expect_error(householder_product(&a, &Tensor::zeros::<f32>(device, &[2, 30])), expected)
 }
 
 fn product_shapes(device: &Device) -> Verdict {

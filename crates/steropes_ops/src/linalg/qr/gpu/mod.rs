@@ -12,6 +12,16 @@ use steropes_tensor::{DType, Gpu, Tensor};
 
 pub(in crate::linalg) use parts::{Part, Vectors, arrange, multiply, solve};
 
+/// Refuses `count` matrices of `size` values that are too long for a binding.
+fn check_length(gpu: &Gpu, op: &'static str, count: usize, size: usize) -> Result<(), OpError> {
+    let bytes = count * size * 4;
+    if bytes <= largest_binding(gpu) {
+        return Ok(());
+    }
+    let why = format!("{count} matrices of {size} values, {bytes} bytes, do not fit one binding");
+    Err(unsupported(op, gpu, why))
+}
+
 /// An f32 tensor of `count` matrices of `size` values.
 pub(in crate::linalg) fn new(
     gpu: &Gpu,
@@ -19,11 +29,7 @@ pub(in crate::linalg) fn new(
     count: usize,
     size: usize,
 ) -> Result<Tensor, OpError> {
-    let bytes = count * size * 4;
-    if bytes > largest_binding(gpu) {
-        let why = format!("{count} matrices of {size} values, {bytes} bytes, do not fit one binding");
-        return Err(unsupported(op, gpu, why));
-    }
+    check_length(gpu, op, count, size)?;
     Ok(Tensor::on_gpu(gpu, op, DType::F32, &[count, size])?)
 }
 
@@ -36,28 +42,27 @@ pub(in crate::linalg) fn factors(
     [rows, columns]: [usize; 2],
 ) -> Result<[Tensor; 2], OpError> {
     let &Matrices { count, m, n } = matrices;
-    let r = new(gpu, op, count, rows * n)?;
-    let q =
-        if columns > 0 { new(gpu, op, count, m * columns)? } else { Tensor::zeros::<f32>(&r.device(), &[0]) };
-    if m.max(columns) <= block::TINY && n <= block::TINY {
-        block::tiny(gpu, a, matrices, &r, &q, [rows, columns])?;
-        return Ok([r, q]);
-    }
+    check_length(gpu, op, count, m * n)?;
     let steps = m.min(n);
-    if let Some(block) = block::Block::choose(gpu, [m, n], steps, columns) {
-        let [r, q] = [&r, &q];
-        block.qr(gpu, [a, r, q], None, [count, m], [rows, columns])?;
-        return Ok([r.clone(), q.clone()]);
-    }
-    if columns <= n
+    let block = block::Block::choose(gpu, [m, n], steps, columns);
+    if block.is_none()
+        && columns <= n
         && let Some(block) = tall::block_for(gpu, m, n)
     {
         return tall::factors(gpu, op, a, matrices, &block, columns > 0);
     }
-    let reduced = blocked::reduce(gpu, op, a, matrices, steps)?;
-    arrange(gpu, &r, [rows, n], m as u32, &[&reduced.a], TRIANGLE)?;
-    if columns > 0 {
-        reduced.form(gpu, op, &q, columns)?;
+    let r = new(gpu, op, count, rows * n)?;
+    let q = if columns > 0 { new(gpu, op, count, m * columns)? } else { Tensor::zeros::<f32>(&r.device(), &[0]) };
+    if m.max(columns) <= block::TINY && n <= block::TINY {
+        block::tiny(gpu, a, matrices, &r, &q, [rows, columns])?;
+    } else if let Some(block) = block {
+        block.qr(gpu, [a, &r, &q], None, [count, m], [rows, columns])?;
+    } else {
+        let reduced = blocked::reduce(gpu, op, a, matrices, steps)?;
+        arrange(gpu, &r, [rows, n], m as u32, &[&reduced.a], TRIANGLE)?;
+        if columns > 0 {
+            reduced.form(gpu, op, &q, columns)?;
+        }
     }
     Ok([r, q])
 }
