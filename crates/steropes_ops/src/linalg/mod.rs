@@ -8,8 +8,10 @@ mod dense;
 pub mod det;
 pub mod eigh;
 pub mod linear;
+pub mod lstsq;
 pub mod lu;
 pub mod matmul;
+pub mod qr;
 pub mod quantize;
 pub mod solve;
 pub mod solve_triangular;
@@ -26,8 +28,10 @@ pub(crate) fn cases() -> Vec<Case> {
         det::tests::cases(),
         eigh::tests::cases(),
         linear::tests::cases(),
+        lstsq::tests::cases(),
         lu::tests::cases(),
         matmul::tests::cases(),
+        qr::tests::cases(),
         quantize::tests::cases(),
         solve::tests::cases(),
         solve_triangular::tests::cases(),
@@ -45,8 +49,10 @@ pub(crate) fn benches() -> Vec<Bench> {
         det::bench::benches(),
         eigh::bench::benches(),
         linear::bench::benches(),
+        lstsq::bench::benches(),
         lu::bench::benches(),
         matmul::bench::benches(),
+        qr::bench::benches(),
         solve::bench::benches(),
         solve_triangular::bench::benches(),
         svd::bench::benches(),
