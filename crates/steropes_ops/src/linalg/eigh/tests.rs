@@ -38,7 +38,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("eigh/backward/values_only", backward_of_values),
         case("eigh/backward/equal_values", backward_of_equal_values),
         case("eigh/backward/empty", backward_empty),
-        small_bindings_case("eigh/backward/parts", 1 << 10, backward_differences),
+        small_bindings_case("eigh/backward/parts", 1 << 11, backward_differences),
         case("eigh/error/shapes", shapes),
         case("eigh/error/dtypes", dtypes),
         gpu_case("eigh/error/too_large", too_large),
@@ -358,10 +358,18 @@ fn nobody_waits(device: &Device) -> Verdict {
     let gpu = device.gpu().expect("a case for GPUs");
     for n in [3, 20, 70] {
         let a = tensor::<f32>(device, &[n, n], &random("eigh/a", n));
-        let before = gpu.waits();
-        let (l, v) = eigh(&a, Uplo::Lower).map_err(|e| e.to_string())?;
-        eigh_backward(&l, &v, Some(&l), Some(&v)).map_err(|e| e.to_string())?;
-        check_equal(&[gpu.waits()], &[before])?;
+        let run = || -> Result<u64, String> {
+            let before = gpu.waits();
+            let (l, v) = eigh(&a, Uplo::Lower).map_err(|e| e.to_string())?;
+            eigh_backward(&l, &v, Some(&l), Some(&v)).map_err(|e| e.to_string())?;
+            Ok(gpu.waits() - before)
+        };
+        // Others may wait at the same time.
+        let mut least = run()?;
+        for _ in 0..20 {
+            least = least.min(run()?);
+        }
+        check_equal(&[least], &[0])?;
     }
     Ok(())
 }
