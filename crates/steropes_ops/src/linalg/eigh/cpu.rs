@@ -62,7 +62,8 @@ fn power_of_two_under<T: Real>(x: T) -> T {
 /// The sign that makes the first large entry of a vector positive.
 #[inline(always)]
 fn sign<T: Real>(entries: impl Iterator<Item = T> + Clone) -> T {
-    let largest = entries.clone().fold(T::zero(), |most, x| num_traits::Float::max(most, num_traits::Float::abs(x)));
+    let largest =
+        entries.clone().fold(T::zero(), |most, x| num_traits::Float::max(most, num_traits::Float::abs(x)));
     let bound = largest * T::of(0.875);
     let first = entries.into_iter().find(|&x| num_traits::Float::abs(x) >= bound);
     if first.is_some_and(|x| x < T::zero()) { -T::one() } else { T::one() }
@@ -93,7 +94,14 @@ fn backward_of_one<T: Real>(l: &[T], v: &[T], grad_l: Option<&[T]>, grad_v: Opti
     let v = MatRef::from_row_major_slice(v, n, n);
     if let Some(grad_v) = grad_v {
         let m = MatMut::from_row_major_slice_mut(to, n, n);
-        matmul(m, Accum::Replace, v.transpose(), MatRef::from_row_major_slice(grad_v, n, n), T::one(), Par::Seq);
+        matmul(
+            m,
+            Accum::Replace,
+            v.transpose(),
+            MatRef::from_row_major_slice(grad_v, n, n),
+            T::one(),
+            Par::Seq,
+        );
         for i in 0..n {
             for j in 0..i {
                 let distance = l[j] - l[i];

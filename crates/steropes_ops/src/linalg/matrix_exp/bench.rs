@@ -16,7 +16,8 @@ fn stack(name: &'static str, count: usize, n: usize) -> Bench {
     let entries = (count * n * n) as f64;
     let products = 4.0 + (2.0 * n as f64).log2().ceil();
     bench(name, 2.0 * products * entries * n as f64, 8.0 * entries, move |device| {
-        let a = Tensor::new(device, &[count, n, n], normal(name, count * n * n)).expect("a value for each place");
+        let a =
+            Tensor::new(device, &[count, n, n], normal(name, count * n * n)).expect("a value for each place");
         Box::new(move || {
             std::hint::black_box(matrix_exp(&a).expect("valid arguments"));
         })

@@ -81,7 +81,14 @@ impl<T: Real> Scratch<T> {
     }
 
     /// For twice the extent. What is beside the diagonal is linear in the gradient, so only the norm of `a` matters.
-    fn backward<const BLOCKS: usize>(&mut self, a: &[T], grad: &[T], n: usize, whole: &mut [T], to: &mut [T]) {
+    fn backward<const BLOCKS: usize>(
+        &mut self,
+        a: &[T],
+        grad: &[T],
+        n: usize,
+        whole: &mut [T],
+        to: &mut [T],
+    ) {
         if a.iter().chain(grad).any(|x| !num_traits::Float::is_finite(*x)) {
             to.fill(T::nan());
             return;

@@ -1,7 +1,9 @@
 use super::{matrix_exp, matrix_exp_backward, reference};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::normal;
-use steropes_testkit::{Case, Verdict, case, check_equal, cpu_case, expect_error, gpu_case, small_bindings_case};
+use steropes_testkit::{
+    Case, Verdict, case, check_equal, cpu_case, expect_error, gpu_case, small_bindings_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -64,7 +66,9 @@ fn judge(n: usize, matrices: &[f64], found: &[f64], eps: f64) -> Verdict {
         let error: f64 = norm(&y.iter().zip(&want).map(|(y, want)| y - want).collect::<Vec<_>>());
         let bound = eps * (n as f64 + 8.0) * (1.0 + norm(a)) * norm(&want);
         if !(error <= bound) {
-            return Err(format!("{n} x {n}, matrix {index}: off by {error:.2e}, at most {bound:.2e} was expected"));
+            return Err(format!(
+                "{n} x {n}, matrix {index}: off by {error:.2e}, at most {bound:.2e} was expected"
+            ));
         }
     }
     Ok(())
@@ -176,7 +180,8 @@ fn backward_differences(device: &Device, size: f64) -> Verdict {
     for n in [1, 2, 3, 7, 10] {
         let (count, step) = (4, 1e-6);
         let matrices: Vec<f64> = (0..count).flat_map(|i| stack(n, 1, [0.05, 0.3, 1.0, 0.6][i])).collect();
-        let weights: Vec<f64> = randoms("matrix_exp/weights", matrices.len()).iter().map(|w| w * size).collect();
+        let weights: Vec<f64> =
+            randoms("matrix_exp/weights", matrices.len()).iter().map(|w| w * size).collect();
         let loss = |a: &[f64], own: &[f64]| -> f64 {
             reference::matrix_exp(a, n).iter().zip(own).map(|(y, w)| y * w).sum()
         };
@@ -223,7 +228,8 @@ fn backward_nan_and_empty(device: &Device) -> Verdict {
     let mut values = vec![1.0f32; 8];
     values[1] = f32::NAN;
     let bad = Tensor::new(device, &[2, 2, 2], values).expect("8 values");
-    let grad = matrix_exp_backward(&bad, &ones).and_then(|y| Ok(y.read::<f32>()?)).map_err(|e| e.to_string())?;
+    let grad =
+        matrix_exp_backward(&bad, &ones).and_then(|y| Ok(y.read::<f32>()?)).map_err(|e| e.to_string())?;
     if let Some(i) = (0..8).find(|&i| grad[i].is_nan() != (i < 4)) {
         return Err(format!("entry {i} is {}", grad[i]));
     }

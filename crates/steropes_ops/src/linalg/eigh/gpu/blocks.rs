@@ -137,9 +137,8 @@ impl Kernels {
         let pairs = width / PAIR;
         let rows = || job.header().count("WIDTH", width as u32).count("THREADS", ROW_THREADS);
         let rotation = include_str!("../rotation.wgsl");
-        let blocks = |header: Header| {
-            header.count("PAIRS", pairs as u32).text(include_str!("../blocks.wgsl"))
-        };
+        let blocks =
+            |header: Header| header.count("PAIRS", pairs as u32).text(include_str!("../blocks.wgsl"));
         let end = match with_vectors {
             true => include_str!("../finish_vectors.wgsl"),
             false => include_str!("../finish_values.wgsl"),
