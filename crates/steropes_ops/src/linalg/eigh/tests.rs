@@ -397,8 +397,10 @@ struct Loss {
 }
 
 impl Loss {
-    fn new(n: usize) -> Self {
-        Self { values: randoms("eigh/loss/values", n), squares: randoms("eigh/loss/squares", n * n) }
+    fn new(name: &str, n: usize) -> Self {
+        let mut values = randoms(name, n + n * n);
+        let squares = values.split_off(n);
+        Self { values, squares }
     }
 
     fn of(&self, l: &[f64], v: &[f64]) -> f64 {
@@ -413,33 +415,42 @@ impl Loss {
     }
 }
 
-/// Values that are well apart, so that f32 has digits left.
-fn apart(n: usize) -> Vec<f64> {
-    with_values(&(0..n).map(|i| i as f64 - 2.2 + 0.3 * (i % 2) as f64).collect::<Vec<_>>())
+/// A matrix whose values are well apart, so that f32 has digits left.
+fn apart(n: usize, shift: f64) -> Vec<f64> {
+    with_values(&(0..n).map(|i| i as f64 - 2.2 + shift * (i % 2) as f64).collect::<Vec<_>>())
 }
 
+/// Two matrices, each with a loss of its own.
 fn backward_differences(device: &Device) -> Verdict {
     for n in [1, 2, 3, 6, 17] {
-        let loss = Loss::new(n);
-        let matrix = apart(n);
-        let want = reference::gradient(&matrix, n, |l, v| loss.of(l, v));
+        let losses = ["eigh/loss/a", "eigh/loss/b"].map(|name| Loss::new(name, n));
+        let matrices = [apart(n, 0.3), apart(n, -0.2)];
+        let want: Vec<Vec<f64>> =
+            (0..2).map(|i| reference::gradient(&matrices[i], n, |l, v| losses[i].of(l, v))).collect();
         let run = |wide: bool| -> Result<Vec<f64>, String> {
             let new = |shape: &[usize], x: &[f64]| match wide {
-                true => tensor::<f64>(device, shape, &[x, x].concat()),
-                false => tensor::<f32>(device, shape, &[x, x].concat()),
+                true => tensor::<f64>(device, shape, x),
+                false => tensor::<f32>(device, shape, x),
             };
-            let (l, v) = eigh(&new(&[2, n, n], &matrix), Uplo::Lower).map_err(|e| e.to_string())?;
-            let grad_v = new(&[2, n, n], &loss.gradients(&read(&v)?[..n * n]));
-            let grad_l = new(&[2, n], &loss.values);
+            let (l, v) =
+                eigh(&new(&[2, n, n], &matrices.concat()), Uplo::Lower).map_err(|e| e.to_string())?;
+            let vectors = read(&v)?;
+            let grad_v: Vec<f64> =
+                (0..2).flat_map(|i| losses[i].gradients(&vectors[i * n * n..(i + 1) * n * n])).collect();
+            let grad_l = losses.each_ref().map(|loss| loss.values.clone()).concat();
+            let (grad_l, grad_v) = (new(&[2, n], &grad_l), new(&[2, n, n], &grad_v));
             let grad = eigh_backward(&l, &v, Some(&grad_l), Some(&grad_v)).map_err(|e| e.to_string())?;
             check_equal(grad.shape(), &[2, n, n])?;
             read(&grad)
         };
         let close = |got: Vec<f64>, share: f64| {
-            let largest = want.iter().fold(0.0f64, |most, x| most.max(x.abs()));
-            let off =
-                got.iter().enumerate().find(|(i, x)| !((*x - want[i % (n * n)]).abs() <= share * largest));
-            off.map_or(Ok(()), |(i, x)| Err(format!("{n}: entry {i} is {x}, not {}", want[i % (n * n)])))
+            for (matrix, (got, want)) in got.chunks(n * n).zip(&want).enumerate() {
+                let largest = want.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+                if let Some(i) = (0..n * n).find(|&i| !((got[i] - want[i]).abs() <= share * largest)) {
+                    return Err(format!("{n}, matrix {matrix}: entry {i} is {}, not {}", got[i], want[i]));
+                }
+            }
+            Ok(())
         };
         close(run(false)?, 1e-4)?;
         if device.gpu().is_none() {
