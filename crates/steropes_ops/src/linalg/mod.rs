@@ -11,6 +11,7 @@ pub mod linear;
 pub mod lstsq;
 pub mod lu;
 pub mod matmul;
+pub mod matrix_exp;
 pub mod qr;
 pub mod quantize;
 pub mod solve;
@@ -31,6 +32,7 @@ pub(crate) fn cases() -> Vec<Case> {
         lstsq::tests::cases(),
         lu::tests::cases(),
         matmul::tests::cases(),
+        matrix_exp::tests::cases(),
         qr::tests::cases(),
         quantize::tests::cases(),
         solve::tests::cases(),
@@ -52,6 +54,7 @@ pub(crate) fn benches() -> Vec<Bench> {
         lstsq::bench::benches(),
         lu::bench::benches(),
         matmul::bench::benches(),
+        matrix_exp::bench::benches(),
         qr::bench::benches(),
         solve::bench::benches(),
         solve_triangular::bench::benches(),

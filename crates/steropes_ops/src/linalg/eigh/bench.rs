@@ -21,7 +21,8 @@ pub(crate) fn benches() -> Vec<Bench> {
 fn stack(name: &'static str, count: usize, n: usize) -> Bench {
     let entries = (count * n * n) as f64;
     bench(name, 9.0 * entries * n as f64, 8.0 * entries + 4.0 * (count * n) as f64, move |device| {
-        let a = Tensor::new(device, &[count, n, n], normal(name, count * n * n)).expect("a value for each place");
+        let a =
+            Tensor::new(device, &[count, n, n], normal(name, count * n * n)).expect("a value for each place");
         Box::new(move || {
             std::hint::black_box(eigh(&a, Uplo::Lower).expect("valid arguments"));
         })
@@ -32,7 +33,8 @@ fn stack(name: &'static str, count: usize, n: usize) -> Bench {
 fn values_of(name: &'static str, count: usize, n: usize) -> Bench {
     let entries = (count * n * n) as f64;
     bench(name, 4.0 / 3.0 * entries * n as f64, 4.0 * entries + 4.0 * (count * n) as f64, move |device| {
-        let a = Tensor::new(device, &[count, n, n], normal(name, count * n * n)).expect("a value for each place");
+        let a =
+            Tensor::new(device, &[count, n, n], normal(name, count * n * n)).expect("a value for each place");
         Box::new(move || {
             std::hint::black_box(eigvalsh(&a, Uplo::Lower).expect("valid arguments"));
         })

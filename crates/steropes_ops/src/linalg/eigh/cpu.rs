@@ -27,8 +27,8 @@ pub(super) fn eigh<T: Real>(a: &[T], n: usize, uplo: Uplo, with_vectors: bool) -
     (values, vectors)
 }
 
-/// What a matrix is multiplied by before: a power of two that brings its largest magnitude near 1. `None` if an entry of the
-/// triangle is not finite.
+/// What a matrix is multiplied by before, so that squares neither overflow nor vanish. `None` if an entry of the triangle is
+/// not finite.
 #[inline(always)]
 fn scale<T: Real>(a: &[T], n: usize, uplo: Uplo) -> Option<T> {
     let mut largest = T::zero();
@@ -47,22 +47,25 @@ fn scale<T: Real>(a: &[T], n: usize, uplo: Uplo) -> Option<T> {
     Some(power_of_two_under(largest))
 }
 
-/// The inverse of a power of two near `x`; both are normal.
+/// 1 for ordinary magnitudes, whose squares and those of their rounding errors are numbers of either type, else the inverse of
+/// a power of two near `x`.
 #[inline(always)]
 fn power_of_two_under<T: Real>(x: T) -> T {
+    let ordinary = T::of(f64::from(1u32 << 30));
+    if x == T::zero() || (x <= ordinary && x >= num_traits::Float::recip(ordinary)) {
+        return T::one();
+    }
+    // Both the power and its inverse are normal.
     let most = if size_of::<T>() == 4 { 126 } else { 1022 };
-    let exponent = if x > T::zero() {
-        num_traits::Float::log2(x).floor().to_i32().unwrap_or(0).clamp(-most, most)
-    } else {
-        0
-    };
+    let exponent = num_traits::Float::log2(x).floor().to_i32().unwrap_or(0).clamp(-most, most);
     num_traits::Float::powi(T::of(2.0), -exponent)
 }
 
 /// The sign that makes the first large entry of a vector positive.
 #[inline(always)]
 fn sign<T: Real>(entries: impl Iterator<Item = T> + Clone) -> T {
-    let largest = entries.clone().fold(T::zero(), |most, x| num_traits::Float::max(most, num_traits::Float::abs(x)));
+    let largest =
+        entries.clone().fold(T::zero(), |most, x| num_traits::Float::max(most, num_traits::Float::abs(x)));
     let bound = largest * T::of(0.875);
     let first = entries.into_iter().find(|&x| num_traits::Float::abs(x) >= bound);
     if first.is_some_and(|x| x < T::zero()) { -T::one() } else { T::one() }
@@ -93,7 +96,14 @@ fn backward_of_one<T: Real>(l: &[T], v: &[T], grad_l: Option<&[T]>, grad_v: Opti
     let v = MatRef::from_row_major_slice(v, n, n);
     if let Some(grad_v) = grad_v {
         let m = MatMut::from_row_major_slice_mut(to, n, n);
-        matmul(m, Accum::Replace, v.transpose(), MatRef::from_row_major_slice(grad_v, n, n), T::one(), Par::Seq);
+        matmul(
+            m,
+            Accum::Replace,
+            v.transpose(),
+            MatRef::from_row_major_slice(grad_v, n, n),
+            T::one(),
+            Par::Seq,
+        );
         for i in 0..n {
             for j in 0..i {
                 let distance = l[j] - l[i];

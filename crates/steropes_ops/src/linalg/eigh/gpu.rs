@@ -43,18 +43,22 @@ pub(super) fn eigh(
     let values = new(&stack.with(&[n]))?;
     let vectors = with_vectors.then(|| new(a.shape())).transpose()?;
     let job = Job { op, gpu, a, n, uplo, values, vectors };
-    if a.is_empty() {
-    } else if n <= registers::MOST {
-        job.in_registers()?;
-    } else if let Some(form) = workgroup::Form::choose(gpu.capabilities(), n, with_vectors) {
-        job.in_workgroups(form)?;
-    } else {
-        job.in_blocks()?;
+    if !a.is_empty() {
+        job.run()?;
     }
     Ok((job.values, job.vectors))
 }
 
 impl Job<'_> {
+    fn run(&self) -> Result<(), OpError> {
+        let form = workgroup::Form::choose(self.gpu.capabilities(), self.n, self.vectors.is_some());
+        match form {
+            _ if self.n <= registers::MOST => self.in_registers(),
+            Some(form) => self.in_workgroups(form),
+            None => self.in_blocks(),
+        }
+    }
+
     /// Matrices of the batch.
     fn count(&self) -> usize {
         self.a.len() / (self.n * self.n)

@@ -15,7 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("eigh/oracle/100", |d| known_spectrum(d, 100)),
         case("eigh/oracle/128", |d| known_spectrum(d, 128)),
         cpu_case("eigh/oracle/200", |d| known_spectrum(d, 200)),
-        cpu_case("eigh/oracle/300", |d| known_spectrum(d, 300)),
+        case("eigh/oracle/300", |d| known_spectrum(d, 300)),
         case("eigh/oracle/opposite_values", opposite_values),
         case("eigh/oracle/opposite_blocks", opposite_blocks),
         case("eigh/oracle/repeated_and_clustered_values", repeated_and_clustered_values),
@@ -38,7 +38,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("eigh/backward/values_only", backward_of_values),
         case("eigh/backward/equal_values", backward_of_equal_values),
         case("eigh/backward/empty", backward_empty),
-        small_bindings_case("eigh/backward/parts", 1 << 10, backward_differences),
+        small_bindings_case("eigh/backward/parts", 1 << 11, backward_differences),
         case("eigh/error/shapes", shapes),
         case("eigh/error/dtypes", dtypes),
         gpu_case("eigh/error/too_large", too_large),
@@ -109,7 +109,8 @@ fn check_in<T: Real>(
     let (l, v) = (read(&l)?, read(&v)?);
     for (i, matrix) in rounded.chunks_exact(n * n).enumerate() {
         let own = (&l[i * n..(i + 1) * n], &v[i * n * n..(i + 1) * n * n]);
-        judge(n, matrix, own, values, eps).map_err(|e| format!("{n} x {n}, matrix {i}, eps {eps:.0e}: {e}"))?;
+        judge(n, matrix, own, values, eps)
+            .map_err(|e| format!("{n} x {n}, matrix {i}, eps {eps:.0e}: {e}"))?;
     }
     Ok(())
 }
@@ -132,9 +133,11 @@ fn judge(n: usize, a: &[f64], (l, v): (&[f64], &[f64]), values: Option<&[f64]>, 
         (dot(&|k| v[k * n + i], &|k| v[k * n + j]) - f64::from(u8::from(i == j))).abs()
     }));
     let error = worst(&mut l.iter().zip(&want).map(|(l, want)| (l - want).abs()));
-    for (what, found, bound) in
-        [("residual", residual, unit * norm), ("orthogonality", orthogonality, unit), ("values", error, unit * norm)]
-    {
+    for (what, found, bound) in [
+        ("residual", residual, unit * norm),
+        ("orthogonality", orthogonality, unit),
+        ("values", error, unit * norm),
+    ] {
         if !(found <= bound) {
             return Err(format!("{what} is off by {found:.2e}, at most {bound:.2e} was expected"));
         }
@@ -171,7 +174,8 @@ fn known_spectrum(device: &Device, n: usize) -> Verdict {
 fn opposite_values(device: &Device) -> Verdict {
     check(device, 2, &[0.0, 1.0, 1.0, 0.0], Uplo::Lower, Some(&[-1.0, 1.0]))?;
     for n in [3, 6, 20, 70] {
-        let mut values: Vec<f64> = (0..n).map(|i| (i / 2 + 1) as f64 * if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+        let mut values: Vec<f64> =
+            (0..n).map(|i| (i / 2 + 1) as f64 * if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
         let matrix = with_values(&values);
         values.sort_by(f64::total_cmp);
         check(device, n, &matrix, Uplo::Upper, Some(&values))?;
@@ -267,7 +271,8 @@ fn the_other_triangle_is_not_read(device: &Device) -> Verdict {
                     half[t] = f64::NAN;
                 }
             }
-            check_equal(&solve(&half, uplo)?, &solve(&matrix, uplo)?).map_err(|e| format!("{n}, {uplo:?}: {e}"))?;
+            check_equal(&solve(&half, uplo)?, &solve(&matrix, uplo)?)
+                .map_err(|e| format!("{n}, {uplo:?}: {e}"))?;
         }
     }
     Ok(())
@@ -281,10 +286,16 @@ fn nan_stays_in_its_matrix(device: &Device) -> Verdict {
             let a = tensor::<f32>(device, &[3, n, n], &matrices);
             let (l, v) = eigh(&a, Uplo::Lower).map_err(|e| e.to_string())?;
             let alone = eigvalsh(&a, Uplo::Lower).map_err(|e| e.to_string())?;
-            for (what, tensor, each) in [("values", &l, n), ("vectors", &v, n * n), ("values alone", &alone, n)] {
+            for (what, tensor, each) in
+                [("values", &l, n), ("vectors", &v, n * n), ("values alone", &alone, n)]
+            {
                 let found = read(tensor)?;
                 if let Some(i) = (0..3 * each).find(|&i| found[i].is_nan() != (i / each == 1)) {
-                    return Err(format!("{n} x {n} with {bad}: {what} of matrix {} are {}", i / each, found[i]));
+                    return Err(format!(
+                        "{n} x {n} with {bad}: {what} of matrix {} are {}",
+                        i / each,
+                        found[i]
+                    ));
                 }
             }
         }
@@ -358,10 +369,18 @@ fn nobody_waits(device: &Device) -> Verdict {
     let gpu = device.gpu().expect("a case for GPUs");
     for n in [3, 20, 70] {
         let a = tensor::<f32>(device, &[n, n], &random("eigh/a", n));
-        let before = gpu.waits();
-        let (l, v) = eigh(&a, Uplo::Lower).map_err(|e| e.to_string())?;
-        eigh_backward(&l, &v, Some(&l), Some(&v)).map_err(|e| e.to_string())?;
-        check_equal(&[gpu.waits()], &[before])?;
+        let run = || -> Result<u64, String> {
+            let before = gpu.waits();
+            let (l, v) = eigh(&a, Uplo::Lower).map_err(|e| e.to_string())?;
+            eigh_backward(&l, &v, Some(&l), Some(&v)).map_err(|e| e.to_string())?;
+            Ok(gpu.waits() - before)
+        };
+        // Others may wait at the same time.
+        let mut least = run()?;
+        for _ in 0..20 {
+            least = least.min(run()?);
+        }
+        check_equal(&[least], &[0])?;
     }
     Ok(())
 }
@@ -378,8 +397,10 @@ struct Loss {
 }
 
 impl Loss {
-    fn new(n: usize) -> Self {
-        Self { values: randoms("eigh/loss/values", n), squares: randoms("eigh/loss/squares", n * n) }
+    fn new(name: &str, n: usize) -> Self {
+        let mut values = randoms(name, n + n * n);
+        let squares = values.split_off(n);
+        Self { values, squares }
     }
 
     fn of(&self, l: &[f64], v: &[f64]) -> f64 {
@@ -394,32 +415,42 @@ impl Loss {
     }
 }
 
-/// Values that are well apart, so that f32 has digits left.
-fn apart(n: usize) -> Vec<f64> {
-    with_values(&(0..n).map(|i| i as f64 - 2.2 + 0.3 * (i % 2) as f64).collect::<Vec<_>>())
+/// A matrix whose values are well apart, so that f32 has digits left.
+fn apart(n: usize, shift: f64) -> Vec<f64> {
+    with_values(&(0..n).map(|i| i as f64 - 2.2 + shift * (i % 2) as f64).collect::<Vec<_>>())
 }
 
+/// Two matrices, each with a loss of its own.
 fn backward_differences(device: &Device) -> Verdict {
     for n in [1, 2, 3, 6, 17] {
-        let loss = Loss::new(n);
-        let matrix = apart(n);
-        let want = reference::gradient(&matrix, n, |l, v| loss.of(l, v));
+        let losses = ["eigh/loss/a", "eigh/loss/b"].map(|name| Loss::new(name, n));
+        let matrices = [apart(n, 0.3), apart(n, -0.2)];
+        let want: Vec<Vec<f64>> =
+            (0..2).map(|i| reference::gradient(&matrices[i], n, |l, v| losses[i].of(l, v))).collect();
         let run = |wide: bool| -> Result<Vec<f64>, String> {
             let new = |shape: &[usize], x: &[f64]| match wide {
-                true => tensor::<f64>(device, shape, &[x, x].concat()),
-                false => tensor::<f32>(device, shape, &[x, x].concat()),
+                true => tensor::<f64>(device, shape, x),
+                false => tensor::<f32>(device, shape, x),
             };
-            let (l, v) = eigh(&new(&[2, n, n], &matrix), Uplo::Lower).map_err(|e| e.to_string())?;
-            let grad_v = new(&[2, n, n], &loss.gradients(&read(&v)?[..n * n]));
-            let grad_l = new(&[2, n], &loss.values);
+            let (l, v) =
+                eigh(&new(&[2, n, n], &matrices.concat()), Uplo::Lower).map_err(|e| e.to_string())?;
+            let vectors = read(&v)?;
+            let grad_v: Vec<f64> =
+                (0..2).flat_map(|i| losses[i].gradients(&vectors[i * n * n..(i + 1) * n * n])).collect();
+            let grad_l = losses.each_ref().map(|loss| loss.values.clone()).concat();
+            let (grad_l, grad_v) = (new(&[2, n], &grad_l), new(&[2, n, n], &grad_v));
             let grad = eigh_backward(&l, &v, Some(&grad_l), Some(&grad_v)).map_err(|e| e.to_string())?;
             check_equal(grad.shape(), &[2, n, n])?;
             read(&grad)
         };
         let close = |got: Vec<f64>, share: f64| {
-            let largest = want.iter().fold(0.0f64, |most, x| most.max(x.abs()));
-            let off = got.iter().enumerate().find(|(i, x)| !((*x - want[i % (n * n)]).abs() <= share * largest));
-            off.map_or(Ok(()), |(i, x)| Err(format!("{n}: entry {i} is {x}, not {}", want[i % (n * n)])))
+            for (matrix, (got, want)) in got.chunks(n * n).zip(&want).enumerate() {
+                let largest = want.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+                if let Some(i) = (0..n * n).find(|&i| !((got[i] - want[i]).abs() <= share * largest)) {
+                    return Err(format!("{n}, matrix {matrix}: entry {i} is {}, not {}", got[i], want[i]));
+                }
+            }
+            Ok(())
         };
         close(run(false)?, 1e-4)?;
         if device.gpu().is_none() {
@@ -445,7 +476,8 @@ fn backward_of_values(device: &Device) -> Verdict {
     let want: Vec<f64> = (0..n * n).map(entry).collect();
     let got = grad.map_err(|e| e.to_string())?.read::<f32>().map_err(|e| e.to_string())?;
     check_close(&got, &want, Tolerance::OfLargest(1e-6))?;
-    let none = eigh_backward(&l, &tensor::<f32>(device, &[n, n], &v), None, None).map_err(|e| e.to_string())?;
+    let none =
+        eigh_backward(&l, &tensor::<f32>(device, &[n, n], &v), None, None).map_err(|e| e.to_string())?;
     check_equal(&read(&none)?, &vec![0.0; n * n])
 }
 
@@ -476,7 +508,10 @@ fn shapes(device: &Device) -> Verdict {
     let a = Tensor::zeros::<f32>(device, &[2, 3, 4]);
     expect_error(eigh(&a, Uplo::Lower), "linalg::eigh: `a` must be [.., n, n], got [2, 3, 4]")?;
     expect_error(eigvalsh(&a, Uplo::Lower), "linalg::eigvalsh: `a` must be [.., n, n], got [2, 3, 4]")?;
-    expect_error(eigh(&Tensor::zeros::<f32>(device, &[3]), Uplo::Lower), "`a` must be [.., rows, columns], got [3]")
+    expect_error(
+        eigh(&Tensor::zeros::<f32>(device, &[3]), Uplo::Lower),
+        "`a` must be [.., rows, columns], got [3]",
+    )
 }
 
 fn dtypes(device: &Device) -> Verdict {

@@ -1,8 +1,15 @@
 // Products of the matrices of two stacks, of which one may be transposed: a tile of 16 x 16 results for each workgroup, one for each invocation.
 //
-// Header: N, TILES (along a side), LEFT_TRANSPOSED, RIGHT_TRANSPOSED.
+// Header: N, TILES (along a side), LEFT_TRANSPOSED, RIGHT_TRANSPOSED, is_wanted.
 
-struct Params { count: u32, left_shift: u32, right_shift: u32, to_shift: u32 }
+struct Params {
+    count: u32,
+    left_shift: u32,
+    right_shift: u32,
+    to_shift: u32,
+    wanted_shift: u32,
+    number: u32,
+}
 var<immediate> params: Params;
 @group(0) @binding(0) var<storage, read> left: array<f32>;
 @group(0) @binding(1) var<storage, read> right: array<f32>;
@@ -20,6 +27,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let item = group.x + group.y * 32768u;
     let inside = item < params.count * (TILES * TILES);
     let matrix = min(item / (TILES * TILES), params.count - 1u);
+    if (!is_wanted(matrix)) {
+        return;
+    }
     let first = matrix * (N * N);
     let row = item / TILES % TILES * 16u;
     let column = item % TILES * 16u;

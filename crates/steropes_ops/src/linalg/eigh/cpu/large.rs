@@ -3,9 +3,9 @@
 
 use super::{Uplo, scale, sign};
 use crate::cpu::lanes::Real;
+use faer::diag::DiagMut;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
-use faer::diag::DiagMut;
 use faer::{MatMut, MatRef, Par};
 use rayon::prelude::*;
 use std::num::NonZeroUsize;

@@ -21,9 +21,8 @@ pub(in super::super) fn backward(
     if vectors.is_empty() {
         return Ok(Tensor::on_gpu(gpu, OP, DType::F32, vectors.shape())?);
     }
-    let basis = grad_vectors
-        .map(|grad| product_on_gpu(gpu, OP, [vectors, grad], [true, false]))
-        .transpose()?;
+    let basis =
+        grad_vectors.map(|grad| product_on_gpu(gpu, OP, [vectors, grad], [true, false])).transpose()?;
     let middle = middle(gpu, stack, values, grad_values, basis.as_ref())?;
     let left = product_on_gpu(gpu, OP, [vectors, &middle], [false, false])?;
     product_on_gpu(gpu, OP, [&left, vectors], [false, true])
@@ -70,14 +69,9 @@ fn kernel(n: usize, with_values: bool, with_vectors: bool) -> Kernel {
             if with_values { 3 } else { 2 },
             include_str!("../between.wgsl")
         ),
-        false => {
-            "fn between(first: u32, i: u32, j: u32, distance: f32) -> u32 { return 0u; }\n".to_owned()
-        }
+        false => "fn between(first: u32, i: u32, j: u32, distance: f32) -> u32 { return 0u; }\n".to_owned(),
     };
-    let header = Header::new()
-        .count("N", n as u32)
-        .count("THREADS", THREADS as u32)
-        .text(grad)
-        .text(&between);
+    let header =
+        Header::new().count("N", n as u32).count("THREADS", THREADS as u32).text(grad).text(&between);
     Kernel::new("eigh_middle", &header, include_str!("../middle.wgsl"))
 }

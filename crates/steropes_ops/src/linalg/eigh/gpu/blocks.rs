@@ -5,7 +5,7 @@
 use super::Job;
 use super::workgroup::sweep_header;
 use crate::error::OpError;
-use crate::gpu::{bind, largest_binding, window};
+use crate::gpu::{bind, row_ranges, window};
 use std::ops::Range;
 use steropes_tensor::{DType, Header, Kernel, Tensor, spread};
 
@@ -37,9 +37,10 @@ struct Work {
 impl Job<'_> {
     pub(super) fn in_blocks(&self) -> Result<(), OpError> {
         let width = self.n.next_multiple_of(PAIR);
-        let each = (WORK_BYTES.min(largest_binding(self.gpu) - 256) / (4 * width * width)).max(1);
+        let (count, bytes) = (self.count(), 4 * width * width);
+        let fitting = row_ranges(self.op, self.gpu, count, &[bytes])?[0].len();
+        let each = fitting.min((WORK_BYTES / bytes).max(1));
         let kernels = Kernels::new(self, width);
-        let count = self.count();
         for first in (0..count).step_by(each) {
             let range = first..(first + each).min(count);
             let work = self.work(range.len(), width)?;
@@ -137,9 +138,8 @@ impl Kernels {
         let pairs = width / PAIR;
         let rows = || job.header().count("WIDTH", width as u32).count("THREADS", ROW_THREADS);
         let rotation = include_str!("../rotation.wgsl");
-        let blocks = |header: Header| {
-            header.count("PAIRS", pairs as u32).text(include_str!("../blocks.wgsl"))
-        };
+        let blocks =
+            |header: Header| header.count("PAIRS", pairs as u32).text(include_str!("../blocks.wgsl"));
         let end = match with_vectors {
             true => include_str!("../finish_vectors.wgsl"),
             false => include_str!("../finish_values.wgsl"),

@@ -100,14 +100,20 @@ fn write_body(text: &mut String, n: usize, with_vectors: bool) -> std::fmt::Resu
             write!(text, " + u32(a{j}{j} {} a{i}{i})", if j < i { "<=" } else { "<" })?;
         }
         writeln!(text, ";\n{{\nlet bits = bitcast<u32>(a{i}{i} * unscale_of(largest));")?;
-        writeln!(text, "values[params.values_shift + matrix * N + rank{i}] = select(NOT_A_NUMBER, bits, valid);\n}}")?;
+        writeln!(
+            text,
+            "values[params.values_shift + matrix * N + rank{i}] = select(NOT_A_NUMBER, bits, valid);\n}}"
+        )?;
     }
     for i in 0..if with_vectors { n } else { 0 } {
         write!(text, "{{\nlet bound = 0.875 * max(0.0")?;
         (0..n).try_for_each(|k| write!(text, ", {}abs(v{i}{k})", if k + 1 < n { "max(" } else { "" }))?;
         writeln!(text, "{};\nvar sign = 0.0;", ")".repeat(n))?;
         for k in 0..n {
-            writeln!(text, "if (sign == 0.0 && abs(v{i}{k}) >= bound) {{ sign = select(1.0, -1.0, v{i}{k} < 0.0); }}")?;
+            writeln!(
+                text,
+                "if (sign == 0.0 && abs(v{i}{k}) >= bound) {{ sign = select(1.0, -1.0, v{i}{k} < 0.0); }}"
+            )?;
         }
         writeln!(text, "let to = params.vectors_shift + matrix * (N * N) + rank{i};")?;
         for k in 0..n {
