@@ -12,6 +12,7 @@ pub mod lstsq;
 pub mod lu;
 pub mod matmul;
 pub mod matrix_exp;
+pub mod pinv;
 pub mod qr;
 pub mod quantize;
 pub mod solve;
@@ -33,6 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
         lu::tests::cases(),
         matmul::tests::cases(),
         matrix_exp::tests::cases(),
+        pinv::tests::cases(),
         qr::tests::cases(),
         quantize::tests::cases(),
         solve::tests::cases(),

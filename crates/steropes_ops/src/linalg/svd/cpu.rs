@@ -1,5 +1,6 @@
-//! Small matrices in lanes by Jacobi rotations ([`jacobi`]), groups of them on all threads; larger ones by a bidiagonal
-//! reduction, each on one thread, or a few large ones one after another on all threads.
+//! Several small matrices by Jacobi rotations side by side in lanes ([`jacobi`]), groups of them on all threads; others by a bidiagonal
+//! reduction, each on one thread, or a few large ones one after another on all threads. The reduction of f32 works in f64 up to a size
+//! where that costs twice the time: in f32 its rounding is three times that of the rotations.
 
 mod backward;
 mod jacobi;
@@ -14,10 +15,19 @@ use faer::{Mat, Par};
 use rayon::prelude::*;
 
 /// The most columns of a matrix in lanes: beyond, rotations cost more than a reduction to a bidiagonal matrix.
-const LANES_COLUMNS: usize = 16;
+const LANES_COLUMNS: usize = 64;
 
 /// The most elements of a matrix in lanes, so that a group stays in a core's own cache.
-const LANES_ELEMENTS: usize = 2048;
+const LANES_ELEMENTS: usize = 4096;
+
+/// The fewest matrices in lanes, if they are wider than [`ALWAYS_LANES`]; fewer would leave most lanes idle.
+const LANES_COUNT: usize = 4;
+
+/// Columns up to which even a single matrix is worth a group of lanes.
+const ALWAYS_LANES: usize = 16;
+
+/// The longest side of an f32 matrix whose reduction works in f64.
+const WIDE_LENGTH: usize = 256;
 
 /// The fewest matrices that are worth a thread each; fewer large ones get all threads, one after another.
 const WHOLE_THREADS: usize = 4;
@@ -51,10 +61,13 @@ pub(super) fn svd<T: Real>(a: &[T], count: usize, extents: Extents) -> Result<[V
         return Err(Failure { matrix, why: "holds NaN or an infinity" });
     }
     let mut results = extents.sizes().map(|size| vec![T::zero(); size * count]);
-    if extents.values() <= LANES_COLUMNS && size <= LANES_ELEMENTS {
+    let width = extents.values();
+    let several = count >= LANES_COUNT || width <= ALWAYS_LANES;
+    if width <= LANES_COLUMNS && size <= LANES_ELEMENTS && several {
         jacobi::svd(a, extents, &mut results);
         return Ok(results);
     }
+    let solve = if extents.length() <= WIDE_LENGTH { solve::<T, f64> } else { solve::<T, T> };
     let mut tasks = tasks(a, extents, &mut results, 1);
     if size < LARGE || count >= WHOLE_THREADS {
         let solved = tasks.par_iter_mut().enumerate().map(|(i, task)| solve(task, extents, Par::Seq, i));
@@ -96,33 +109,40 @@ fn tasks<'a, T: Real>(
     a.chunks(extents.rows * extents.columns * each).map(task).collect()
 }
 
-/// One matrix by a bidiagonal reduction.
-fn solve<T: Real>(task: &mut Task<'_, T>, extents: Extents, par: Par, matrix: usize) -> Result<(), Failure> {
+/// One matrix by a bidiagonal reduction in `W`.
+fn solve<T: Real, W: Real>(
+    task: &mut Task<'_, T>,
+    extents: Extents,
+    par: Par,
+    matrix: usize,
+) -> Result<(), Failure> {
     let Extents { rows, columns, vectors } = extents;
     let largest = task.a.iter().fold(T::zero(), |m, &x| num_traits::Float::max(m, num_traits::Float::abs(x)));
     let scale = power_of_two(largest);
-    let a = Mat::from_fn(rows, columns, |r, c| task.a[r * columns + c] / scale);
+    let wide = |x: T| x.to_f64().map_or(W::nan(), W::of);
+    let narrow = |x: W| x.to_f64().map_or(T::nan(), T::of);
+    let a = Mat::from_fn(rows, columns, |r, c| wide(task.a[r * columns + c] / scale));
     let wanted = match vectors {
         Vectors::None => ComputeSvdVectors::No,
         Vectors::Thin => ComputeSvdVectors::Thin,
         Vectors::Full => ComputeSvdVectors::Full,
     };
-    let params = faer::Spec::<SvdParams, T>::default();
-    let mut memory = MemBuffer::new(svd_scratch::<T>(rows, columns, wanted, wanted, par, params));
-    let mut u = Mat::<T>::zeros(rows, extents.left());
-    let mut v = Mat::<T>::zeros(columns, extents.right());
-    let mut s = faer::diag::Diag::<T>::zeros(extents.values());
+    let params = faer::Spec::<SvdParams, W>::default();
+    let mut memory = MemBuffer::new(svd_scratch::<W>(rows, columns, wanted, wanted, par, params));
+    let mut u = Mat::<W>::zeros(rows, extents.left());
+    let mut v = Mat::<W>::zeros(columns, extents.right());
+    let mut s = faer::diag::Diag::<W>::zeros(extents.values());
     let bases = (vectors != Vectors::None).then_some(()).map(|()| (u.as_mut(), v.as_mut())).unzip();
     bidiagonal(a.as_ref(), s.as_mut(), bases.0, bases.1, par, MemStack::new(&mut memory), params)
         .map_err(|_| Failure { matrix, why: "did not converge" })?;
     for (to, from) in task.s.iter_mut().zip(s.column_vector().iter()) {
-        *to = *from * scale;
+        *to = narrow(*from) * scale;
     }
     for (r, row) in task.u.chunks_exact_mut(extents.left().max(1)).enumerate() {
-        row.iter_mut().enumerate().for_each(|(c, x)| *x = u[(r, c)]);
+        row.iter_mut().enumerate().for_each(|(c, x)| *x = narrow(u[(r, c)]));
     }
     for (r, row) in task.vh.chunks_exact_mut(columns).enumerate() {
-        row.iter_mut().enumerate().for_each(|(c, x)| *x = v[(c, r)]);
+        row.iter_mut().enumerate().for_each(|(c, x)| *x = narrow(v[(c, r)]));
     }
     choose_signs(task, extents);
     Ok(())

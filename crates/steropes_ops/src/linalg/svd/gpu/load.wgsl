@@ -16,9 +16,9 @@ var<workgroup> partial: array<u32, THREADS>;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let matrix = group.x + group.y * 32768u;
     if (matrix >= params.count) { return; }
-    let from = params.shift + matrix * (LENGTH * WIDTH);
+    let start = params.shift + matrix * (LENGTH * WIDTH);
     var largest = 0u;
-    for (var i = thread; i < LENGTH * WIDTH; i += THREADS) { largest = max(largest, a[from + i] & 0x7fffffffu); }
+    for (var i = thread; i < LENGTH * WIDTH; i += THREADS) { largest = max(largest, a[start + i] & 0x7fffffffu); }
     partial[thread] = largest;
     for (var half = THREADS / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
@@ -31,7 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let to = matrix * (LENGTH * WIDTH);
     for (var i = thread; i < LENGTH * WIDTH; i += THREADS) {
         let place = select(i % WIDTH * LENGTH + i / WIDTH, i, TRANSPOSED);
-        columns[to + place] = scale * bitcast<f32>(select(0u, a[from + i], finite));
+        columns[to + place] = scale * bitcast<f32>(select(0u, a[start + i], finite));
     }
     start_turns(matrix, thread);
 }

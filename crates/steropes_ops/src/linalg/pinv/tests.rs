@@ -1,0 +1,221 @@
+use super::{cond, matrix_rank, pinv};
+use crate::linalg::svd::reference;
+use steropes_tensor::{DType, Device, Tensor};
+use steropes_testkit::inputs::normal;
+use steropes_testkit::small_bindings_case;
+use steropes_testkit::{
+    Case, Tolerance, Verdict, case, check_close, check_equal, cpu_case, expect_error, gpu_case,
+};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case("pinv/oracle/shapes", against_oracle),
+        cpu_case("pinv/oracle/f64", f64_against_oracle),
+        case("pinv/property/penrose", penrose),
+        case("pinv/property/cut", cut_decides),
+        case("pinv/property/no_elements", no_elements),
+        case("matrix_rank/oracle/ranks", ranks),
+        case("matrix_rank/property/cut", cut_of_ranks),
+        case("cond/oracle/shapes", conditions),
+        case("cond/property/singular", singular),
+        small_bindings_case("pinv/property/many_bindings", 1024, many_bindings),
+        gpu_case("pinv/property/not_finite", not_finite_on_gpu),
+        cpu_case("pinv/error/not_finite", not_finite),
+        case("pinv/error/arguments", arguments),
+    ]
+}
+
+fn tensor(device: &Device, shape: &[usize], values: Vec<f32>) -> Tensor {
+    Tensor::new(device, shape, values).expect("a test's shape fits its values")
+}
+
+fn f32s(result: Result<Tensor, crate::OpError>) -> Result<Vec<f32>, String> {
+    result.map_err(|e| e.to_string())?.read::<f32>().map_err(|e| e.to_string())
+}
+
+/// The pseudo-inverse over the `rank` largest singular values of the oracle, row-major.
+fn oracle(a: &[f64], [m, n]: [usize; 2], rank: usize) -> Vec<f64> {
+    let [u, s, v] = reference::svd(a, m, n);
+    (0..n * m).map(|i| (0..rank).map(|k| v[k][i / m] * u[k][i % m] / s[k][0]).sum()).collect()
+}
+
+fn against_oracle(device: &Device) -> Verdict {
+    for shape in [[1, 1], [3, 3], [4, 2], [2, 4], [1, 6], [7, 5], [5, 9], [20, 12]] {
+        let size = shape[0] * shape[1];
+        let a = normal("pinv/a", 2 * size);
+        let got = pinv(&tensor(device, &[2, shape[0], shape[1]], a.clone()), None);
+        check_equal(got.as_ref().map_err(|e| e.to_string())?.shape(), &[2, shape[1], shape[0]])?;
+        let a: Vec<f64> = a.into_iter().map(f64::from).collect();
+        let rank = shape[0].min(shape[1]);
+        let want = [oracle(&a[..size], shape, rank), oracle(&a[size..], shape, rank)];
+        for (got, want) in f32s(got)?.chunks_exact(size).zip(&want) {
+            check_close(got, want, Tolerance::OfLargest(1e-4)).map_err(|e| format!("{shape:?}: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn f64_against_oracle(device: &Device) -> Verdict {
+    let a: Vec<f64> = normal("pinv/a", 35).into_iter().map(f64::from).collect();
+    let x = Tensor::new(device, &[7, 5], a.clone()).expect("a value for each");
+    let got = pinv(&x, None).and_then(|x| Ok(x.read::<f64>()?)).map_err(|e| e.to_string())?;
+    for (got, want) in got.iter().zip(oracle(&a, [7, 5], 5)) {
+        if !((got - want).abs() < 1e-12) {
+            return Err(format!("got {got}, want {want}"));
+        }
+    }
+    check_equal(&matrix_rank(&x, None).and_then(|x| Ok(x.read::<i64>()?)).map_err(|e| e.to_string())?, &[5])?;
+    check_equal(&[cond(&x, 2).map_err(|e| e.to_string())?.dtype()], &[DType::F64])
+}
+
+/// Rank two of five columns.
+fn rank_two() -> Vec<f32> {
+    let (x, y) = (normal("pinv/x", 8), normal("pinv/y", 5));
+    (0..40).map(|i| x[i / 5] * y[i % 5] + x[7 - i / 5] * y[4 - i % 5]).collect()
+}
+
+/// `a p a = a` and `p a p = p` where singular values are 0 up to rounding.
+fn penrose(device: &Device) -> Verdict {
+    let a = rank_two();
+    let p = f32s(pinv(&tensor(device, &[8, 5], a.clone()), None))?;
+    let product = |x: &[f64], y: &[f64], [m, k, n]: [usize; 3]| -> Vec<f64> {
+        (0..m * n).map(|i| (0..k).map(|j| x[i / n * k + j] * y[j * n + i % n]).sum()).collect()
+    };
+    let [a64, p64] = [&a, &p].map(|x| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>());
+    let apa = product(&product(&a64, &p64, [8, 5, 8]), &a64, [8, 8, 5]);
+    let pap = product(&product(&p64, &a64, [5, 8, 5]), &p64, [5, 5, 8]);
+    check_close(&a, &apa, Tolerance::OfLargest(1e-5))?;
+    check_close(&p, &pap, Tolerance::OfLargest(1e-5))
+}
+
+fn cut_decides(device: &Device) -> Verdict {
+    let diagonal = |x: [f32; 3]| vec![x[0], 0.0, 0.0, 0.0, x[1], 0.0, 0.0, 0.0, x[2]];
+    let a = tensor(device, &[3, 3], diagonal([4.0, 0.5, 1e-3]));
+    check_close(
+        &f32s(pinv(&a, Some(0.01)))?,
+        &diagonal([0.25, 2.0, 0.0]).map_f64(),
+        Tolerance::Absolute(1e-6),
+    )?;
+    check_close(
+        &f32s(pinv(&a, Some(0.0)))?,
+        &diagonal([0.25, 2.0, 1e3]).map_f64(),
+        Tolerance::OfLargest(1e-6),
+    )?;
+    check_close(
+        &f32s(pinv(&a, Some(0.5)))?,
+        &diagonal([0.25, 0.0, 0.0]).map_f64(),
+        Tolerance::Absolute(1e-6),
+    )?;
+    let zero = tensor(device, &[3, 3], vec![0.0; 9]);
+    check_equal(&f32s(pinv(&zero, None))?, &[0.0; 9])
+}
+
+/// As f64.
+trait MapF64 {
+    fn map_f64(&self) -> Vec<f64>;
+}
+
+impl MapF64 for Vec<f32> {
+    fn map_f64(&self) -> Vec<f64> {
+        self.iter().map(|&x| f64::from(x)).collect()
+    }
+}
+
+fn no_elements(device: &Device) -> Verdict {
+    for (shape, inverse) in [([2, 0, 3], [2, 3, 0]), ([0, 3, 2], [0, 2, 3])] {
+        let a = Tensor::zeros::<f32>(device, &shape);
+        check_equal(pinv(&a, None).map_err(|e| e.to_string())?.shape(), &inverse)?;
+        check_equal(&f32s(cond(&a, 2))?, &vec![0.0; shape[0]])?;
+        let ranks = matrix_rank(&a, None).and_then(|r| Ok(r.read::<i64>()?)).map_err(|e| e.to_string())?;
+        check_equal(&ranks, &vec![0; shape[0]])?;
+    }
+    Ok(())
+}
+
+fn ranks(device: &Device) -> Verdict {
+    let full = normal("pinv/a", 40);
+    let all = [rank_two(), vec![0.0; 40], full, rank_two().iter().map(|x| x * 1e-25).collect()].concat();
+    let got = matrix_rank(&tensor(device, &[2, 2, 8, 5], all), None).map_err(|e| e.to_string())?;
+    check_equal(got.shape(), &[2, 2])?;
+    check_equal(&got.read::<i64>().map_err(|e| e.to_string())?, &[2, 0, 5, 2])
+}
+
+fn cut_of_ranks(device: &Device) -> Verdict {
+    let a = tensor(device, &[2, 2], vec![4.0, 0.0, 0.0, 1.0]);
+    for (rtol, want) in [(0.0, 2), (0.2, 2), (0.3, 1), (1.0, 0)] {
+        let got =
+            matrix_rank(&a, Some(rtol)).and_then(|r| Ok(r.read::<i64>()?)).map_err(|e| e.to_string())?;
+        check_equal(&got, &[want])?;
+    }
+    Ok(())
+}
+
+fn conditions(device: &Device) -> Verdict {
+    for shape in [[1, 1], [3, 3], [2, 5], [12, 9]] {
+        let a = normal("pinv/a", shape[0] * shape[1]);
+        let s = reference::svdvals(&a.map_f64(), shape[0], shape[1]);
+        let want = s[0] / s[s.len() - 1];
+        let a = tensor(device, &[1, shape[0], shape[1]], a);
+        check_close(&f32s(cond(&a, 2))?, &[want], Tolerance::OfLargest(1e-5 * want))?;
+        check_close(&f32s(cond(&a, -2))?, &[1.0 / want], Tolerance::OfLargest(1e-5 * want))?;
+    }
+    Ok(())
+}
+
+fn singular(device: &Device) -> Verdict {
+    let a = tensor(device, &[2, 2], vec![3.0, 0.0, 0.0, 0.0]);
+    check_equal(&f32s(cond(&a, 2))?, &[f32::INFINITY])?;
+    check_equal(&f32s(cond(&a, -2))?, &[0.0])
+}
+
+fn many_bindings(device: &Device) -> Verdict {
+    let a = normal("pinv/a", 90 * 6);
+    let x = tensor(device, &[90, 2, 3], a.clone());
+    let (inverses, conditions) = (f32s(pinv(&x, None))?, f32s(cond(&x, 2))?);
+    let ranks = matrix_rank(&x, None).and_then(|r| Ok(r.read::<i64>()?)).map_err(|e| e.to_string())?;
+    check_equal(&ranks, &[2; 90])?;
+    for (i, a) in a.chunks_exact(6).enumerate() {
+        let a = a.to_vec().map_f64();
+        check_close(&inverses[i * 6..][..6], &oracle(&a, [2, 3], 2), Tolerance::OfLargest(1e-4))?;
+        let s = reference::svdvals(&a, 2, 3);
+        check_close(&conditions[i..=i], &[s[0] / s[1]], Tolerance::OfLargest(1e-4))?;
+    }
+    Ok(())
+}
+
+fn not_finite_on_gpu(device: &Device) -> Verdict {
+    let mut a = normal("pinv/a", 3 * 6);
+    a[8] = f32::NAN;
+    let a = tensor(device, &[3, 3, 2], a);
+    let inverse = f32s(pinv(&a, None))?;
+    check_equal(
+        &inverse.iter().map(|x| x.is_nan()).collect::<Vec<_>>(),
+        &(0..18).map(|i| i / 6 == 1).collect::<Vec<_>>(),
+    )?;
+    check_equal(&f32s(cond(&a, 2))?.iter().map(|x| x.is_nan()).collect::<Vec<_>>(), &[false, true, false])?;
+    let ranks = matrix_rank(&a, None).and_then(|r| Ok(r.read::<i64>()?)).map_err(|e| e.to_string())?;
+    check_equal(&ranks, &[2, 0, 2])
+}
+
+fn not_finite(device: &Device) -> Verdict {
+    let mut a = normal("pinv/a", 2 * 6);
+    a[8] = f32::NAN;
+    let a = tensor(device, &[2, 3, 2], a);
+    expect_error(pinv(&a, None), "linalg::pinv: matrix [1] of `a` holds NaN")?;
+    expect_error(matrix_rank(&a, None), "linalg::matrix_rank: matrix [1] of `a` holds NaN")?;
+    expect_error(cond(&a, 2), "linalg::cond: matrix [1] of `a` holds NaN")
+}
+
+fn arguments(device: &Device) -> Verdict {
+    let a = Tensor::zeros::<f32>(device, &[2, 2]);
+    for rtol in [-1.0, f64::NAN, f64::INFINITY] {
+        expect_error(pinv(&a, Some(rtol)), "linalg::pinv: `rtol` must be a finite number from 0 on, got")?;
+        expect_error(matrix_rank(&a, Some(rtol)), "linalg::matrix_rank: `rtol` must be a finite number")?;
+    }
+    expect_error(cond(&a, 1), "linalg::cond: `p` must be 2 or -2, got 1")?;
+    let flat = Tensor::zeros::<f32>(device, &[2]);
+    expect_error(pinv(&flat, None), "linalg::pinv: `a` must be [.., rows, columns]")?;
+    expect_error(matrix_rank(&flat, None), "linalg::matrix_rank: `a` must be [.., rows, columns]")?;
+    expect_error(cond(&flat, 2), "linalg::cond: `a` must be [.., rows, columns]")?;
+    expect_error(pinv(&Tensor::zeros::<i32>(device, &[2, 2]), None), "linalg::pinv: `a` must hold f32")
+}
