@@ -39,7 +39,7 @@ impl Activation {
             Self::GeluTanh => {
                 let [v, rise] = cubic(s, x);
                 let [value, slope] = sigmoid(s, v);
-                (x * rise).mul_add(slope, value)
+                x.mul_add(rise * slope, value)
             }
             Self::Silu => {
                 let [value, slope] = sigmoid(s, x);

@@ -6,5 +6,5 @@ fn activated(x: Quad) -> Quad {
 fn slope(x: Quad) -> Quad {
     let t = clamp(x, Quad(-20.0), Quad(20.0));
     let s = sigmoid(t * (t * t * 0.07135482 + 1.5957691));
-    return s.value + t * s.slope * (t * t * 0.21406446 + 1.5957691);
+    return s.value + x * (s.slope * (t * t * 0.21406446 + 1.5957691));
 }
