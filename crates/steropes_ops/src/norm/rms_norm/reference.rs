@@ -22,8 +22,9 @@ pub(crate) fn rms_norm_backward(x: &[f64], weight: &[f64], eps: f64, grad: &[f64
         let all: f64 = (0..width).map(|c| (grad[c] * weight[c] * row[c]).abs()).sum();
         for c in 0..width {
             grad_x.push(grad[c] * weight[c] / root - row[c] * dot / (width as f64 * root.powi(3)));
-            x_magnitudes
-                .push((grad[c] * weight[c]).abs() / root + row[c].abs() * all / (width as f64 * root.powi(3)));
+            x_magnitudes.push(
+                (grad[c] * weight[c]).abs() / root + row[c].abs() * all / (width as f64 * root.powi(3)),
+            );
             grad_weight[c] += grad[c] * row[c] / root;
             magnitudes[c] += (grad[c] * row[c] / root).abs();
         }
