@@ -222,6 +222,12 @@ fn backward_cases() -> Vec<Case> {
                 .try_for_each(|w| backward(d, false, &[5, *w], 0.0).map_err(|e| format!("width {w}: {e}")))
         }),
         case("layer_norm/backward/many_rows", |d| backward(d, false, &[9001, 20], 0.0)),
+        gpu_case("layer_norm/backward/several_rows_for_each_workgroup", |d| {
+            backward(d, false, &[20_011, 3], 0.0)
+        }),
+        gpu_case("layer_norm/backward/several_rows_beyond_registers_for_each_workgroup", |d| {
+            backward(d, false, &[300, 5003], 0.0)
+        }),
         case("layer_norm/backward/mast3r_tokens", |d| backward(d, false, &[1, 96, 1024], 0.0)),
         case("layer_norm/backward/mean_1000", |d| backward(d, false, &[5, 300], 1000.0)),
         case("layer_norm/backward/beyond_registers", |d| backward(d, false, &[3, 20_004], 0.0)),

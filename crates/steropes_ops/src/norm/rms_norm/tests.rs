@@ -75,6 +75,9 @@ fn backward_cases() -> Vec<Case> {
                 Ok(vec![floats(&all.0)?, floats(&all.1.ok_or("no gradient of the weight")?)?])
             })
         }),
+        gpu_case("rms_norm/backward/several_rows_beyond_registers_for_each_workgroup", |d| {
+            backward(d, false, &[300, 5003], 1.0)
+        }),
         gpu_case("rms_norm/backward/more_partial_sums_than_one_launch_adds", |d| {
             backward(d, false, &[20_011, 3], 1.0)
         }),
