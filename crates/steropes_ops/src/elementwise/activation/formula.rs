@@ -6,7 +6,7 @@ use crate::cpu::simd::{Lane, Simd};
 use steropes_tensor::Header;
 
 /// `2 sqrt(2/π)`: the tanh form is `x σ(v)` with `v = x (FIRST + THIRD x²)`.
-const FIRST: f32 = 1.595_769_1;
+const FIRST: f32 = 1.595_769_2;
 
 /// `2 sqrt(2/π) 0.044715`.
 const THIRD: f32 = 0.071_354_82;
@@ -39,7 +39,7 @@ impl Activation {
             Self::GeluTanh => {
                 let [v, rise] = cubic(s, x);
                 let [value, slope] = sigmoid(s, v);
-                (x * rise).mul_add(slope, value)
+                x.mul_add(rise * slope, value)
             }
             Self::Silu => {
                 let [value, slope] = sigmoid(s, x);

@@ -12,7 +12,8 @@ fn normal_tail(t: Quad) -> Quad {
 }
 fn activated(x: Quad) -> Quad {
     let t = min(abs(x), Quad(7.0));
-    return max(x, Quad(0.0)) - t * normal_tail(t);
+    // What is not a number stays as it is; max would drop it on some devices.
+    return select(x, Quad(0.0), x < Quad(0.0)) - t * normal_tail(t);
 }
 // The normal distribution, and x times its density.
 fn slope(x: Quad) -> Quad {

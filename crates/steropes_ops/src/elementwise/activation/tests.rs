@@ -16,7 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
             (1..=40).try_for_each(|n| against_oracle(d, false, &[n], 1.0))
         }),
         case("activation/oracle/odd_sizes", |d| against_oracle(d, false, &[3, 5, 7], 3.0)),
-        case("activation/oracle/several_tasks", |d| against_oracle(d, false, &[97, 1013], 1.0)),
+        case("activation/oracle/several_tasks", |d| against_oracle(d, false, &[31, 1013], 1.0)),
         case("activation/oracle/full_workgroups", |d| against_oracle(d, false, &[3, 8192], 1.0)),
         case("activation/oracle/from_minus_30_to_30", whole_range),
         f16_case("activation/f16/every_length", |d| {
@@ -132,10 +132,10 @@ fn finite_differences(device: &Device) -> Verdict {
 
 /// Far from 0 all are `x` or 0, with the slopes 1 and 0.
 fn large_values(device: &Device) -> Verdict {
-    let x = [-1e30f32, -300.0, 0.0, 300.0, 1e30];
+    let x = [-3e38f32, -300.0, 0.0, 300.0, 3e38];
     for which in ALL {
         let y = forward(which, tensor(device, &[5], &x))?;
-        check_equal(&y[2..], &[0.0, 300.0, 1e30])?;
+        check_equal(&y[2..], &[0.0, 300.0, 3e38])?;
         check_close(&y[..2], &[0.0, 0.0], Tolerance::Absolute(1e-10))?;
         let slopes = backward(which, &tensor(device, &[5], &x), tensor(device, &[5], &[1.0; 5]))?;
         check_close(&slopes, &[0.0, 0.0, 0.5, 1.0, 1.0], Tolerance::Absolute(2e-6))?;
@@ -146,9 +146,14 @@ fn large_values(device: &Device) -> Verdict {
 fn nan_stays_in_its_place(device: &Device) -> Verdict {
     let mut x = normal("activation/x", 19);
     x[17] = f32::NAN;
-    for which in [Activation::GeluTanh, Activation::Silu] {
-        let x = tensor(device, &[19], &x);
-        for y in [forward(which, x.clone())?, backward(which, &x, tensor(device, &[19], &[1.0; 19]))?] {
+    let x = tensor(device, &[19], &x);
+    let ones = tensor(device, &[19], &[1.0; 19]);
+    for which in ALL {
+        let mut results = vec![backward(which, &x, ones.clone())?];
+        if which != Activation::Gelu {
+            results.push(forward(which, x.clone())?);
+        }
+        for y in results {
             let wrong = (0..19).find(|&i| y[i].is_nan() != (i == 17));
             wrong.map_or(Ok(()), |i| Err(format!("{which:?}: element {i} is {}", y[i])))?;
         }

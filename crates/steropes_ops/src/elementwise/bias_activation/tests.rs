@@ -19,6 +19,9 @@ pub(crate) fn cases() -> Vec<Case> {
         case("bias_activation/oracle/three_axes", |d| against_oracle(d, false, &[3, 5, 7])),
         case("bias_activation/oracle/many_rows", |d| against_oracle(d, false, &[3001, 20])),
         case("bias_activation/oracle/wide_rows", |d| against_oracle(d, false, &[7, 4096])),
+        gpu_case("bias_activation/oracle/several_rows_for_each_invocation", |d| {
+            against_oracle(d, false, &[150, 4096])
+        }),
         case("bias_activation/oracle/wide_odd_rows", |d| against_oracle(d, false, &[5, 4097])),
         f16_case("bias_activation/f16/every_width", |d| {
             (1..=40).try_for_each(|w| against_oracle(d, true, &[3, w]))

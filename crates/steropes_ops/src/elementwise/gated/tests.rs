@@ -15,7 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("gated/oracle/every_length", |d| (1..=40).try_for_each(|n| against_oracle(d, false, &[n]))),
         case("gated/oracle/odd_sizes", |d| against_oracle(d, false, &[3, 5, 7])),
         case("gated/oracle/llama_hidden", |d| against_oracle(d, false, &[2, 14_336])),
-        case("gated/oracle/several_tasks", |d| against_oracle(d, false, &[97, 1013])),
+        case("gated/oracle/several_tasks", |d| against_oracle(d, false, &[31, 1013])),
         f16_case("gated/f16/every_length", |d| (1..=40).try_for_each(|n| against_oracle(d, true, &[n]))),
         f16_case("gated/f16/llama_hidden", |d| against_oracle(d, true, &[2, 14_336])),
         case("gated/backward/finite_differences", finite_differences),
@@ -30,7 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
             let empty = Tensor::zeros::<f32>(d, &[2, 0]);
             let y = geglu(empty.clone(), &empty).map_err(|e| e.to_string())?;
             let (of_gate, of_up) = swiglu_backward(&empty, &empty, &empty).map_err(|e| e.to_string())?;
-            check_equal(&[y.shape(), of_gate.shape(), of_up.shape()], &[&[2, 0]; 3])
+            check_equal(&[y.shape(), of_gate.shape(), of_up.shape()], &[&[2, 0][..]; 3])
         }),
         small_bindings_case("gated/oracle/small_bindings", 4096, |d| against_oracle(d, false, &[5, 1013])),
         case("gated/error/shapes", |d| {
@@ -116,11 +116,15 @@ fn nan_stays_in_its_place(device: &Device) -> Verdict {
     let mut up = normal("gated/up", 19);
     up[17] = f32::NAN;
     let (gate, up) = (tensor(device, &[19], &normal("gated/gate", 19)), tensor(device, &[19], &up));
-    let y = forward(Activation::Silu, gate.clone(), &up)?;
-    let [of_gate, of_up] = backward(Activation::Silu, [&gate, &up, &gate])?;
-    for i in 0..19 {
-        let found = [y[i].is_nan(), of_gate[i].is_nan(), of_up[i].is_nan()];
-        check_equal(&found, &[i == 17, i == 17, false]).map_err(|e| format!("place {i}: {e}"))?;
+    for which in ALL {
+        let y = forward(which, gate.clone(), &up)?;
+        let turned = forward(which, up.clone(), &gate)?;
+        let [of_gate, of_up] = backward(which, [&gate, &up, &gate])?;
+        for i in 0..19 {
+            let found = [y[i], turned[i], of_gate[i], of_up[i]].map(f32::is_nan);
+            let here = i == 17;
+            check_equal(&found, &[here, here, here, false]).map_err(|e| format!("{which:?} at {i}: {e}"))?;
+        }
     }
     Ok(())
 }

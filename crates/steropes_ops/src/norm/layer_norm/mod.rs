@@ -107,9 +107,9 @@ pub fn add_layer_norm(
 /// - returns: `grad_x` in the shape and dtype of `x`; `grad_weight` and `grad_bias` in f32 and `normalized_shape`
 ///
 /// # Numerics
-/// f32 throughout. `grad_x` is within `Tolerance::OfLargest(2e-6)`, more by the rounding of the mean as in [`layer_norm`]; the
-/// others within 2e-6 of the root of the sum of their squared terms. They are sums of partial sums whose number and order depend on
-/// the shape and the kind of device, never on threads.
+/// f32 throughout: each within 2e-6 of the sum of the magnitudes of what it is a sum of, more by the rounding of the mean as in
+/// [`layer_norm`]; an f16 `grad_x` is rounded once more. `grad_weight` and `grad_bias` are sums of partial sums whose number and
+/// order depend on the shape and the kind of device, never on threads.
 ///
 /// # Errors
 /// As [`layer_norm_over`]; [`OpError::Shape`] also if `grad` does not have the shape of `x`.

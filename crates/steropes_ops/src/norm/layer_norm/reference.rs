@@ -22,9 +22,11 @@ pub(crate) struct Gradients {
     pub(crate) weight: Vec<f64>,
     /// For the bias.
     pub(crate) bias: Vec<f64>,
-    /// The sums of the magnitudes that those of the weight are sums of.
+    /// The sums of the magnitudes of what those for the rows are sums of.
+    pub(crate) x_magnitudes: Vec<f64>,
+    /// As `x_magnitudes`, for the weight.
     pub(crate) weight_magnitudes: Vec<f64>,
-    /// As `weight_magnitudes`, for the bias.
+    /// As `x_magnitudes`, for the bias.
     pub(crate) bias_magnitudes: Vec<f64>,
 }
 
@@ -35,6 +37,7 @@ pub(crate) fn layer_norm_backward(x: &[f64], weight: &[f64], eps: f64, grad: &[f
     let zeros = vec![0.0; width];
     let mut all = Gradients {
         x: Vec::new(),
+        x_magnitudes: Vec::new(),
         weight: zeros.clone(),
         bias: zeros.clone(),
         weight_magnitudes: zeros.clone(),
@@ -49,6 +52,10 @@ pub(crate) fn layer_norm_backward(x: &[f64], weight: &[f64], eps: f64, grad: &[f
             (0..width).map(|c| grad[c] * weight[c] / s + grad_s * d[c] / (n * s)).collect();
         let grad_mean = -grad_d.iter().sum::<f64>();
         all.x.extend(grad_d.iter().map(|grad_d| grad_d + grad_mean / n));
+        let level: f64 = (0..width).map(|c| (grad[c] * weight[c]).abs()).sum::<f64>() / n;
+        let along: f64 = (0..width).map(|c| (grad[c] * weight[c] * d[c] / s).abs()).sum::<f64>() / n;
+        let magnitude = |c: usize| (grad[c] * weight[c]).abs() + level + (1.0 + (d[c] / s).abs()) * along;
+        all.x_magnitudes.extend((0..width).map(|c| magnitude(c) / s));
         for c in 0..width {
             all.weight[c] += grad[c] * d[c] / s;
             all.weight_magnitudes[c] += (grad[c] * d[c] / s).abs();

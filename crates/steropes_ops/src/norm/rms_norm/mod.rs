@@ -74,8 +74,8 @@ pub fn add_rms_norm(
 /// - returns: `grad_x` in the shape and dtype of `x`, `grad_weight` `[width]` in f32
 ///
 /// # Numerics
-/// f32 throughout. `grad_x` is within `Tolerance::OfLargest(2e-6)`, `grad_weight` within 2e-6 of the root of the sum of its squared
-/// terms. It is a sum of partial sums whose number and order depend on the shape and the kind of device, never on threads.
+/// f32 throughout: each within 2e-6 of the sum of the magnitudes of what it is a sum of; an f16 `grad_x` is rounded once more.
+/// `grad_weight` is a sum of partial sums whose number and order depend on the shape and the kind of device, never on threads.
 ///
 /// # Errors
 /// As [`rms_norm`]; [`OpError::Shape`] also if `grad` does not have the shape of `x`.
