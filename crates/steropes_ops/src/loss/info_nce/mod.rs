@@ -102,8 +102,8 @@ pub fn info_nce(
 /// - returns: two tensors of the shape and dtype of the descriptors
 ///
 /// # Numerics
-/// As [`info_nce`], with the similarities computed again; within `Tolerance::OfLargest(2e-5)`. A share below `epsilon` has no gradient. f16 results
-/// are rounded once.
+/// As [`info_nce`], with the similarities computed again. For unit descriptors within 2e-5 of the largest and `4e-7 / temperature²` beside: a
+/// similarity is rounded before its exponential is taken. A share below `epsilon` has no gradient. f16 results are rounded once.
 ///
 /// # Errors
 /// As [`info_nce`].
