@@ -9,9 +9,7 @@ use steropes_ops::loss::conf_loss::{conf_loss, conf_loss_backward};
 use steropes_ops::loss::conf_matching_loss::{
     ConfMatchingOptions, ConfidenceMode, conf_matching_loss, conf_matching_loss_backward,
 };
-use steropes_ops::loss::info_nce::{
-    InfoNceMode, InfoNceOptions, Similarity, info_nce, info_nce_backward,
-};
+use steropes_ops::loss::info_nce::{InfoNceMode, InfoNceOptions, Similarity, info_nce, info_nce_backward};
 use steropes_ops::loss::regr3d::{PointNorm, PointView, Regr3dOptions, regr3d, regr3d_backward};
 use steropes_tensor::Tensor;
 use steropes_testkit::Tolerance;
@@ -145,9 +143,8 @@ fn matches(file: &TensorFile, case: &str, report: &mut Report<'_>) -> anyhow::Re
         temperature: params["temperature"].as_f64().context("a temperature")? as f32,
         ..Default::default()
     };
-    let [first, second] = [1, 2].map(|v| {
-        AtPixels::new(file, &format!("match.desc{v}"), &format!("match.corres{v}"), report)
-    });
+    let [first, second] =
+        [1, 2].map(|v| AtPixels::new(file, &format!("match.desc{v}"), &format!("match.corres{v}"), report));
     let (first, second) = (first?, second?);
     let valid = mask(file, "match.valid_corres", report)?;
     let losses = info_nce([&first.values, &second.values], &valid, &options)?;
@@ -215,7 +212,9 @@ impl FileView {
             let local = |x: &[f64]| {
                 // Rigid, so the inverse of the rotation is its transpose.
                 let step: Vec<f64> = (0..3).map(|r| x[r] - pose[4 * r + 3]).collect();
-                (0..3).map(|c| (0..3).map(|r| pose[4 * r + c] * step[r]).sum::<f64>() as f32).collect::<Vec<f32>>()
+                (0..3)
+                    .map(|c| (0..3).map(|r| pose[4 * r + c] * step[r]).sum::<f64>() as f32)
+                    .collect::<Vec<f32>>()
             };
             points.chunks_exact(3).flat_map(local).collect::<Vec<f32>>()
         };
@@ -256,7 +255,8 @@ fn points(file: &TensorFile, case: &str, kind: &str, report: &mut Report<'_>) ->
         }
     };
     let with_sky = kind == "mast3r_sky2";
-    let (first, second) = (FileView::new(file, 1, with_sky, report)?, FileView::new(file, 2, with_sky, report)?);
+    let (first, second) =
+        (FileView::new(file, 1, with_sky, report)?, FileView::new(file, 2, with_sky, report)?);
     let held = [&first, &second];
     let views = held.map(|view| PointView {
         prediction: &view.prediction,
@@ -271,7 +271,8 @@ fn points(file: &TensorFile, case: &str, kind: &str, report: &mut Report<'_>) ->
     let mut grads = Vec::new();
     for (v, (view, loss)) in held.iter().zip(&losses).enumerate() {
         if with_confidence {
-            let alpha = file.entry()["params"]["cases"]["regr"]["conf_alpha"].as_f64().context("`conf_alpha`")?;
+            let alpha =
+                file.entry()["params"]["cases"]["regr"]["conf_alpha"].as_f64().context("`conf_alpha`")?;
             let counted = Tensor::new(&device, loss.shape(), view.counted.clone())?;
             let one = Tensor::new(&device, &[], vec![1f32])?;
             value += conf_loss(loss, &view.confidence, &counted, alpha as f32)?.read::<f32>()?[0];

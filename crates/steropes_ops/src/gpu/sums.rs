@@ -46,9 +46,9 @@ pub(crate) fn finish_sums(
             // Not a number must not come from arithmetic, which a device may assume away.
             (true, Finish::Mean(_)) => ("f32", "select(number, sum.x / max(sum.y, 1e-30), sum.y > 0.0)"),
         };
-        let header = group_header(Header::new()).alias("Result", result).text(&format!(
-            "fn finished(sum: vec2<f32>, number: f32) -> Result {{ return {finished}; }}\n"
-        ));
+        let header = group_header(Header::new())
+            .alias("Result", result)
+            .text(&format!("fn finished(sum: vec2<f32>, number: f32) -> Result {{ return {finished}; }}\n"));
         Kernel::new("sum_pairs", &header, include_str!("sums.wgsl"))
     };
     let (Finish::Sum(number) | Finish::Mean(number)) = finish;

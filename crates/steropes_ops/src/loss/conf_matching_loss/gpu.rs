@@ -22,8 +22,7 @@ pub(super) fn forward(
         let pairs = Tensor::on_gpu(gpu, OP, DType::F32, &[groups, 2])?;
         let header = group_header(header(first, options)).flag("NEGATIVE", negative);
         let kernel = Kernel::new("conf_matching_loss", &header, include_str!("sum.wgsl"));
-        let bindings =
-            [bind(loss), bind(first), bind(second), bind(valid), bind(&quantile), bind(&pairs)];
+        let bindings = [bind(loss), bind(first), bind(second), bind(valid), bind(&quantile), bind(&pairs)];
         let params = [loss.len() as u32, options.alpha.to_bits()];
         gpu.launch(&kernel, &bindings, &params, spread(groups as u64))?;
         finish_sums(gpu, OP, &pairs, Finish::Mean(0.0))
@@ -54,15 +53,8 @@ pub(super) fn backward(
     let header = header(first, options).flag("NEGATIVES", options.negative_quantile.is_some());
     let kernel = Kernel::new("conf_matching_loss_backward", &header, include_str!("backward.wgsl"));
     let scales = scales(gpu, grad, &count, &quantile, valid.len())?;
-    let bindings = [
-        bind(loss),
-        bind(first),
-        bind(second),
-        bind(valid),
-        bind(&scales),
-        bind(&by_loss),
-        bind(&by_both),
-    ];
+    let bindings =
+        [bind(loss), bind(first), bind(second), bind(valid), bind(&scales), bind(&by_loss), bind(&by_both)];
     let params = [loss.len() as u32, options.alpha.to_bits()];
     gpu.launch(&kernel, &bindings, &params, spread(loss.len().div_ceil(256) as u64))?;
     let half = |k: usize| -> Result<Tensor, OpError> {
@@ -100,7 +92,13 @@ fn quantile(
 }
 
 /// What gradients of matches and of others are multiplied by, and the quantile: `[4]`.
-fn scales(gpu: &Gpu, grad: &Tensor, count: &Tensor, quantile: &Tensor, rows: usize) -> Result<Tensor, OpError> {
+fn scales(
+    gpu: &Gpu,
+    grad: &Tensor,
+    count: &Tensor,
+    quantile: &Tensor,
+    rows: usize,
+) -> Result<Tensor, OpError> {
     let scales = Tensor::on_gpu(gpu, OP, DType::F32, &[4])?;
     let kernel = Kernel::new("conf_matching_scales", &Header::new(), include_str!("scales.wgsl"));
     let bindings = [bind(grad), bind(count), bind(quantile), bind(&scales)];

@@ -138,7 +138,9 @@ fn check(
         return Err(OpError::value(OP, "alpha", "a finite number from 0 on", options.alpha));
     }
     match options.negative_quantile {
-        Some(q) if !(0.0..=1.0).contains(&q) => Err(OpError::value(OP, "negative_quantile", "from 0 to 1", q)),
+        Some(q) if !(0.0..=1.0).contains(&q) => {
+            Err(OpError::value(OP, "negative_quantile", "from 0 to 1", q))
+        }
         _ => Ok(()),
     }
 }

@@ -80,7 +80,8 @@ fn against_oracle(device: &Device, shape: &[usize], f16: bool) -> Verdict {
             differences(&c[0], 1e-6, |a| of(&l, a, &c[1])),
             differences(&c[1], 1e-6, |b| of(&l, &c[0], b)),
         ];
-        let got = conf_matching_loss_backward(&grad, &loss_tensor, [a, b], &held_valid, &options).map_err(text)?;
+        let got =
+            conf_matching_loss_backward(&grad, &loss_tensor, [a, b], &held_valid, &options).map_err(text)?;
         for (k, (got, want)) in got.iter().zip(want).enumerate() {
             let want: Vec<f64> = want.iter().map(|w| 1.5 * w).collect();
             check_equal(got.shape(), shape)?;
@@ -152,11 +153,17 @@ fn wrong_options(device: &Device) -> Verdict {
     let (x, valid) = (Tensor::zeros::<f32>(device, &[2]), Tensor::zeros::<u8>(device, &[2]));
     for alpha in [-1.0, f32::NAN, f32::INFINITY] {
         let options = ConfMatchingOptions { alpha, ..Default::default() };
-        expect_error(conf_matching_loss(&x, [&x, &x], &valid, &options), "`alpha` must be a finite number from 0 on")?;
+        expect_error(
+            conf_matching_loss(&x, [&x, &x], &valid, &options),
+            "`alpha` must be a finite number from 0 on",
+        )?;
     }
     for q in [-0.1, 1.1, f32::NAN] {
         let options = ConfMatchingOptions { negative_quantile: Some(q), ..Default::default() };
-        expect_error(conf_matching_loss(&x, [&x, &x], &valid, &options), "`negative_quantile` must be from 0 to 1")?;
+        expect_error(
+            conf_matching_loss(&x, [&x, &x], &valid, &options),
+            "`negative_quantile` must be from 0 to 1",
+        )?;
     }
     Ok(())
 }

@@ -107,10 +107,12 @@ pub fn cross_entropy_backward(
             check_targets(OP, &targets, classes, options)?;
             let grad = values::<f32>(grad);
             let share = cpu::share(&targets, options) as f32;
-            let scale = |row: usize| if grad.len() == rows && options.reduction == Reduction::None {
-                grad[row]
-            } else {
-                grad[0] * share
+            let scale = |row: usize| {
+                if grad.len() == rows && options.reduction == Reduction::None {
+                    grad[row]
+                } else {
+                    grad[0] * share
+                }
             };
             Ok(on_cpu(logits.shape(), cpu::gradient(values(logits), &targets, classes, options, scale)))
         }

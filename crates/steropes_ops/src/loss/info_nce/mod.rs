@@ -50,12 +50,7 @@ pub struct InfoNceOptions {
 impl Default for InfoNceOptions {
     /// Those of MASt3R's training: proper, products, 0.05 and 1e-8.
     fn default() -> Self {
-        Self {
-            mode: InfoNceMode::Proper,
-            similarity: Similarity::Dot,
-            temperature: 0.05,
-            epsilon: 1e-8,
-        }
+        Self { mode: InfoNceMode::Proper, similarity: Similarity::Dot, temperature: 0.05, epsilon: 1e-8 }
     }
 }
 
@@ -84,8 +79,11 @@ pub fn info_nce(
 ) -> Result<Tensor, OpError> {
     let [items, rows, width] = check(descriptors, valid, options)?;
     let [a, b] = descriptors;
-    let arguments =
-        [("descriptors[0]", a, Holds::Float), ("descriptors[1]", b, Holds::Float), ("valid", valid, Holds::Mask)];
+    let arguments = [
+        ("descriptors[0]", a, Holds::Float),
+        ("descriptors[1]", b, Holds::Float),
+        ("valid", valid, Holds::Mask),
+    ];
     match place(OP, &arguments)? {
         Place::Cpu => {
             let problem = cpu::Problem { rows, width, options };
@@ -135,11 +133,7 @@ pub fn info_nce_backward(
     }
 }
 
-fn check(
-    [a, b]: [&Tensor; 2],
-    valid: &Tensor,
-    options: &InfoNceOptions,
-) -> Result<[usize; 3], OpError> {
+fn check([a, b]: [&Tensor; 2], valid: &Tensor, options: &InfoNceOptions) -> Result<[usize; 3], OpError> {
     let &[items, rows, width] = a.shape() else {
         return Err(OpError::shape(OP, "descriptors[0]", "[items, rows, width]", a.shape()));
     };

@@ -17,7 +17,8 @@ fn pairs(name: &'static str, items: usize, points: usize) -> Bench {
             Tensor::new(device, &shape, uniform(name, 3 * items * points)).expect("a value for each place")
         };
         let (prediction, truth) = (tensor("prediction"), tensor("truth"));
-        let valid = Tensor::new(device, &shape[..2], vec![1u8; items * points]).expect("a byte for each point");
+        let valid =
+            Tensor::new(device, &shape[..2], vec![1u8; items * points]).expect("a byte for each point");
         Box::new(move || {
             let view = PointView { prediction: &prediction, truth: &truth, valid: &valid, sky: None };
             let losses = regr3d(&[view, view], None, &Regr3dOptions::default());

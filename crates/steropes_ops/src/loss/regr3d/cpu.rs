@@ -183,10 +183,12 @@ impl<'a> Problem<'a> {
                     let pull = self.pull(view, at, &scales, grad[at]);
                     let x = point(view.prediction, at);
                     let distance = length(x);
-                    let share = if distance > 0.0 { unit * self.measure(distance)[1] / distance } else { 0.0 };
+                    let share =
+                        if distance > 0.0 { unit * self.measure(distance)[1] / distance } else { 0.0 };
                     std::array::from_fn(|k| pull[k] / scales.prediction - share * x[k])
                 };
-                let points: Vec<Point> = (0..view.points).into_par_iter().with_min_len(TASK).map(of).collect();
+                let points: Vec<Point> =
+                    (0..view.points).into_par_iter().with_min_len(TASK).map(of).collect();
                 gradient.extend(points.into_iter().flatten());
             }
         }

@@ -47,7 +47,8 @@ impl Held {
         let shape = [items, points, 3];
         let count = items * points;
         let values = |what: &str| normal(&format!("regr3d/{name}/{what}"), 3 * count);
-        let truth: Vec<f32> = values("truth").iter().enumerate().map(|(i, v)| v + [0.1, 0.2, 3.0][i % 3]).collect();
+        let truth: Vec<f32> =
+            values("truth").iter().enumerate().map(|(i, v)| v + [0.1, 0.2, 3.0][i % 3]).collect();
         let near: Vec<f32> = truth.iter().zip(values("noise")).map(|(t, n)| 0.4 * t + 0.2 * n).collect();
         let (prediction, near) = if f16 {
             f16_tensor(device, &shape, &near)
@@ -69,7 +70,12 @@ impl Held {
     }
 
     fn view(&self) -> PointView<'_> {
-        PointView { prediction: &self.prediction, truth: &self.truth, valid: &self.valid, sky: Some(&self.sky) }
+        PointView {
+            prediction: &self.prediction,
+            truth: &self.truth,
+            valid: &self.valid,
+            sky: Some(&self.sky),
+        }
     }
 }
 
@@ -85,7 +91,8 @@ fn all_options() -> Vec<Regr3dOptions> {
 
 /// All options, with and without items whose scale is known; gradients of small problems against differences.
 fn against_oracle(device: &Device, [items, first, second]: [usize; 3], f16: bool) -> Verdict {
-    let held = [Held::new(device, "first", [items, first], f16), Held::new(device, "second", [items, second], f16)];
+    let held =
+        [Held::new(device, "first", [items, first], f16), Held::new(device, "second", [items, second], f16)];
     let views = held.each_ref().map(Held::view);
     let is_metric: Vec<u8> = (0..items).map(|i| u8::from(i % 2 == 1)).collect();
     let metric = Tensor::new(device, &[items], is_metric.clone()).map_err(text)?;
@@ -119,13 +126,15 @@ fn check(
     let got = regr3d(views, tensor, options).map_err(text)?;
     for k in 0..2 {
         check_equal(got[k].shape(), views[k].valid.shape())?;
-        check_close(&floats(&got[k])?, &want[k], Tolerance::OfLargest(5e-6)).map_err(|e| format!("view {k}: {e}"))?;
+        check_close(&floats(&got[k])?, &want[k], Tolerance::OfLargest(5e-6))
+            .map_err(|e| format!("view {k}: {e}"))?;
     }
     if held[0].items[0].valid.len() > 50 {
         return Ok(());
     }
     let grads = [0, 1].map(|k| normal(&format!("regr3d/grad/{k}"), want[k].len()));
-    let grad = |k: usize| Tensor::new(&device, views[k].valid.shape(), grads[k].clone()).expect("a value for each");
+    let grad =
+        |k: usize| Tensor::new(&device, views[k].valid.shape(), grads[k].clone()).expect("a value for each");
     let (first, second) = (grad(0), grad(1));
     let got = regr3d_backward([&first, &second], views, tensor, options).map_err(text)?;
     for k in 0..2 {
@@ -148,7 +157,8 @@ fn check(
         check_equal(&[got[k].dtype()], &[views[k].prediction.dtype()])?;
         let largest = want.iter().fold(1.0f64, |m, w| m.max(w.abs()));
         let bound = if f16 { 1e-3 } else { 2e-5 } * largest;
-        check_close(&floats(&got[k])?, &want, Tolerance::Absolute(bound)).map_err(|e| format!("gradient {k}: {e}"))?;
+        check_close(&floats(&got[k])?, &want, Tolerance::Absolute(bound))
+            .map_err(|e| format!("gradient {k}: {e}"))?;
     }
     Ok(())
 }
@@ -223,16 +233,25 @@ fn shapes(device: &Device) -> Verdict {
     let run = |view: PointView<'_>| regr3d(&[view, view], None, &options);
     let flat = Tensor::zeros::<f32>(device, &[8, 4]);
     let other = Tensor::zeros::<f32>(device, &[3, 4, 3]);
-    expect_error(run(PointView { prediction: &flat, ..view }), "`prediction` must be [8, .., 3] with the items")?;
+    expect_error(
+        run(PointView { prediction: &flat, ..view }),
+        "`prediction` must be [8, .., 3] with the items",
+    )?;
     expect_error(run(PointView { truth: &other, ..view }), "`truth` must be [2, 4, 3], got [3, 4, 3]")?;
     let short = Tensor::zeros::<u8>(device, &[8]);
     expect_error(run(PointView { valid: &short, ..view }), "`valid` must be [2, 4], got [8]")?;
     expect_error(run(PointView { sky: Some(&short), ..view }), "`sky` must be [2, 4], got [8]")?;
     let third = Tensor::zeros::<u8>(device, &[3, 4]);
     let more = PointView { prediction: &other, truth: &other, valid: &third, sky: None };
-    expect_error(regr3d(&[view, more], None, &options), "`prediction` must be [2, .., 3] with the items of the first view")?;
+    expect_error(
+        regr3d(&[view, more], None, &options),
+        "`prediction` must be [2, .., 3] with the items of the first view",
+    )?;
     expect_error(regr3d(&[view, view], Some(&short), &options), "`metric` must be [2], got [8]")?;
-    expect_error(regr3d_backward([&flat, &flat], &[view, view], None, &options), "`grad` must be [2, 4] as the loss")
+    expect_error(
+        regr3d_backward([&flat, &flat], &[view, view], None, &options),
+        "`grad` must be [2, 4] as the loss",
+    )
 }
 
 fn dtypes(device: &Device) -> Verdict {
