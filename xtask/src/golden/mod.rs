@@ -7,6 +7,7 @@ mod alignment;
 mod dense_alignment;
 mod files;
 mod geometry;
+mod losses;
 mod matching;
 mod networks;
 mod pairs;
@@ -102,6 +103,7 @@ fn run_pipeline(
             "6" => tsdf::run(&file, report)?,
             "7" => triangulation::run(&file, report)?,
             "8.1" => retrieval::graph(&file, report)?,
+            section if section.starts_with("training losses") => losses::run(&file, report)?,
             "5.5" if file.has("xy_grid") => geometry::run(&file, report)?,
             section if alignment::covers(section) => alignment::run(&file, section, report),
             section => report.not_built(&format!("{}: section {section}", file.stem())),

@@ -15,7 +15,9 @@ pub(crate) fn index_header(header: Header, name: &str, dtype: DType) -> Header {
     let read = match dtype {
         DType::I64 => format!("return vec2<u32>({name}[2u * i], {name}[2u * i + 1u]);"),
         DType::I32 => {
-            format!("let low = {name}[i]; return vec2<u32>(low, select(0u, 0xffffffffu, (low >> 31u) != 0u));")
+            format!(
+                "let low = {name}[i]; return vec2<u32>(low, select(0u, 0xffffffffu, (low >> 31u) != 0u));"
+            )
         }
         _ => format!("return vec2<u32>({name}[i], 0u);"),
     };

@@ -35,7 +35,11 @@ pub(crate) fn sorted_by_key(
     let shape = [count];
     let blocks = count.div_ceil((THREADS * EACH) as usize);
     let header = |first: bool| {
-        Header::new().count("THREADS", THREADS).count("EACH", EACH).count("DIGITS", 1 << BITS).flag("FIRST", first)
+        Header::new()
+            .count("THREADS", THREADS)
+            .count("EACH", EACH)
+            .count("DIGITS", 1 << BITS)
+            .flag("FIRST", first)
     };
     let counter = Kernel::new("sort_count", &header(false), include_str!("sort_count.wgsl"));
     let scanner = Kernel::new("sort_scan", &header(false), include_str!("sort_scan.wgsl"));
@@ -47,15 +51,10 @@ pub(crate) fn sorted_by_key(
         let groups = spread(blocks as u64);
         gpu.launch(&counter, &[bind(&sorted.keys), bind(&counts)], &params, groups)?;
         gpu.launch(&scanner, &[bind(&counts)], &[(blocks << BITS) as u32], [1, 1, 1])?;
-        let [keys, order] = [Tensor::on_gpu(gpu, op, DType::U32, &shape)?, Tensor::on_gpu(gpu, op, DType::U32, &shape)?];
+        let [keys, order] =
+            [Tensor::on_gpu(gpu, op, DType::U32, &shape)?, Tensor::on_gpu(gpu, op, DType::U32, &shape)?];
         let mover = Kernel::new("sort_move", &header(pass == 0), include_str!("sort_move.wgsl"));
-        let bindings = [
-            bind(&sorted.keys),
-            bind(&sorted.order),
-            bind(&counts),
-            bind(&keys),
-            bind(&order),
-        ];
+        let bindings = [bind(&sorted.keys), bind(&sorted.order), bind(&counts), bind(&keys), bind(&order)];
         gpu.launch(&mover, &bindings, &params, groups)?;
         sorted = Sorted { keys, order };
     }

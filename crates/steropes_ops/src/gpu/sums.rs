@@ -1,6 +1,6 @@
 //! Sums over a whole tensor, always in the same order.
 
-use super::bind;
+use super::{bind, one_binding};
 use crate::error::OpError;
 use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 
@@ -31,13 +31,14 @@ pub(crate) fn group_header(header: Header) -> Header {
 /// The sum of the pairs `[count, 2]` as one value, a tensor without axes.
 ///
 /// # Errors
-/// [`OpError`] if the device failed.
+/// [`OpError`] if the device failed or the pairs do not fit one binding.
 pub(crate) fn finish_sums(
     gpu: &Gpu,
     op: &'static str,
     pairs: &Tensor,
     finish: Finish,
 ) -> Result<Tensor, OpError> {
+    one_binding(op, gpu, &[pairs])?;
     let mut pairs = pairs.clone();
     let kernel = |last: bool| {
         let (result, finished) = match (last, finish) {
@@ -46,9 +47,9 @@ pub(crate) fn finish_sums(
             // Not a number must not come from arithmetic, which a device may assume away.
             (true, Finish::Mean(_)) => ("f32", "select(number, sum.x / max(sum.y, 1e-30), sum.y > 0.0)"),
         };
-        let header = group_header(Header::new()).alias("Result", result).text(&format!(
-            "fn finished(sum: vec2<f32>, number: f32) -> Result {{ return {finished}; }}\n"
-        ));
+        let header = group_header(Header::new())
+            .alias("Result", result)
+            .text(&format!("fn finished(sum: vec2<f32>, number: f32) -> Result {{ return {finished}; }}\n"));
         Kernel::new("sum_pairs", &header, include_str!("sums.wgsl"))
     };
     let (Finish::Sum(number) | Finish::Mean(number)) = finish;

@@ -138,12 +138,7 @@ impl Places {
 }
 
 /// Checks that `index` has the rank of `x` and fits it along all axes but `axis`.
-pub(super) fn check_shapes(
-    op: &'static str,
-    x: &Tensor,
-    axis: usize,
-    index: &Tensor,
-) -> Result<(), OpError> {
+pub(super) fn check_shapes(op: &'static str, x: &Tensor, axis: usize, index: &Tensor) -> Result<(), OpError> {
     check_axis(op, x, axis)?;
     let rank = x.shape().len();
     let fits = index.shape().len() == rank

@@ -48,7 +48,9 @@ const CHUNK: usize = 1 << 14;
 /// The sums of `terms(i)` for all `i` below `count`, in f64 and in chunks whose order no number of threads changes.
 pub(super) fn sums<const N: usize>(count: usize, terms: impl Fn(usize) -> [f64; N] + Sync) -> [f64; N] {
     let add = |a: [f64; N], b: [f64; N]| -> [f64; N] { std::array::from_fn(|k| a[k] + b[k]) };
-    let chunk = |first: usize| (first..(first + CHUNK).min(count)).fold([0.0; N], |sum, i| add(sum, terms(i)));
-    let chunks: Vec<[f64; N]> = (0..count.div_ceil(CHUNK)).into_par_iter().map(|c| chunk(c * CHUNK)).collect();
+    let chunk =
+        |first: usize| (first..(first + CHUNK).min(count)).fold([0.0; N], |sum, i| add(sum, terms(i)));
+    let chunks: Vec<[f64; N]> =
+        (0..count.div_ceil(CHUNK)).into_par_iter().map(|c| chunk(c * CHUNK)).collect();
     chunks.into_iter().fold([0.0; N], add)
 }

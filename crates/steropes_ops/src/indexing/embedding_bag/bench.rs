@@ -18,7 +18,8 @@ const SUM: EmbeddingBagOptions =
 
 fn tensors(device: &Device) -> [Tensor; 4] {
     let row = uniform("weight", WIDTH);
-    let tensor = |shape: &[usize], values| Tensor::new(device, shape, values).expect("a value for each place");
+    let tensor =
+        |shape: &[usize], values| Tensor::new(device, shape, values).expect("a value for each place");
     let numbers = |count: usize, of: fn(usize) -> i64| {
         Tensor::new(device, &[count], (0..count).map(of).collect()).expect("a number for each place")
     };

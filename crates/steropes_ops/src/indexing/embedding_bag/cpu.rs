@@ -11,7 +11,8 @@ fn entries<'a>(
     options: &'a EmbeddingBagOptions,
 ) -> impl Iterator<Item = (usize, usize)> + 'a {
     let all: Range<usize> = numbers.bounds[bag]..numbers.bounds[bag + 1];
-    all.map(|entry| (entry, numbers.indices[entry] as usize)).filter(|(_, row)| Some(*row) != options.padding_idx)
+    all.map(|entry| (entry, numbers.indices[entry] as usize))
+        .filter(|(_, row)| Some(*row) != options.padding_idx)
 }
 
 pub(super) fn embedding_bag(
@@ -57,7 +58,8 @@ pub(super) fn weight_gradient(
     for bag in 0..numbers.bounds.len() - 1 {
         let count = entries(numbers, bag, options).count();
         for (entry, row) in entries(numbers, bag, options) {
-            let factor = if options.mode == BagMode::Mean { 1.0 / count as f32 } else { numbers.factor(entry) };
+            let factor =
+                if options.mode == BagMode::Mean { 1.0 / count as f32 } else { numbers.factor(entry) };
             lists[row].push((bag, entry, factor));
         }
     }
@@ -110,7 +112,8 @@ pub(super) fn factor_gradient(
         let grad = &grad[bag * width..][..width];
         for (entry, row) in entries(numbers, bag, options) {
             let row = &weight[row * width..][..width];
-            gradient[entry] = grad.iter().zip(row).map(|(g, x)| f64::from(*g) * f64::from(*x)).sum::<f64>() as f32;
+            gradient[entry] =
+                grad.iter().zip(row).map(|(g, x)| f64::from(*g) * f64::from(*x)).sum::<f64>() as f32;
         }
     }
     gradient

@@ -38,9 +38,10 @@ fn launch_bags(
         None => "fn factor_of(entry: u32) -> f32 { return 1.0; }\n",
     };
     let (result, stored) = if winners { ("u32", "winner") } else { ("Elem", "Elem(value)") };
-    let header = header(weight, bags, options).text(factor).alias("Result", result).text(&format!(
-        "fn stored(value: f32, winner: u32) -> Result {{ return {stored}; }}\n"
-    ));
+    let header = header(weight, bags, options)
+        .text(factor)
+        .alias("Result", result)
+        .text(&format!("fn stored(value: f32, winner: u32) -> Result {{ return {stored}; }}\n"));
     let kernel = Kernel::new("embedding_bag", &header, include_str!("embedding_bag.wgsl"));
     let params = params(weight, bags, options);
     let mut bindings = vec![bind(weight), bind(bags.indices), bind(bags.offsets), bind(y)];
@@ -102,14 +103,8 @@ pub(super) fn embedding_bag_backward(
     };
     let header = Header::new().element(weight.dtype()).text(extra);
     let kernel = Kernel::new("embedding_bag_backward", &header, include_str!("backward.wgsl"));
-    let mut bindings = vec![
-        bind(&keys),
-        bind(&order),
-        bind(&bag_of),
-        bind(&share_of),
-        bind(grad),
-        bind(&done.weight),
-    ];
+    let mut bindings =
+        vec![bind(&keys), bind(&order), bind(&bag_of), bind(&share_of), bind(grad), bind(&done.weight)];
     bindings.extend(winners.as_ref().or(bags.per_sample_weights).map(bind));
     let params = [entries as u32, width as u32, rows];
     gpu.launch(&kernel, &bindings, &params, spread((entries * width).div_ceil(128) as u64))?;

@@ -169,7 +169,12 @@ fn check(weight: &Tensor, bags: &Bags<'_>, options: &EmbeddingBagOptions) -> Res
             return Err(OpError::shape(OP, "per_sample_weights", format!("[{entries}]"), factors.shape()));
         }
         if options.mode != BagMode::Sum {
-            return Err(OpError::value(OP, "mode", "a sum with per_sample_weights", format!("{:?}", options.mode)));
+            return Err(OpError::value(
+                OP,
+                "mode",
+                "a sum with per_sample_weights",
+                format!("{:?}", options.mode),
+            ));
         }
     }
     match options.padding_idx {
@@ -187,11 +192,7 @@ struct Numbers<'a> {
 }
 
 impl<'a> Numbers<'a> {
-    fn new(
-        weight: &Tensor,
-        bags: &Bags<'a>,
-        options: &EmbeddingBagOptions,
-    ) -> Result<Self, OpError> {
+    fn new(weight: &Tensor, bags: &Bags<'a>, options: &EmbeddingBagOptions) -> Result<Self, OpError> {
         let (indices, offsets) = (integers(bags.indices), integers(bags.offsets));
         check_below(OP, "indices", &indices, weight.shape()[0])?;
         let entries = indices.len() as i64;

@@ -42,7 +42,9 @@ impl Problem<'_> {
         for bag in 0..self.bags.len() {
             for column in 0..self.width {
                 let shares = self.shares(bag, column);
-                y.push(shares.iter().map(|(_, row, share)| share * self.weight[row * self.width + column]).sum());
+                y.push(
+                    shares.iter().map(|(_, row, share)| share * self.weight[row * self.width + column]).sum(),
+                );
             }
         }
         y

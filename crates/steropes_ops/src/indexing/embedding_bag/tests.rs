@@ -61,7 +61,8 @@ fn check(
     let device = weight.tensor.device();
     let [rows, width] = [weight.tensor.shape()[0], weight.tensor.shape()[1]];
     let spread = uniform("embedding_bag/indices", entries);
-    let indices: Vec<i64> = spread.iter().map(|v| ((f64::from(*v) * 0.5 + 0.5) * rows as f64) as i64).collect();
+    let indices: Vec<i64> =
+        spread.iter().map(|v| ((f64::from(*v) * 0.5 + 0.5) * rows as f64) as i64).collect();
     let ends = offsets.iter().skip(1).copied().chain([entries as i64]);
     let (w, g) = (wide(weight.values), wide(grad.values));
     let f = factors.map(|factors| wide(factors.values));
@@ -136,7 +137,11 @@ fn run_modes(
 
 fn f16_modes(device: &Device) -> Verdict {
     let (offsets, entries) = ([0, 3, 4, 9, 20], 33);
-    let values = [("embedding_bag/weight", vec![11, 7]), ("embedding_bag/factors", vec![33]), ("embedding_bag/grad", vec![5, 7])];
+    let values = [
+        ("embedding_bag/weight", vec![11, 7]),
+        ("embedding_bag/factors", vec![33]),
+        ("embedding_bag/grad", vec![5, 7]),
+    ];
     let held = values.map(|(name, shape)| f16_tensor(device, &shape, &normal(name, shape.iter().product())));
     let [weight, factors, grad] = held.each_ref().map(|(tensor, values)| Held { tensor, values });
     run_modes(&weight, &factors, &grad, (&offsets, entries), true)
@@ -149,7 +154,9 @@ fn last_bag(device: &Device) -> Verdict {
     for (bounds, include_last_offset) in [(vec![0i64, 2], false), (vec![0, 2, 4], true)] {
         let offsets = Tensor::new(device, &[bounds.len()], bounds).map_err(text)?;
         let bags = Bags { indices: &indices, offsets: &offsets, per_sample_weights: None };
-        for (mode, want) in [(BagMode::Sum, [3.0, 8.0]), (BagMode::Mean, [1.5, 4.0]), (BagMode::Max, [2.0, 4.0])] {
+        for (mode, want) in
+            [(BagMode::Sum, [3.0, 8.0]), (BagMode::Mean, [1.5, 4.0]), (BagMode::Max, [2.0, 4.0])]
+        {
             let options = EmbeddingBagOptions { mode, include_last_offset, padding_idx: None };
             check_equal(&floats(&embedding_bag(&weight, &bags, &options).map_err(text)?)?, &want)?;
         }
@@ -244,10 +251,17 @@ fn wrong_numbers(device: &Device) -> Verdict {
     let run = |indices: Vec<i64>, offsets: Vec<i64>| {
         let indices = Tensor::new(device, &[indices.len()], indices).expect("a shape that fits");
         let offsets = Tensor::new(device, &[offsets.len()], offsets).expect("a shape that fits");
-        embedding_bag(&weight, &Bags { indices: &indices, offsets: &offsets, per_sample_weights: None }, &options)
+        embedding_bag(
+            &weight,
+            &Bags { indices: &indices, offsets: &offsets, per_sample_weights: None },
+            &options,
+        )
     };
     expect_error(run(vec![0, 2], vec![0]), "`indices` must be numbers from 0 to below 2, got 2 at place 1")?;
-    expect_error(run(vec![0, 1], vec![1]), "`offsets` must be 0 first, then ever larger ones up to 2, got 1 at place 0")?;
+    expect_error(
+        run(vec![0, 1], vec![1]),
+        "`offsets` must be 0 first, then ever larger ones up to 2, got 1 at place 0",
+    )?;
     expect_error(run(vec![0, 1], vec![0, 2, 1]), "got 1 at place 2")?;
     expect_error(run(vec![0, 1], vec![0, 3]), "got 3 at place 1")
 }
@@ -267,8 +281,14 @@ fn shapes(device: &Device) -> Verdict {
     let with_end = EmbeddingBagOptions { include_last_offset: true, ..sum };
     expect_error(run(&Bags { offsets: &none, ..bags }, &with_end), "`offsets` must be [bags + 1], got [0]")?;
     let factors = Some(&flat);
-    expect_error(run(&Bags { per_sample_weights: factors, ..bags }, &sum), "`per_sample_weights` must be [4], got [6]")?;
-    expect_error(embedding_bag_backward(&flat, &weight, &bags, &sum), "`grad` must be [2, 3] as the result, got [6]")
+    expect_error(
+        run(&Bags { per_sample_weights: factors, ..bags }, &sum),
+        "`per_sample_weights` must be [4], got [6]",
+    )?;
+    expect_error(
+        embedding_bag_backward(&flat, &weight, &bags, &sum),
+        "`grad` must be [2, 3] as the result, got [6]",
+    )
 }
 
 fn wrong_options(device: &Device) -> Verdict {
@@ -277,7 +297,10 @@ fn wrong_options(device: &Device) -> Verdict {
     let factors = Tensor::zeros::<f32>(device, &[4]);
     let bags = Bags { indices: &indices, offsets: &offsets, per_sample_weights: Some(&factors) };
     let mean = EmbeddingBagOptions::default();
-    expect_error(embedding_bag(&weight, &bags, &mean), "`mode` must be a sum with per_sample_weights, got Mean")?;
+    expect_error(
+        embedding_bag(&weight, &bags, &mean),
+        "`mode` must be a sum with per_sample_weights, got Mean",
+    )?;
     let padded = EmbeddingBagOptions { padding_idx: Some(2), mode: BagMode::Sum, ..mean };
     expect_error(embedding_bag(&weight, &bags, &padded), "`padding_idx` must be below 2, got 2")
 }
@@ -287,11 +310,17 @@ fn dtypes(device: &Device) -> Verdict {
     let (indices, offsets) = (Tensor::zeros::<i64>(device, &[4]), Tensor::zeros::<i32>(device, &[2]));
     let options = EmbeddingBagOptions::default();
     let bags = Bags { indices: &indices, offsets: &offsets, per_sample_weights: None };
-    expect_error(embedding_bag(&weight, &bags, &options), "`offsets` must hold the dtype of `indices`, got i32")?;
+    expect_error(
+        embedding_bag(&weight, &bags, &options),
+        "`offsets` must hold the dtype of `indices`, got i32",
+    )?;
     let wrong = Tensor::zeros::<u8>(device, &[4]);
     let bags = Bags { indices: &wrong, offsets: &wrong, per_sample_weights: None };
     expect_error(embedding_bag(&weight, &bags, &options), "`indices` must hold i32, u32 or i64, got u8")?;
     let offsets = Tensor::zeros::<i64>(device, &[2]);
     let bags = Bags { indices: &indices, offsets: &offsets, per_sample_weights: None };
-    expect_error(embedding_bag(&Tensor::zeros::<i32>(device, &[2, 3]), &bags, &options), "`weight` must hold f32")
+    expect_error(
+        embedding_bag(&Tensor::zeros::<i32>(device, &[2, 3]), &bags, &options),
+        "`weight` must hold f32",
+    )
 }

@@ -5,9 +5,8 @@ pub(crate) fn offsets(x: &[usize], shape: &[usize], axis: usize, index: &[i64]) 
     let mut coordinates = vec![0; shape.len()];
     let mut offsets = Vec::new();
     for &number in index {
-        let offset = (0..x.len()).fold(0, |offset, d| {
-            offset * x[d] + if d == axis { number as usize } else { coordinates[d] }
-        });
+        let offset = (0..x.len())
+            .fold(0, |offset, d| offset * x[d] + if d == axis { number as usize } else { coordinates[d] });
         offsets.push(offset);
         for d in (0..shape.len()).rev() {
             coordinates[d] += 1;

@@ -14,8 +14,12 @@ pub(crate) fn cases() -> Vec<Case> {
         case("gather/oracle/shorter_index", |d| against_oracle(d, &[7, 5, 6], &[4, 8, 3], 1)),
         case("gather/oracle/last_axis", |d| against_oracle(d, &[3, 7, 11], &[3, 7, 2], 2)),
         case("gather/oracle/four_axes", |d| against_oracle(d, &[3, 4, 5, 6], &[2, 3, 9, 5], 2)),
-        case("gather/oracle/axes_that_lie_alike", |d| against_oracle(d, &[2, 3, 2, 3, 2], &[2, 3, 4, 3, 2], 2)),
-        case("gather/oracle/only_leading_axis_shorter", |d| against_oracle(d, &[4, 3, 5, 2], &[2, 3, 5, 7], 3)),
+        case("gather/oracle/axes_that_lie_alike", |d| {
+            against_oracle(d, &[2, 3, 2, 3, 2], &[2, 3, 4, 3, 2], 2)
+        }),
+        case("gather/oracle/only_leading_axis_shorter", |d| {
+            against_oracle(d, &[4, 3, 5, 2], &[2, 3, 5, 7], 3)
+        }),
         small_bindings_case("gather/oracle/ranges", 2048, |d| against_oracle(d, &[40, 50], &[60, 45], 0)),
         f16_case("gather/f16/odd_sizes", |d| {
             let (x, held) = f16_tensor(d, &[3, 7, 5], &normal("gather/x", 105));
@@ -76,8 +80,7 @@ fn out_of_range(device: &Device) -> Verdict {
 }
 
 fn too_many_axes(device: &Device) -> Verdict {
-    let (x, index) =
-        (Tensor::zeros::<f32>(device, &[3; 5]), Tensor::zeros::<i64>(device, &[2; 5]));
+    let (x, index) = (Tensor::zeros::<f32>(device, &[3; 5]), Tensor::zeros::<i64>(device, &[2; 5]));
     expect_error(gather(&x, 4, &index), "5 runs of axes around the index, not more than 4")
 }
 

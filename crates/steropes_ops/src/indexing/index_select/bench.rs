@@ -11,7 +11,8 @@ pub(crate) fn benches() -> Vec<Bench> {
 /// Rows read and written.
 fn rows(name: &'static str, rows: usize, width: usize, count: usize) -> Bench {
     bench(name, 0.0, 8.0 * (count * width) as f64, move |device| {
-        let x = Tensor::new(device, &[rows, width], uniform("x", rows * width)).expect("a value for each place");
+        let x =
+            Tensor::new(device, &[rows, width], uniform("x", rows * width)).expect("a value for each place");
         let index = (0..count).map(|i| (i * 7919 % rows) as i64).collect();
         let index = Tensor::new(device, &[count], index).expect("a number for each row");
         Box::new(move || drop(std::hint::black_box(index_select(&x, 0, &index).expect("valid arguments"))))

@@ -14,6 +14,8 @@ fn elements(name: &'static str, extent: usize, count: usize) -> Bench {
         let index = (0..count).map(|i| (i * 7_919_993 % extent) as i64).collect();
         let index = Tensor::new(device, &[count], index).expect("a number for each element");
         let src = Tensor::new(device, &[count], uniform("src", count)).expect("a value for each number");
-        Box::new(move || drop(std::hint::black_box(scatter_add(&x, 0, &index, &src).expect("valid arguments"))))
+        Box::new(move || {
+            drop(std::hint::black_box(scatter_add(&x, 0, &index, &src).expect("valid arguments")))
+        })
     })
 }

@@ -115,7 +115,10 @@ fn refused(device: &Device) -> Verdict {
     let x = Tensor::zeros::<f32>(device, &[2, 3]);
     let index = Tensor::new(device, &[1, 3], vec![0i64, -1, 2]).map_err(text)?;
     let src = Tensor::zeros::<f32>(device, &[1, 3]);
-    expect_error(scatter_add(&x, 0, &index, &src), "`index` must be numbers from 0 to below 2, got -1 at place 1")
+    expect_error(
+        scatter_add(&x, 0, &index, &src),
+        "`index` must be numbers from 0 to below 2, got -1 at place 1",
+    )
 }
 
 fn shapes(device: &Device) -> Verdict {
@@ -123,7 +126,10 @@ fn shapes(device: &Device) -> Verdict {
     let (index, src) = (Tensor::zeros::<i64>(device, &[2, 2]), Tensor::zeros::<f32>(device, &[2, 3]));
     expect_error(scatter_add(&x, 0, &index, &src), "`src` must be [2, 2] as the index, got [2, 3]")?;
     let index = Tensor::zeros::<i64>(device, &[3, 2]);
-    expect_error(scatter_add(&x, 1, &index, &src), "`index` must be at most [2, 3] along all axes but axis 1")?;
+    expect_error(
+        scatter_add(&x, 1, &index, &src),
+        "`index` must be at most [2, 3] along all axes but axis 1",
+    )?;
     expect_error(scatter_add(&x, 2, &index, &src), "`axis` must be below the rank 2")
 }
 

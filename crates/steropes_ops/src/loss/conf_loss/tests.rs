@@ -58,7 +58,8 @@ fn check(loss: &Tensor, confidence: &Tensor, held: [&[f32]; 2], mask: &[u8], f16
         let want: Vec<f64> = want.iter().map(|w| 1.5 * w).collect();
         let bound = if f16 && k == 1 { 5e-4 } else { 3e-6 };
         check_equal(got[k].shape(), loss.shape())?;
-        check_close(&floats(&got[k])?, &want, Tolerance::OfLargest(bound)).map_err(|e| format!("gradient {k}: {e}"))?;
+        check_close(&floats(&got[k])?, &want, Tolerance::OfLargest(bound))
+            .map_err(|e| format!("gradient {k}: {e}"))?;
     }
     Ok(())
 }
@@ -81,7 +82,8 @@ fn nothing(device: &Device) -> Verdict {
     for count in [0, 5] {
         let (loss, confidence, _) = arguments(count);
         let tensor = |values: Vec<f32>| Tensor::new(device, &[count], values).map_err(text);
-        let (loss, confidence, mask) = (tensor(loss)?, tensor(confidence)?, Tensor::zeros::<u8>(device, &[count]));
+        let (loss, confidence, mask) =
+            (tensor(loss)?, tensor(confidence)?, Tensor::zeros::<u8>(device, &[count]));
         check_equal(&floats(&conf_loss(&loss, &confidence, &mask, 0.2).map_err(text)?)?, &[0.0])?;
         let grad = Tensor::new(device, &[], vec![1f32]).map_err(text)?;
         for gradient in conf_loss_backward(&grad, &loss, &confidence, &mask, 0.2).map_err(text)? {

@@ -33,7 +33,9 @@ fn forward(name: &'static str, rows: usize, classes: usize) -> Bench {
     bench(name, OPERATIONS * values, 4.0 * values, move |device| {
         let (x, t) = (logits(device, rows, classes), targets(device, rows, classes));
         let options = CrossEntropyOptions::default();
-        Box::new(move || drop(std::hint::black_box(cross_entropy(&x, &t, &options).expect("valid arguments"))))
+        Box::new(move || {
+            drop(std::hint::black_box(cross_entropy(&x, &t, &options).expect("valid arguments")))
+        })
     })
 }
 
@@ -58,6 +60,8 @@ fn f16_forward(name: &'static str, rows: usize, classes: usize) -> Bench {
         let x = Tensor::new(device, &[rows, classes], row.repeat(rows)).expect("a value for each place");
         let t = targets(device, rows, classes);
         let options = CrossEntropyOptions::default();
-        Box::new(move || drop(std::hint::black_box(cross_entropy(&x, &t, &options).expect("valid arguments"))))
+        Box::new(move || {
+            drop(std::hint::black_box(cross_entropy(&x, &t, &options).expect("valid arguments")))
+        })
     })
 }

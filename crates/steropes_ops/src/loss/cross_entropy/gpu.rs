@@ -93,7 +93,7 @@ fn launch_losses(
         let part = Part::new(logits, targets, &range, first);
         let out = window(losses, loss_bytes, &to);
         let mut params = part.params(options);
-        params.extend([out.shift(loss_bytes.min(8)), f32::NAN.to_bits()]);
+        params.extend([out.shift(loss_bytes), f32::NAN.to_bits()]);
         let groups = spread(range.len().div_ceil(rows.rows as usize) as u64);
         gpu.launch(&kernel, &[part.logits.binding, part.targets.binding, out.binding], &params, groups)?;
     }
@@ -114,7 +114,9 @@ pub(in crate::loss) fn logits_gradient(
     let rows = Rows::choose(gpu.capabilities(), classes / packs.lanes);
     let binding = "@group(0) @binding(4) var<storage, read> total: array<f32>;\n";
     let scaled = match scale {
-        Scale::Rows(_) => "fn scale_of(row: u32) -> f32 { return grad[params.scale_shift + row]; }\n".to_owned(),
+        Scale::Rows(_) => {
+            "fn scale_of(row: u32) -> f32 { return grad[params.scale_shift + row]; }\n".to_owned()
+        }
         Scale::One(_) => "fn scale_of(row: u32) -> f32 { return grad[0]; }\n".to_owned(),
         Scale::Share(..) => {
             format!("{binding}fn scale_of(row: u32) -> f32 {{ return grad[0] / max(total[0], 1.0); }}\n")
@@ -190,11 +192,7 @@ impl<'a> Part<'a> {
         let (classes, size) = (logits.shape()[1], logits.dtype().size_bytes());
         Self {
             logits: window(logits, classes * size, range),
-            targets: window(
-                targets,
-                targets.dtype().size_bytes(),
-                &(first + range.start..first + range.end),
-            ),
+            targets: window(targets, targets.dtype().size_bytes(), &(first + range.start..first + range.end)),
             rows: range.len(),
             pack_bytes: Packs::of_rows(logits.dtype(), classes).bytes(),
         }

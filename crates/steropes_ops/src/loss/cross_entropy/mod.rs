@@ -50,7 +50,8 @@ impl Default for CrossEntropyOptions {
 /// # Errors
 /// [`OpError::Shape`], [`OpError::DType`] or [`OpError::Device`] if an argument is not as above. [`OpError::Value`] if the smoothing
 /// is out of its range, the reduction is a batch mean or, on the CPU, a target that is not ignored is not a class. On a GPU,
-/// where nothing waits for the targets, the loss of such a row is not a number and so is its gradient.
+/// where nothing waits for the targets, the loss of such a row is not a number and so is its gradient. [`OpError::Unsupported`] on a GPU if a
+/// single row, or for a mean or a sum all rows' targets or losses, do not fit one binding.
 ///
 /// # Source
 /// Written from the formula; the options are those of `torch.nn.functional.cross_entropy`; arXiv:1805.02867 for the sums.
@@ -107,10 +108,12 @@ pub fn cross_entropy_backward(
             check_targets(OP, &targets, classes, options)?;
             let grad = values::<f32>(grad);
             let share = cpu::share(&targets, options) as f32;
-            let scale = |row: usize| if grad.len() == rows && options.reduction == Reduction::None {
-                grad[row]
-            } else {
-                grad[0] * share
+            let scale = |row: usize| {
+                if grad.len() == rows && options.reduction == Reduction::None {
+                    grad[row]
+                } else {
+                    grad[0] * share
+                }
             };
             Ok(on_cpu(logits.shape(), cpu::gradient(values(logits), &targets, classes, options, scale)))
         }

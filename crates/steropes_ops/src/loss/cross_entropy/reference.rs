@@ -1,7 +1,13 @@
 //! f64 oracle, from the formula.
 
 /// The losses of rows of `classes` values; 0 for ignored ones.
-pub(crate) fn losses(logits: &[f64], targets: &[i64], classes: usize, ignore: i64, smoothing: f64) -> Vec<f64> {
+pub(crate) fn losses(
+    logits: &[f64],
+    targets: &[i64],
+    classes: usize,
+    ignore: i64,
+    smoothing: f64,
+) -> Vec<f64> {
     let row = |(row, &target): (&[f64], &i64)| {
         if target == ignore {
             return 0.0;

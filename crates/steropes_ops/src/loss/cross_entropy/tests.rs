@@ -254,12 +254,18 @@ fn wrong_target(device: &Device) -> Verdict {
 fn shapes(device: &Device) -> Verdict {
     let (x, t) = (Tensor::zeros::<f32>(device, &[3, 5]), Tensor::zeros::<i64>(device, &[3]));
     let options = CrossEntropyOptions::default();
-    expect_error(cross_entropy(&Tensor::zeros::<f32>(device, &[3]), &t, &options), "`logits` must be [rows, classes]")?;
+    expect_error(
+        cross_entropy(&Tensor::zeros::<f32>(device, &[3]), &t, &options),
+        "`logits` must be [rows, classes]",
+    )?;
     expect_error(
         cross_entropy(&Tensor::zeros::<f32>(device, &[3, 0]), &t, &options),
         "`logits` must be [rows, classes] with classes",
     )?;
-    expect_error(cross_entropy(&x, &Tensor::zeros::<i64>(device, &[2]), &options), "`targets` must be [3], got [2]")?;
+    expect_error(
+        cross_entropy(&x, &Tensor::zeros::<i64>(device, &[2]), &options),
+        "`targets` must be [3], got [2]",
+    )?;
     let wrong = Tensor::zeros::<f32>(device, &[3]);
     expect_error(cross_entropy_backward(&wrong, &x, &t, &options), "`grad` must be [] as the loss, got [3]")
 }
@@ -267,7 +273,10 @@ fn shapes(device: &Device) -> Verdict {
 fn dtypes(device: &Device) -> Verdict {
     let (x, t) = (Tensor::zeros::<f32>(device, &[3, 5]), Tensor::zeros::<i64>(device, &[3]));
     let options = CrossEntropyOptions::default();
-    expect_error(cross_entropy(&Tensor::zeros::<i32>(device, &[3, 5]), &t, &options), "`logits` must hold f32")?;
+    expect_error(
+        cross_entropy(&Tensor::zeros::<i32>(device, &[3, 5]), &t, &options),
+        "`logits` must hold f32",
+    )?;
     expect_error(
         cross_entropy(&x, &Tensor::zeros::<f32>(device, &[3]), &options),
         "`targets` must hold i32, u32 or i64, got f32",

@@ -29,7 +29,9 @@ fn forward(name: &'static str) -> Bench {
     bench(name, 2.0 * PAIR * pairs, 4.0 * (2 * ROWS * WIDTH) as f64, |device| {
         let [a, b, valid, _] = tensors(device);
         let options = InfoNceOptions::default();
-        Box::new(move || drop(std::hint::black_box(info_nce([&a, &b], &valid, &options).expect("valid arguments"))))
+        Box::new(move || {
+            drop(std::hint::black_box(info_nce([&a, &b], &valid, &options).expect("valid arguments")))
+        })
     })
 }
 

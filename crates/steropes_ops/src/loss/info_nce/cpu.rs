@@ -77,9 +77,8 @@ impl Problem<'_> {
     fn log_sums(&self, a: &[f32], b: &Packed) -> (Vec<f32>, Vec<f32>) {
         let isa = Isa::current();
         let groups = a.par_chunks(ROWS * self.width).enumerate();
-        let found: Vec<Vec<[f32; 2]>> = groups
-            .map(|(group, a)| isa.run(LogSums { a, b, first: group * ROWS, problem: self }))
-            .collect();
+        let found: Vec<Vec<[f32; 2]>> =
+            groups.map(|(group, a)| isa.run(LogSums { a, b, first: group * ROWS, problem: self })).collect();
         found.into_iter().flatten().map(|[log_sum, own]| (log_sum, own)).unzip()
     }
 
@@ -96,12 +95,7 @@ impl Problem<'_> {
         }
     }
 
-    pub(super) fn backward(
-        &self,
-        grad: &[f32],
-        descriptors: [&[f32]; 2],
-        valid: &[u8],
-    ) -> [Vec<f32>; 2] {
+    pub(super) fn backward(&self, grad: &[f32], descriptors: [&[f32]; 2], valid: &[u8]) -> [Vec<f32>; 2] {
         let (mut da, mut db) = (Vec::new(), Vec::new());
         let grads = grad.chunks_exact(self.rows.max(1));
         for (([a, b], valid), grad) in self.items(descriptors, valid).zip(grads) {

@@ -50,12 +50,7 @@ pub struct InfoNceOptions {
 impl Default for InfoNceOptions {
     /// Those of MASt3R's training: proper, products, 0.05 and 1e-8.
     fn default() -> Self {
-        Self {
-            mode: InfoNceMode::Proper,
-            similarity: Similarity::Dot,
-            temperature: 0.05,
-            epsilon: 1e-8,
-        }
+        Self { mode: InfoNceMode::Proper, similarity: Similarity::Dot, temperature: 0.05, epsilon: 1e-8 }
     }
 }
 
@@ -84,8 +79,11 @@ pub fn info_nce(
 ) -> Result<Tensor, OpError> {
     let [items, rows, width] = check(descriptors, valid, options)?;
     let [a, b] = descriptors;
-    let arguments =
-        [("descriptors[0]", a, Holds::Float), ("descriptors[1]", b, Holds::Float), ("valid", valid, Holds::Mask)];
+    let arguments = [
+        ("descriptors[0]", a, Holds::Float),
+        ("descriptors[1]", b, Holds::Float),
+        ("valid", valid, Holds::Mask),
+    ];
     match place(OP, &arguments)? {
         Place::Cpu => {
             let problem = cpu::Problem { rows, width, options };
@@ -102,8 +100,8 @@ pub fn info_nce(
 /// - returns: two tensors of the shape and dtype of the descriptors
 ///
 /// # Numerics
-/// As [`info_nce`], with the similarities computed again; within `Tolerance::OfLargest(2e-5)`. A share below `epsilon` has no gradient. f16 results
-/// are rounded once.
+/// As [`info_nce`], with the similarities computed again. For unit descriptors within 2e-5 of the largest and `4e-7 / temperature²` beside: a
+/// similarity is rounded before its exponential is taken. A share below `epsilon` has no gradient. f16 results are rounded once.
 ///
 /// # Errors
 /// As [`info_nce`].
@@ -135,11 +133,7 @@ pub fn info_nce_backward(
     }
 }
 
-fn check(
-    [a, b]: [&Tensor; 2],
-    valid: &Tensor,
-    options: &InfoNceOptions,
-) -> Result<[usize; 3], OpError> {
+fn check([a, b]: [&Tensor; 2], valid: &Tensor, options: &InfoNceOptions) -> Result<[usize; 3], OpError> {
     let &[items, rows, width] = a.shape() else {
         return Err(OpError::shape(OP, "descriptors[0]", "[items, rows, width]", a.shape()));
     };

@@ -62,7 +62,8 @@ fn all_distances(device: &Device) -> Verdict {
     let got = floats(&js_divergence(&tensor(&p)?, &tensor(&q)?, Reduction::None).map_err(text)?)?;
     for i in 0..400 {
         let want = reference::loss(p[i].into(), q[i].into());
-        check_close(&got[i..=i], &[want], Tolerance::Absolute(5e-6 * want + 1e-16)).map_err(|e| format!("{i}: {e}"))?;
+        check_close(&got[i..=i], &[want], Tolerance::Absolute(5e-6 * want + 1e-16))
+            .map_err(|e| format!("{i}: {e}"))?;
     }
     Ok(())
 }
@@ -79,7 +80,8 @@ fn almost_equal(device: &Device) -> Verdict {
 
 fn disjoint(device: &Device) -> Verdict {
     let tensor = |v: [f32; 3]| Tensor::new(device, &[1, 3], v.to_vec()).map_err(text);
-    let (p, q) = (tensor([0.0, f32::NEG_INFINITY, -1e30])?, tensor([f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY])?);
+    let (p, q) =
+        (tensor([0.0, f32::NEG_INFINITY, -1e30])?, tensor([f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY])?);
     let got = js_divergence(&p, &q, Reduction::BatchMean).map_err(text)?;
     check_close(&floats(&got)?, &[2f64.ln()], Tolerance::OfLargest(1e-6))?;
     let grad = Tensor::new(device, &[], vec![1.0f32]).map_err(text)?;
@@ -90,14 +92,18 @@ fn disjoint(device: &Device) -> Verdict {
 
 fn nan(device: &Device) -> Verdict {
     let tensor = |v: [f32; 2]| Tensor::new(device, &[2], v.to_vec()).map_err(text);
-    let got = js_divergence(&tensor([-1.0, f32::NAN])?, &tensor([-1.0, -1.0])?, Reduction::None).map_err(text)?;
+    let got =
+        js_divergence(&tensor([-1.0, f32::NAN])?, &tensor([-1.0, -1.0])?, Reduction::None).map_err(text)?;
     check_equal(&floats(&got)?.iter().map(|v| v.is_nan()).collect::<Vec<bool>>(), &[false, true])
 }
 
 fn shapes(device: &Device) -> Verdict {
     let (x, wrong) = (Tensor::zeros::<f32>(device, &[2, 3]), Tensor::zeros::<f32>(device, &[6]));
     expect_error(js_divergence(&x, &wrong, Reduction::Sum), "`log_q` must be [2, 3], got [6]")?;
-    expect_error(js_divergence_backward(&x, &x, &x, Reduction::Mean), "`grad` must be [] as the loss, got [2, 3]")?;
+    expect_error(
+        js_divergence_backward(&x, &x, &x, Reduction::Mean),
+        "`grad` must be [] as the loss, got [2, 3]",
+    )?;
     let one = Tensor::zeros::<f32>(device, &[]);
     expect_error(js_divergence(&one, &one, Reduction::BatchMean), "`log_p` must be [batch, ..], got []")
 }

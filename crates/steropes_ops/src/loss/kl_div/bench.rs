@@ -14,7 +14,8 @@ fn divergence(name: &'static str, rows: usize, width: usize) -> Bench {
     let values = (rows * width) as f64;
     bench(name, 19.0 * values, 8.0 * values, move |device| {
         let tensor = |name: &str| {
-            Tensor::new(device, &[rows, width], uniform(name, width).repeat(rows)).expect("a value for each place")
+            Tensor::new(device, &[rows, width], uniform(name, width).repeat(rows))
+                .expect("a value for each place")
         };
         let (input, target) = (tensor("input"), tensor("target"));
         Box::new(move || {

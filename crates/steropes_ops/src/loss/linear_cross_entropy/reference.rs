@@ -14,13 +14,10 @@ pub(crate) fn linear_cross_entropy(
 ) -> (f64, Vec<f64>, Vec<f64>) {
     let classes = weight.len() / width;
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let logits: Vec<f64> = x
-        .chunks_exact(width)
-        .flat_map(|row| weight.chunks_exact(width).map(move |w| dot(row, w)))
-        .collect();
+    let logits: Vec<f64> =
+        x.chunks_exact(width).flat_map(|row| weight.chunks_exact(width).map(move |w| dot(row, w))).collect();
     let losses = cross_entropy::losses(&logits, targets, classes, ignore, smoothing);
-    let gradient =
-        cross_entropy::gradient(&logits, targets, classes, ignore, smoothing, |_| 1.0 / divisor);
+    let gradient = cross_entropy::gradient(&logits, targets, classes, ignore, smoothing, |_| 1.0 / divisor);
     let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; weight.len()]);
     for (row, gradient) in gradient.chunks_exact(classes).enumerate() {
         for (class, g) in gradient.iter().enumerate() {

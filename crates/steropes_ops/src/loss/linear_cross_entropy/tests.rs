@@ -49,7 +49,14 @@ fn targets(rows: usize, classes: usize) -> Vec<i64> {
     spread.iter().enumerate().map(target).collect()
 }
 
-fn check(x: &Tensor, weight: &Tensor, held: [&[f32]; 2], smoothing: f32, values: usize, f16: bool) -> Verdict {
+fn check(
+    x: &Tensor,
+    weight: &Tensor,
+    held: [&[f32]; 2],
+    smoothing: f32,
+    values: usize,
+    f16: bool,
+) -> Verdict {
     let [rows, width] = [x.shape()[0], x.shape()[1]];
     let classes = weight.shape()[0];
     let t = targets(rows, classes);
@@ -65,7 +72,8 @@ fn check(x: &Tensor, weight: &Tensor, held: [&[f32]; 2], smoothing: f32, values:
         check_equal(got.x_gradient.shape(), x.shape())?;
         check_equal(got.weight_gradient.shape(), weight.shape())?;
         check_equal(got.loss.shape(), &[])?;
-        let bound = |depth| if f16 { Tolerance::OfLargest(1e-3) } else { Tolerance::Sum { depth: 16 * depth } };
+        let bound =
+            |depth| if f16 { Tolerance::OfLargest(1e-3) } else { Tolerance::Sum { depth: 16 * depth } };
         check_close(&floats(&got.loss)?, &[loss], Tolerance::Absolute(4e-6 * loss.abs().max(8.0)))?;
         check_close(&floats(&got.x_gradient)?, &dx, bound(classes)).map_err(|e| format!("x: {e}"))?;
         check_close(&floats(&got.weight_gradient)?, &dw, bound(rows)).map_err(|e| format!("weight: {e}"))?;
@@ -73,10 +81,16 @@ fn check(x: &Tensor, weight: &Tensor, held: [&[f32]; 2], smoothing: f32, values:
     Ok(())
 }
 
-fn against_oracle(device: &Device, [rows, width, classes]: [usize; 3], smoothing: f32, values: usize) -> Verdict {
+fn against_oracle(
+    device: &Device,
+    [rows, width, classes]: [usize; 3],
+    smoothing: f32,
+    values: usize,
+) -> Verdict {
     let x = normal("linear_cross_entropy/x", rows * width);
     let weight = normal("linear_cross_entropy/weight", classes * width);
-    let tensors = [tensor(device, &[rows, width], x.clone()), tensor(device, &[classes, width], weight.clone())];
+    let tensors =
+        [tensor(device, &[rows, width], x.clone()), tensor(device, &[classes, width], weight.clone())];
     check(&tensors[0], &tensors[1], [&x, &weight], smoothing, values, false)
 }
 
@@ -120,7 +134,10 @@ fn shapes(device: &Device) -> Verdict {
     let wrong = Tensor::zeros::<f32>(device, &[6]);
     expect_error(linear_cross_entropy(&wrong, &weight, &t, &options), "`x` must be [rows, width], got [6]")?;
     let wrong = Tensor::zeros::<f32>(device, &[4, 2]);
-    expect_error(linear_cross_entropy(&x, &wrong, &t, &options), "`weight` must be [classes, 3] with classes")?;
+    expect_error(
+        linear_cross_entropy(&x, &wrong, &t, &options),
+        "`weight` must be [classes, 3] with classes",
+    )?;
     let wrong = Tensor::zeros::<i64>(device, &[3]);
     expect_error(linear_cross_entropy(&x, &weight, &wrong, &options), "`targets` must be [2], got [3]")
 }
@@ -129,7 +146,10 @@ fn no_reduction(device: &Device) -> Verdict {
     let (x, weight) = (Tensor::zeros::<f32>(device, &[2, 3]), Tensor::zeros::<f32>(device, &[4, 3]));
     let options = CrossEntropyOptions { reduction: Reduction::None, ..Default::default() };
     let t = Tensor::zeros::<i64>(device, &[2]);
-    expect_error(linear_cross_entropy(&x, &weight, &t, &options), "`reduction` must be a mean or a sum, got none")
+    expect_error(
+        linear_cross_entropy(&x, &weight, &t, &options),
+        "`reduction` must be a mean or a sum, got none",
+    )
 }
 
 fn dtypes(device: &Device) -> Verdict {

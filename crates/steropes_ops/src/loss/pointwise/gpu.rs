@@ -2,9 +2,7 @@
 
 use super::{Pointwise, Reduction};
 use crate::error::OpError;
-use crate::gpu::{
-    Finish, GROUP_VALUES, bind, finish_sums, flat_ranges, group_header, window,
-};
+use crate::gpu::{Finish, GROUP_VALUES, bind, finish_sums, flat_ranges, group_header, window};
 use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 
 pub(super) fn forward(

@@ -61,8 +61,7 @@ impl Pointwise {
         let arguments = [(first, a, Holds::Float), (second, b, Holds::Float), ("grad", grad, Holds::F32)];
         match place(self.op, &arguments)? {
             Place::Cpu => {
-                let gradients =
-                    cpu::backward(self, values(grad), values(a), values(b), reduction, a.shape());
+                let gradients = cpu::backward(self, values(grad), values(a), values(b), reduction, a.shape());
                 Ok(gradients.map(|gradient| on_cpu(a.shape(), gradient)))
             }
             Place::Gpu(gpu) => gpu::backward(self, &gpu, grad, a, b, reduction),

@@ -40,7 +40,13 @@ impl Subject<'_> {
     }
 
     /// The same in f16.
-    pub(in crate::loss) fn check_f16(&self, device: &Device, shape: &[usize], a: &[f32], b: &[f32]) -> Verdict {
+    pub(in crate::loss) fn check_f16(
+        &self,
+        device: &Device,
+        shape: &[usize],
+        a: &[f32],
+        b: &[f32],
+    ) -> Verdict {
         let [(a, a_held), (b, b_held)] = [a, b].map(|values| f16_tensor(device, shape, values));
         self.check_tensors([&a, &b], [&a_held, &b_held], true)
     }
