@@ -41,11 +41,12 @@ impl<'a> Inputs<'a> {
         Self { q, k, v, mask: problem.mask, problem, e: problem.extents }
     }
 
-    /// Tokens of a head of queries, or of `[batch, queries, heads, head_dim]` in general.
+    /// A head of what is shaped as the queries.
     fn query_rows(&self, values: &'a [f32], batch: usize, head: usize) -> Rows<'a> {
         Rows::of_head(values, [self.e.queries, self.e.heads, self.e.head_dim], batch, head)
     }
 
+    /// A head of what is shaped as the keys.
     fn key_rows(&self, values: &'a [f32], batch: usize, head: usize) -> Rows<'a> {
         Rows::of_head(values, [self.e.keys, self.e.kv_heads, self.e.head_dim], batch, head)
     }
@@ -186,7 +187,6 @@ fn tasks(batch: usize, heads: usize, tokens: usize, work: usize, run: impl Fn(Pa
     let step = tokens.div_ceil(pieces).next_multiple_of(isa.run(TileRows));
     let pieces = tokens.div_ceil(step);
     let run = |task: usize| {
-        // The last tokens of a causal mask have most to do, the first of the keys too.
         let (head, first) = (task / pieces, task % pieces * step);
         let rows = first..tokens.min(first + step);
         let part = Part { batch: head / heads, head: head % heads, rows, isa };
