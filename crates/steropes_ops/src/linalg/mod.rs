@@ -3,6 +3,7 @@
 //! Names, order and signs of results are those of `torch.linalg`.
 
 pub mod linear;
+pub mod lora;
 pub mod matmul;
 pub mod quantize;
 mod stack;
@@ -10,9 +11,15 @@ mod stack;
 use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [linear::tests::cases(), matmul::tests::cases(), quantize::tests::cases()].into_iter().flatten().collect()
+    [linear::tests::cases(), lora::tests::cases(), matmul::tests::cases(), quantize::tests::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 pub(crate) fn benches() -> Vec<Bench> {
-    [linear::bench::benches(), matmul::bench::benches()].into_iter().flatten().collect()
+    [linear::bench::benches(), lora::bench::benches(), matmul::bench::benches()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
