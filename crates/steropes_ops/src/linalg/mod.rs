@@ -8,6 +8,7 @@ mod dense;
 pub mod det;
 pub mod eigh;
 pub mod linear;
+pub mod lora;
 pub mod lstsq;
 pub mod lu;
 pub mod matmul;
@@ -30,6 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
         det::tests::cases(),
         eigh::tests::cases(),
         linear::tests::cases(),
+        lora::tests::cases(),
         lstsq::tests::cases(),
         lu::tests::cases(),
         matmul::tests::cases(),
@@ -53,6 +55,7 @@ pub(crate) fn benches() -> Vec<Bench> {
         det::bench::benches(),
         eigh::bench::benches(),
         linear::bench::benches(),
+        lora::bench::benches(),
         lstsq::bench::benches(),
         lu::bench::benches(),
         matmul::bench::benches(),

@@ -28,10 +28,12 @@ struct FewRows {
 }
 
 impl Product<'_> {
-    /// Whether [`Product::launch_few_rows`] takes the product.
-    pub(super) fn is_of_few_rows(&self, y: &Tensor) -> bool {
+    /// Whether [`Product::launch_few_rows`] takes the product, with bindings of at most `max_bytes` bytes.
+    pub(super) fn is_of_few_rows(&self, max_bytes: u64, y: &Tensor) -> bool {
         let rows = y.len() / self.weights.outputs().max(1);
-        matches!(self.source, Source::Rows(_))
+        let longest = bind(self.source.x()).bytes.max(bind(y).bytes);
+        longest <= max_bytes
+            && matches!(self.source, Source::Rows(_))
             && self.target == Target::Rows
             && self.weights.held != Held::Values
             && (1..=MOST_ROWS).contains(&rows)

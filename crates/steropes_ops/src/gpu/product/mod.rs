@@ -125,7 +125,7 @@ impl Product<'_> {
     pub(crate) fn launch(&self, gpu: &Gpu, y: &Tensor) -> Result<(), OpError> {
         let columns = self.weights.outputs();
         let most_bytes = gpu.capabilities().max_binding_bytes;
-        if self.is_of_few_rows(y) {
+        if self.is_of_few_rows(most_bytes, y) {
             return self.launch_few_rows(gpu, most_bytes, y);
         }
         let extents = Extents {

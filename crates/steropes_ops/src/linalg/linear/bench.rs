@@ -1,5 +1,5 @@
 use super::{Activation, LinearWeights, Weight, linear, linear_add};
-use crate::linalg::quantize::{BlockFormat, QuantizedMatrix};
+use crate::linalg::quantize::{BlockFormat, GroupedMatrix, QuantizedMatrix};
 use steropes_tensor::Tensor;
 use steropes_testkit::inputs::uniform;
 use steropes_testkit::{Bench, bench, bf16_tensor, cpu_bench, f16_bench, f16_tensor};
@@ -26,6 +26,7 @@ pub(crate) fn benches() -> Vec<Bench> {
     .into_iter()
     .chain(f16_benches())
     .chain(narrow_benches())
+    .chain(int4_benches())
     .collect()
 }
 
@@ -87,6 +88,45 @@ fn narrow_layer(held: Narrow, name: &'static str, extents: [usize; 3], activatio
         let weights = weights.expect("a valid layer");
         Box::new(move || {
             std::hint::black_box(linear(&x, &weights, activation).expect("valid arguments"));
+        })
+    })
+}
+
+/// Four-bit weights on every device: one row, which takes as long as reading them, and many rows.
+fn int4_benches() -> Vec<Bench> {
+    let q4 = |name, rows| int4_layer(name, rows, None);
+    vec![
+        q4("linear/q4_0/4096x4096/1_row", 1),
+        q4("linear/q4_0/4096x4096/8_rows", 8),
+        q4("linear/q4_0/4096x4096/256_rows", 256),
+        int4_layer("linear/int4_groups_128/4096x4096/1_row", 1, Some(128)),
+        int4_layer("linear/int4_groups_128/4096x4096/256_rows", 256, Some(128)),
+    ]
+}
+
+/// In groups of so many inputs, or in blocks; the bytes of the weights are those of blocks, 18 for 32, and groups of 128 have as many.
+fn int4_layer(name: &'static str, rows: usize, group: Option<usize>) -> Bench {
+    let [inputs, outputs] = [4096, 4096];
+    let weight_bytes = (outputs * BlockFormat::Q4.row_bytes(inputs)) as f64;
+    let bytes = weight_bytes + 4.0 * (rows * (inputs + outputs) + outputs) as f64;
+    bench(name, flops([rows, inputs, outputs]), bytes, move |device| {
+        let x = tensor(device, "x", &[rows, inputs]);
+        let bias = tensor(device, "bias", &[outputs]);
+        let (shape, values) = ([outputs, inputs], uniform("weight", inputs * outputs));
+        let weights = match group {
+            None => {
+                let blocks =
+                    QuantizedMatrix::quantize(BlockFormat::Q4, shape, &values).expect("small values");
+                LinearWeights::pack(&blocks, Some(&bias))
+            }
+            Some(group) => {
+                let groups = GroupedMatrix::quantize(group, shape, &values).expect("small values");
+                LinearWeights::pack(&groups, Some(&bias))
+            }
+        };
+        let weights = weights.expect("a valid layer");
+        Box::new(move || {
+            drop(std::hint::black_box(linear(&x, &weights, Activation::Identity).expect("valid arguments")));
         })
     })
 }

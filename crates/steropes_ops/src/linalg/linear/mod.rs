@@ -152,6 +152,11 @@ impl LinearWeights {
         matches!(&self.packed, Packed::Cpu(packed) if packed.rounds_rows())
     }
 
+    /// The device that they are laid out for.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Columns of `x` that the product takes.
     pub fn inputs(&self) -> usize {
         self.inputs

@@ -226,7 +226,7 @@ fn nan_stays_in_its_row(device: &Device) -> Verdict {
 
 fn infinity_times_zero(device: &Device) -> Verdict {
     let a = Tensor::new(device, &[1, 2], vec![f32::INFINITY, 1.0]).expect("2 values");
-    let b = Tensor::new(device, &[2, 2], vec![0.0, 1.0, 1.0, 1.0]).expect("4 values");
+    let b = Tensor::new(device, &[2, 2], vec![0.0f32, 1.0, 1.0, 1.0]).expect("4 values");
     let y = floats(&run(&a, &b, Transposed::NONE, &[1, 2])?)?;
     check_equal(&[y[0].is_nan(), y[1] == f32::INFINITY], &[true, true])
 }
