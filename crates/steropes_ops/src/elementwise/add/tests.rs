@@ -3,7 +3,7 @@ use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::normal;
 use steropes_testkit::{
     Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
-    gpu_case,
+    cpu_case, gpu_case,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -17,6 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
         f16_case("add/f16/odd_sizes", |d| f16_against_oracle(d, &[3, 5, 7])),
         f16_case("add/f16/full_workgroups", |d| f16_against_oracle(d, &[3, 8192])),
         f16_case("add/f16/tiny_encoder", |d| f16_against_oracle(d, &[432, 256])),
+        cpu_case("add/f64/several_tasks", f64_is_added_in_f64),
         gpu_case("add/error/dtypes_differ", |d| {
             let (x, y) = (random(d, "add/x", &[3]), Tensor::zeros::<half::f16>(d, &[3]));
             expect_error(add(x, &y), "`y` must hold f32")
@@ -62,6 +63,14 @@ fn f16_against_oracle(device: &Device, shape: &[usize]) -> Verdict {
     let apart = floats(&add(x.clone(), &y).map_err(|e| e.to_string())?)?;
     check_close(&apart, &want, Tolerance::OfLargest(5e-4))?;
     check_equal(&floats(&add(x, &y).map_err(|e| e.to_string())?)?, &apart)
+}
+
+fn f64_is_added_in_f64(device: &Device) -> Verdict {
+    let [x, y] = ["add/x", "add/y"].map(|name| normal(name, 40_000).into_iter().map(|v| f64::from(v) / 3.0));
+    let want: Vec<f64> = x.clone().zip(y.clone()).map(|(x, y)| x + y).collect();
+    let [x, y] = [x, y].map(|v| Tensor::new(device, &[40_000], v.collect::<Vec<f64>>()).expect("as many"));
+    let sum = add(x, &y).map_err(|e| e.to_string())?;
+    check_equal(&sum.read::<f64>().map_err(|e| e.to_string())?, &want)
 }
 
 fn order_is_free(device: &Device) -> Verdict {
