@@ -75,7 +75,7 @@ pub(crate) fn upload(gpu: &Gpu, values: Vec<u32>) -> Result<Tensor, OpError> {
     }
 }
 
-/// A kernel over elements: header with `THREADS` and `first_element(group, thread)`.
+/// A kernel over elements: header with `THREADS` and `element(group, thread)`, the number of the element.
 pub(crate) fn over_elements(name: &'static str, header: Header, body: &str) -> Kernel {
     let header = header.count("THREADS", THREADS).text(
         "fn element(group: vec3<u32>, thread: u32) -> u32 {\n    \
@@ -203,7 +203,7 @@ pub(crate) fn reader<'a>(
     )
 }
 
-/// Whether two tensors are the same memory: callers hand in the same tensor twice for that.
+/// Whether two tensors are one: callers that compute in place hand in the same reference twice.
 fn is_same(a: &Tensor, b: &Tensor) -> bool {
     std::ptr::eq(a, b)
 }

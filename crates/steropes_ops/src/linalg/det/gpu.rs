@@ -11,7 +11,7 @@ pub(super) fn written_out(gpu: &Gpu, a: &Tensor, stack: &Stack) -> Result<Tensor
     let (n, count) = (stack.rows, stack.count());
     check_lengths(OP, gpu, &[a.len(), count])?;
     let out = Tensor::on_gpu(gpu, OP, F32, &stack.batch)?;
-    if n == 0 {
+    if n == 0 && count > 0 {
         gpu.fill(out.gpu_memory().expect("it is on a GPU"), 1f32.to_bits())?;
     } else if count > 0 {
         let header = Header::new().count("N", n as u32);
