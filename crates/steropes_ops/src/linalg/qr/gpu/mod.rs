@@ -52,7 +52,8 @@ pub(in crate::linalg) fn factors(
         return tall::factors(gpu, op, a, matrices, &block, columns > 0);
     }
     let r = new(gpu, op, count, rows * n)?;
-    let q = if columns > 0 { new(gpu, op, count, m * columns)? } else { Tensor::zeros::<f32>(&r.device(), &[0]) };
+    let q =
+        if columns > 0 { new(gpu, op, count, m * columns)? } else { Tensor::zeros::<f32>(&r.device(), &[0]) };
     if m.max(columns) <= block::TINY && n <= block::TINY {
         block::tiny(gpu, a, matrices, &r, &q, [rows, columns])?;
     } else if let Some(block) = block {
