@@ -20,7 +20,7 @@ pub(super) fn matrix_exp(gpu: &Gpu, a: &Tensor, stack: &Stack) -> Result<Tensor,
     }
     let job = Job { gpu, op: OP, n: stack.rows, count: stack.count(), shape: a.shape().to_vec() };
     let norms = job.norms(a)?;
-    let (one, halvings) = (job.new()?, job.halvings()?);
+    let (one, halvings) = (job.matrices()?, job.halvings()?);
     let entries = job.n * job.n;
     let arrays = [(&norms, 1), (&halvings, 1), (&one, entries), (a, entries)];
     let kernel = Kernel::new("matrix_exp_scale", &job.scale_header(), include_str!("scale.wgsl"));
@@ -38,7 +38,7 @@ pub(super) fn backward(gpu: &Gpu, a: &Tensor, grad: &Tensor, stack: &Stack) -> R
     let own = Job { gpu, op: BACKWARD_OP, n, count: stack.count(), shape: a.shape().to_vec() };
     let job = Job { n: 2 * n, shape: stack.with(&[2 * n, 2 * n]), ..own.clone() };
     let norms = own.norms(a)?;
-    let (one, halvings) = (job.new()?, job.halvings()?);
+    let (one, halvings) = (job.matrices()?, job.halvings()?);
     let (entries, all) = (n * n, 4 * n * n);
     let arrays = [(&norms, 1), (&halvings, 1), (&one, all), (a, entries), (grad, entries)];
     let kernel = Kernel::new("matrix_exp_assemble", &job.scale_header(), include_str!("assemble.wgsl"));
@@ -70,7 +70,7 @@ impl Job<'_> {
         let upper = product(&upper, &four)?;
         let sum = self.terms([&one, &two, &three, &upper], 0, 1.0)?;
         drop([one, two, three, four, upper]);
-        let memories = [sum, self.new()?];
+        let memories = [sum, self.matrices()?];
         for number in 0..SQUARINGS {
             let [x, to] = [number, number + 1].map(|i| &memories[i as usize % 2]);
             product_into(self.gpu, self.op, [x, x], [false, false], to, Some((halvings, number)))?;
@@ -78,6 +78,7 @@ impl Job<'_> {
         self.choose(&memories, halvings)
     }
 
+    /// Memory for how often each matrix is halved.
     fn halvings(&self) -> Result<Tensor, OpError> {
         Ok(Tensor::on_gpu(self.gpu, self.op, DType::U32, &[self.count])?)
     }
@@ -89,7 +90,8 @@ impl Job<'_> {
             .text(include_str!("halvings.wgsl"))
     }
 
-    fn new(&self) -> Result<Tensor, OpError> {
+    /// Memory for a stack.
+    fn matrices(&self) -> Result<Tensor, OpError> {
         Ok(Tensor::on_gpu(self.gpu, self.op, DType::F32, &self.shape)?)
     }
 
@@ -109,7 +111,7 @@ impl Job<'_> {
     /// Four terms of the series from `first` on, divided by the power of the first, and `factor` times the last of `powers`.
     fn terms(&self, powers: [&Tensor; 4], first: usize, factor: f64) -> Result<Tensor, OpError> {
         let kernel = Kernel::new("matrix_exp_terms", &self.header(), include_str!("terms.wgsl"));
-        let to = self.new()?;
+        let to = self.matrices()?;
         let entries = self.n * self.n;
         let arrays = [powers[0], powers[1], powers[2], powers[3], &to].map(|tensor| (tensor, entries));
         let factors: Vec<u32> = (first..first + 4)
@@ -125,7 +127,7 @@ impl Job<'_> {
     fn choose(&self, memories: &[Tensor; 2], halvings: &Tensor) -> Result<Tensor, OpError> {
         let header = self.header().count("SQUARINGS", SQUARINGS);
         let kernel = Kernel::new("matrix_exp_choose", &header, include_str!("choose.wgsl"));
-        let to = self.new()?;
+        let to = self.matrices()?;
         let entries = self.n * self.n;
         let arrays = [(&memories[0], entries), (&memories[1], entries), (halvings, 1), (&to, entries)];
         self.launch(&kernel, &arrays, &[], entries)?;

@@ -65,7 +65,7 @@ fn judge(n: usize, matrices: &[f64], found: &[f64], eps: f64) -> Verdict {
         let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
         let error: f64 = norm(&y.iter().zip(&want).map(|(y, want)| y - want).collect::<Vec<_>>());
         let bound = eps * (n as f64 + 8.0) * (1.0 + norm(a)) * norm(&want);
-        if !(error <= bound) {
+        if error.is_nan() || error > bound {
             return Err(format!(
                 "{n} x {n}, matrix {index}: off by {error:.2e}, at most {bound:.2e} was expected"
             ));
@@ -104,7 +104,7 @@ fn rotation(device: &Device) -> Verdict {
         let (sin, cos) = f64::from(angle).sin_cos();
         for (y, want) in y.iter().zip([cos, -sin, sin, cos]) {
             let error = (f64::from(*y) - want).abs();
-            if !(error <= 1e-6 * (1.0 + f64::from(angle))) {
+            if error.is_nan() || error > 1e-6 * (1.0 + f64::from(angle)) {
                 return Err(format!("{angle}: off by {error:e}"));
             }
         }
@@ -198,7 +198,8 @@ fn backward_differences(device: &Device, size: f64) -> Verdict {
         let close = |got: &[f64], share: f64| {
             for (matrix, (got, want)) in got.chunks(n * n).zip(want.chunks(n * n)).enumerate() {
                 let largest = want.iter().fold(0.0f64, |most, x| most.max(x.abs()));
-                if let Some(i) = (0..n * n).find(|&i| !((got[i] - want[i]).abs() <= share * largest)) {
+                let is_close = |i: usize| (got[i] - want[i]).abs() <= share * largest;
+                if let Some(i) = (0..n * n).find(|&i| !is_close(i)) {
                     return Err(format!("{n}, matrix {matrix}: entry {i} is {}, not {}", got[i], want[i]));
                 }
             }

@@ -82,7 +82,7 @@ impl Job<'_> {
         let rows = work.count * self.n;
         self.gpu.launch(
             &kernels.measure,
-            &[source.binding.clone(), norms.clone()],
+            &[source.binding, norms],
             &[rows as u32, shift],
             spread(rows as u64),
         )?;
@@ -97,8 +97,7 @@ impl Job<'_> {
         let [before, now] = [sweep, sweep + 1].map(|sweep| bind(&work.turns[sweep as usize % 2]));
         let (a, products, pair_turns) = (bind(&work.a), bind(&work.products), bind(&work.pair_turns));
         let params = [work.count as u32, sweep, round];
-        let bindings =
-            [a.clone(), products.clone(), pair_turns.clone(), before.clone(), now, bind(&work.norms)];
+        let bindings = [a, products, pair_turns, before, now, bind(&work.norms)];
         self.gpu.launch(&kernels.pairs, &bindings, &params, spread((work.count * pairs) as u64))?;
         let tiles = pairs * (pairs - 1) / 2 + if self.vectors.is_some() { pairs * pairs } else { 0 };
         let bindings = [a, bind(&work.v), products, pair_turns, before];

@@ -22,9 +22,9 @@ impl Form {
     pub(super) fn choose(gpu: &Capabilities, n: usize, with_vectors: bool) -> Option<Self> {
         let rows = n.next_multiple_of(2);
         let wanted = match rows {
-            ..=8 => 32,
-            ..=16 => 64,
-            ..=32 => 128,
+            0..=8 => 32,
+            9..=16 => 64,
+            17..=32 => 128,
             _ => 256,
         };
         let threads = wanted.min(1 << gpu.workgroup_threads.ilog2());
