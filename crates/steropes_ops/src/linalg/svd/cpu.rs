@@ -67,7 +67,8 @@ pub(super) fn svd<T: Real>(a: &[T], count: usize, extents: Extents) -> Result<[V
         jacobi::svd(a, extents, &mut results);
         return Ok(results);
     }
-    let solve = if extents.length() <= WIDE_LENGTH { solve::<T, f64> } else { solve::<T, T> };
+    let solve: fn(&mut Task<'_, T>, Extents, Par, usize) -> Result<(), Failure> =
+        if extents.length() <= WIDE_LENGTH { solve::<T, f64> } else { solve::<T, T> };
     let mut tasks = tasks(a, extents, &mut results, 1);
     if size < LARGE || count >= WHOLE_THREADS {
         let solved = tasks.par_iter_mut().enumerate().map(|(i, task)| solve(task, extents, Par::Seq, i));
