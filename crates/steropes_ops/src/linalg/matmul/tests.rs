@@ -288,7 +288,7 @@ fn gradients(device: &Device, a: &[usize], b: &[usize], extents: [usize; 3], t: 
             values[i] += by;
             loss(&values)
         };
-        (0..values.len()).map(|i| (moved(i, 0.5) - moved(i, -0.5)) / 1.0).collect()
+        (0..values.len()).map(|i| moved(i, 0.5) - moved(i, -0.5)).collect()
     };
     let tolerance = Tolerance::OfLargest(2e-6);
     check_close(&floats(&da)?, &differences(&x, &|x| loss(x, &y)), tolerance)

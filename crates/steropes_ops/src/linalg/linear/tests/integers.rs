@@ -23,7 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("linear/int4_groups/equal_weights", equal_weights),
         case("linear/int4_groups/nan_stays_in_its_row", |d| nan_stays_in_its_row(d, Format::Groups(32))),
         case("linear/int4_groups/wrong_arguments", wrong_arguments),
-        cpu_case("linear/int4_groups/rows_are_independent", |d| rows_are_independent(d)),
+        cpu_case("linear/int4_groups/rows_are_independent", rows_are_independent),
         gpu_case("linear/blocks/few_rows", |d| rows_of_all_kinds(d, &BLOCKS)),
         gpu_case("linear/blocks/few_rows_add", |d| sums(d, &BLOCKS)),
         gpu_case("linear/blocks/parts_of_the_depth", parts_of_the_depth),
