@@ -178,6 +178,7 @@ pub(super) fn values(tensor: &Tensor) -> anyhow::Result<Vec<f64>> {
     Ok(match tensor.dtype() {
         DType::F64 => tensor.read::<f64>()?,
         DType::I32 => tensor.read::<i32>()?.into_iter().map(f64::from).collect(),
+        DType::I64 => tensor.read::<i64>()?.into_iter().map(|v| v as f64).collect(),
         _ => tensor.read::<f32>()?.into_iter().map(f64::from).collect(),
     })
 }
@@ -205,6 +206,7 @@ fn write_npy(path: &Path, array: &Tensor) -> anyhow::Result<()> {
     let code = match array.dtype() {
         DType::F64 => "<f8",
         DType::I32 => "<i4",
+        DType::I64 => "<i8",
         _ => "<f4",
     };
     let kind = npyz::DType::Plain(TypeStr::from_str(code).expect("a code of NumPy"));
@@ -212,6 +214,7 @@ fn write_npy(path: &Path, array: &Tensor) -> anyhow::Result<()> {
     match array.dtype() {
         DType::F64 => finish(options.begin_nd()?, array.read::<f64>()?),
         DType::I32 => finish(options.begin_nd()?, array.read::<i32>()?),
+        DType::I64 => finish(options.begin_nd()?, array.read::<i64>()?),
         _ => finish(options.begin_nd()?, array.read::<f32>()?),
     }
 }
@@ -230,8 +233,15 @@ fn write_safetensors(path: &Path, arrays: &[(&str, Tensor)]) -> anyhow::Result<(
         .iter()
         .map(|(name, tensor)| {
             let (kind, bytes) = match tensor.dtype() {
-                DType::F64 => (Dtype::F64, tensor.read::<f64>()?.iter().flat_map(|v| v.to_le_bytes()).collect()),
-                DType::I32 => (Dtype::I32, tensor.read::<i32>()?.iter().flat_map(|v| v.to_le_bytes()).collect()),
+                DType::F64 => {
+                    (Dtype::F64, tensor.read::<f64>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
+                }
+                DType::I64 => {
+                    (Dtype::I64, tensor.read::<i64>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
+                }
+                DType::I32 => {
+                    (Dtype::I32, tensor.read::<i32>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
+                }
                 _ => (Dtype::F32, tensor.read::<f32>()?.iter().flat_map(|v| v.to_le_bytes()).collect()),
             };
             Ok((*name, kind, tensor.shape().to_vec(), bytes))

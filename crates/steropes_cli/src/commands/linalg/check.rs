@@ -95,7 +95,8 @@ mod tests {
         let q = tensor(&[2, 1], vec![0.6, 0.8]);
         assert!(orthogonality(&q, false).unwrap() < 1e-15);
         assert!((orthogonality(&q, true).unwrap() - 0.64).abs() < 1e-15);
-        let scaled = scaled_columns(&tensor(&[2, 2], vec![1.0, 2.0, 3.0, 4.0]), &tensor(&[2], vec![10.0, 1.0]));
+        let scaled =
+            scaled_columns(&tensor(&[2, 2], vec![1.0, 2.0, 3.0, 4.0]), &tensor(&[2], vec![10.0, 1.0]));
         assert_eq!(scaled.unwrap().read::<f64>().unwrap(), [10.0, 2.0, 30.0, 4.0]);
     }
 }

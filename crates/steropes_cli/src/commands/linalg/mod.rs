@@ -14,15 +14,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 use steropes_ops::linalg::cholesky::cholesky;
-use steropes_ops::linalg::cond::{CondOrder, cond};
 use steropes_ops::linalg::det::{det, slogdet};
 use steropes_ops::linalg::eigh::{Uplo, eigh, eigvalsh};
 use steropes_ops::linalg::lstsq::{LstsqDriver, lstsq};
 use steropes_ops::linalg::lu::lu;
 use steropes_ops::linalg::matmul::{Transposed, matmul};
 use steropes_ops::linalg::matrix_exp::matrix_exp;
-use steropes_ops::linalg::matrix_rank::matrix_rank;
-use steropes_ops::linalg::pinv::pinv;
+use steropes_ops::linalg::pinv::{cond, matrix_rank, pinv};
 use steropes_ops::linalg::qr::{QrMode, qr};
 use steropes_ops::linalg::solve::{inv, solve};
 use steropes_ops::linalg::svd::{svd, svdvals};
@@ -230,10 +228,8 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
         (Precision::F64, None) => Device::Cpu,
         _ => io.place.open()?,
     };
-    let arrays = read
-        .iter()
-        .map(|array| array.tensor(&device, precision))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let arrays =
+        read.iter().map(|array| array.tensor(&device, precision)).collect::<anyhow::Result<Vec<_>>>()?;
     let start = Instant::now();
     let outcome = args.operation.apply(&arrays)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -343,10 +339,9 @@ impl Operation {
                 let driver = if *rank_revealing { LstsqDriver::Gelsy } else { LstsqDriver::Gels };
                 let found = lstsq(a, &arrays[1], None, driver)?;
                 let residual = distance(&applied(a, &found.solution, &arrays[1])?, &arrays[1])?;
-                Outcome::of(
-                    [("X", found.solution), ("rank", found.rank)],
-                    [("|A X - B| / |B|", residual)],
-                )
+                let mut outcome = Outcome::of([("X", found.solution)], [("|A X - B| / |B|", residual)]);
+                outcome.arrays.extend(found.rank.map(|rank| ("rank", rank)));
+                outcome
             }
             Self::Inv { .. } => {
                 let inverse = inv(a)?;
@@ -367,7 +362,7 @@ impl Operation {
                 Outcome::of([("sign", sign), ("logabsdet", logarithm)], [])
             }
             Self::MatrixRank { rtol, .. } => Outcome::of([("rank", matrix_rank(a, *rtol)?)], []),
-            Self::Cond { .. } => Outcome::of([("cond", cond(a, CondOrder::Two)?)], []),
+            Self::Cond { .. } => Outcome::of([("cond", cond(a, 2)?)], []),
             Self::MatrixExp { .. } => Outcome::of([("exp", matrix_exp(a)?)], []),
         })
     }
@@ -376,10 +371,7 @@ impl Operation {
 fn svd_outcome(a: &Tensor, u: Tensor, s: Tensor, vh: Tensor) -> anyhow::Result<Outcome> {
     let (wide_u, wide_vh) = (wide(&u)?, wide(&vh)?);
     let count = s.shape().last().copied().unwrap_or(0);
-    let first = product(
-        &scaled_columns(&columns(&wide_u, count)?, &s)?,
-        &rows(&wide_vh, count)?,
-    )?;
+    let first = product(&scaled_columns(&columns(&wide_u, count)?, &s)?, &rows(&wide_vh, count)?)?;
     let residual = distance(&first, a)?;
     let checks = [
         ("|A - U S Vh| / |A|", residual),
