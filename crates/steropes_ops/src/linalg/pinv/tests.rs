@@ -1,3 +1,5 @@
+#![expect(clippy::neg_cmp_op_on_partial_ord, reason = "a NaN must not pass")]
+
 use super::{cond, matrix_rank, pinv};
 use crate::linalg::svd::reference;
 use steropes_tensor::{DType, Device, Tensor};

@@ -85,8 +85,8 @@ pub(super) fn svd<T: Real>(a: &[T], count: usize, extents: Extents) -> Result<[V
 fn first_not_finite<T: Real>(a: &[T], size: usize) -> Option<usize> {
     /// Elements in a task.
     const TASK: usize = 1 << 16;
-    // The difference of a finite number from itself is 0, of any other NaN: a sum is faster than a test of each.
-    let bad = |part: &[T]| !part.iter().map(|&x| x - x).sum::<T>().is_zero();
+    // 0 times a finite number is 0, times any other NaN: a sum is faster than a test of each.
+    let bad = |part: &[T]| !part.iter().map(|&x| x * T::zero()).sum::<T>().is_zero();
     let part = a.par_chunks(TASK).position_first(bad)?;
     let element = a[part * TASK..].iter().position(|x| !num_traits::Float::is_finite(*x))?;
     Some((part * TASK + element) / size)
