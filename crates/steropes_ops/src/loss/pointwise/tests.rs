@@ -7,11 +7,16 @@ use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::normal;
 use steropes_testkit::{Tolerance, Verdict, check_close, check_equal, f16_tensor, floats};
 
+/// A loss of two tensors.
+type Forward<'a> = dyn Fn(&Tensor, &Tensor, Reduction) -> Result<Tensor, OpError> + 'a;
+
+/// Its gradients, from that of the loss.
+type Backward<'a> = dyn Fn(&Tensor, &Tensor, &Tensor, Reduction) -> Result<[Tensor; 2], OpError> + 'a;
+
 /// A loss, its backward and its oracle.
 pub(in crate::loss) struct Subject<'a> {
-    pub(in crate::loss) forward: &'a dyn Fn(&Tensor, &Tensor, Reduction) -> Result<Tensor, OpError>,
-    pub(in crate::loss) backward:
-        &'a dyn Fn(&Tensor, &Tensor, &Tensor, Reduction) -> Result<[Tensor; 2], OpError>,
+    pub(in crate::loss) forward: &'a Forward<'a>,
+    pub(in crate::loss) backward: &'a Backward<'a>,
     /// The losses of all pairs.
     pub(in crate::loss) losses: &'a dyn Fn(&[f64], &[f64]) -> Vec<f64>,
     /// Their derivatives.
