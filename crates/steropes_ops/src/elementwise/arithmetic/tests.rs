@@ -35,7 +35,10 @@ pub(crate) fn cases() -> Vec<Case> {
 
 type Op = fn(Tensor, &Tensor) -> Result<Tensor, OpError>;
 
-const OPS: [(&str, Op, fn(f64, f64) -> f64); 3] =
+/// What an op does with two values.
+type Formula = fn(f64, f64) -> f64;
+
+const OPS: [(&str, Op, Formula); 3] =
     [("mul", mul, |x, y| x * y), ("sub", sub, |x, y| x - y), ("div", div, |x, y| x / y)];
 
 fn wide(values: &[f32]) -> Vec<f64> {
