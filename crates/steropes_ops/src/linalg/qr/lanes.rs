@@ -9,6 +9,9 @@ use rayon::prelude::*;
 /// Columns that are reflected together.
 const TOGETHER: usize = 4;
 
+/// Rows that are added up in one run.
+const RUN: usize = 64;
+
 /// Multiplications in a task, so that taking it from the queue costs little beside it.
 const TASK: usize = 1 << 16;
 
@@ -187,7 +190,11 @@ pub(super) fn reflector<T: Real, const N: usize>(
     let (head, tail) = column.split_first_mut().expect("a column has a diagonal");
     let (zero, one) = (Lanes::splat(T::zero()), Lanes::splat(T::one()));
     let [smallest, largest] = [T::min_positive_value() / T::epsilon(), T::max_value()];
-    let sum_of_squares = |tail: &[Lanes<T, N>]| tail.iter().fold(zero, |sum, x| x.times_plus(*x, sum));
+    // Runs are added up apart, because rounding of one long sum of like values drifts to one side.
+    let sum_of_squares = |tail: &[Lanes<T, N>]| {
+        let run = |run: &[Lanes<T, N>]| run.iter().fold(zero, |sum, x| x.times_plus(*x, sum));
+        tail.chunks(RUN).fold(zero, |sum, part| sum + run(part))
+    };
     let mut below = sum_of_squares(tail);
     let mut alpha = *head;
     let (mut scale, mut empty) = (one, [false; N]);
@@ -252,10 +259,16 @@ fn reflect_columns<T: Real, const N: usize, const COLUMNS: usize>(
     c: usize,
 ) {
     let mut sums: [Lanes<T, N>; COLUMNS] = std::array::from_fn(|u| a[c + u]);
-    for (v, row) in v.iter().zip(a.chunks_exact(n)).skip(1) {
-        let row = &row[c..c + COLUMNS];
+    for (v, rows) in v[1..].chunks(RUN).zip(a[n..].chunks(RUN * n)) {
+        let mut run = [Lanes::splat(T::zero()); COLUMNS];
+        for (v, row) in v.iter().zip(rows.chunks_exact(n)) {
+            let row = &row[c..c + COLUMNS];
+            for u in 0..COLUMNS {
+                run[u] = v.times_plus(row[u], run[u]);
+            }
+        }
         for u in 0..COLUMNS {
-            sums[u] = v.times_plus(row[u], sums[u]);
+            sums[u] = sums[u] + run[u];
         }
     }
     for (u, sum) in sums.iter_mut().enumerate() {
