@@ -3,7 +3,7 @@
 use crate::output::write_file;
 use anyhow::{Context as _, bail};
 use half::{bf16, f16};
-use npyz::{NpyFile, TypeStr, WriterBuilder as _};
+use npyz::{NpyFile, WriterBuilder as _};
 use safetensors::{Dtype, SafeTensors, serialize_to_file, tensor::TensorView};
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
@@ -201,28 +201,18 @@ pub(super) fn write(place: &Path, force: bool, arrays: &[(&str, Tensor)]) -> any
 }
 
 fn write_npy(path: &Path, array: &Tensor) -> anyhow::Result<()> {
-    let shape: Vec<u64> = array.shape().iter().map(|&extent| extent as u64).collect();
-    let out = BufWriter::new(File::create(path)?);
-    let code = match array.dtype() {
-        DType::F64 => "<f8",
-        DType::I32 => "<i4",
-        DType::I64 => "<i8",
-        _ => "<f4",
-    };
-    let kind = npyz::DType::Plain(TypeStr::from_str(code).expect("a code of NumPy"));
-    let options = npyz::WriteOptions::new().dtype(kind).shape(&shape).writer(out);
     match array.dtype() {
-        DType::F64 => finish(options.begin_nd()?, array.read::<f64>()?),
-        DType::I32 => finish(options.begin_nd()?, array.read::<i32>()?),
-        DType::I64 => finish(options.begin_nd()?, array.read::<i64>()?),
-        _ => finish(options.begin_nd()?, array.read::<f32>()?),
+        DType::F64 => write_values(path, array.shape(), array.read::<f64>()?),
+        DType::I64 => write_values(path, array.shape(), array.read::<i64>()?),
+        DType::I32 => write_values(path, array.shape(), array.read::<i32>()?),
+        _ => write_values(path, array.shape(), array.read::<f32>()?),
     }
 }
 
-fn finish<T: npyz::Serialize>(
-    mut writer: npyz::NpyWriter<T, BufWriter<File>>,
-    values: Vec<T>,
-) -> anyhow::Result<()> {
+fn write_values<T: npyz::AutoSerialize>(path: &Path, shape: &[usize], values: Vec<T>) -> anyhow::Result<()> {
+    let shape: Vec<u64> = shape.iter().map(|&extent| extent as u64).collect();
+    let out = BufWriter::new(File::create(path)?);
+    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(out).begin_nd()?;
     writer.extend(values)?;
     writer.finish()?;
     Ok(())

@@ -200,7 +200,7 @@ fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     }
     for step in [8, 4, 2, 1] {
         for w in 0..step {
-            sums[w] = sums[w] + sums[w + step];
+            sums[w] += sums[w + step];
         }
     }
     sums[0]
@@ -252,7 +252,7 @@ impl<T: Real> Kernel for Cholesky<T> {
             // SAFETY: different rows of the matrix.
             unsafe {
                 let pivot = a.row(k, k..n);
-                if !(pivot[0] > T::of(0.0)) {
+                if pivot[0] <= T::of(0.0) || num_traits::Float::is_nan(pivot[0]) {
                     return Some(k);
                 }
                 let root = num_traits::Float::sqrt(pivot[0]);

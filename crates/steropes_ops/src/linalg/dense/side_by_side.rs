@@ -31,7 +31,7 @@ pub(crate) fn cholesky<T: Real, const N: usize>(a: &mut [Lanes<T, N>], n: usize,
         }
         let pivot = a[at(j, j)];
         for (info, &pivot) in info.iter_mut().zip(&pivot.0) {
-            if *info == 0 && !(pivot > T::of(0.0)) {
+            if *info == 0 && (pivot <= T::of(0.0) || num_traits::Float::is_nan(pivot)) {
                 *info = j as i32 + 1;
             }
         }
@@ -80,13 +80,12 @@ pub(crate) fn lu<T: Real, const N: usize>(
         let chosen = largest(a, k, [rows, columns]);
         pivots[k] = chosen;
         exchange(a, columns, k, &chosen);
-        let pivot = a[k * columns + k];
-        let mut divisor = pivot;
-        for lane in 0..N {
-            if pivot.0[lane] == T::of(0.0) {
+        let mut divisor = a[k * columns + k];
+        for (divisor, info) in divisor.0.iter_mut().zip(&mut info) {
+            if *divisor == T::of(0.0) {
                 // All below it is zero too.
-                divisor.0[lane] = T::of(1.0);
-                info[lane] = if info[lane] == 0 { k as i32 + 1 } else { info[lane] };
+                *divisor = T::of(1.0);
+                *info = if *info == 0 { k as i32 + 1 } else { *info };
             }
         }
         for i in k + 1..rows {
@@ -107,11 +106,10 @@ fn largest<T: Real, const N: usize>(a: &[Lanes<T, N>], k: usize, [rows, columns]
     let mut chosen = [k as i32; N];
     for i in k + 1..rows {
         let found = a[i * columns + k].abs();
-        for lane in 0..N {
-            let (f, b) = (found.0[lane], best.0[lane]);
-            if f > b || (f.is_nan() && !b.is_nan()) {
-                best.0[lane] = f;
-                chosen[lane] = i as i32;
+        for ((f, b), chosen) in found.0.into_iter().zip(&mut best.0).zip(&mut chosen) {
+            if f > *b || (f.is_nan() && !b.is_nan()) {
+                *b = f;
+                *chosen = i as i32;
             }
         }
     }

@@ -13,12 +13,15 @@ type Forward<'a> = dyn Fn(&Tensor, &Tensor, Reduction) -> Result<Tensor, OpError
 /// Its gradients, from that of the loss.
 type Backward<'a> = dyn Fn(&Tensor, &Tensor, &Tensor, Reduction) -> Result<[Tensor; 2], OpError> + 'a;
 
+/// The losses of all pairs of two rows.
+type Losses<'a> = dyn Fn(&[f64], &[f64]) -> Vec<f64> + 'a;
+
 /// A loss, its backward and its oracle.
 pub(in crate::loss) struct Subject<'a> {
     pub(in crate::loss) forward: &'a Forward<'a>,
     pub(in crate::loss) backward: &'a Backward<'a>,
     /// The losses of all pairs.
-    pub(in crate::loss) losses: &'a dyn Fn(&[f64], &[f64]) -> Vec<f64>,
+    pub(in crate::loss) losses: &'a Losses<'a>,
     /// Their derivatives.
     pub(in crate::loss) slopes: &'a dyn Fn(f64, f64) -> [f64; 2],
 }
