@@ -23,10 +23,9 @@ fn npy(path: &Path, shape: &str, order: bool, values: &[f32]) {
 fn f64_file(path: &Path, tensors: &[(&str, &[usize], &[f64])]) {
     let bytes: Vec<Vec<u8>> =
         tensors.iter().map(|(_, _, values)| values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-    let views = tensors
-        .iter()
-        .zip(&bytes)
-        .map(|((name, shape, _), bytes)| (*name, TensorView::new(Dtype::F64, shape.to_vec(), bytes).unwrap()));
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+        (*name, TensorView::new(Dtype::F64, shape.to_vec(), bytes).unwrap())
+    });
     serialize_to_file(views, None, path).unwrap();
 }
 
@@ -73,7 +72,9 @@ impl Desk {
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let tensor = file.tensor(name).unwrap();
         let values = match tensor.dtype() {
-            Dtype::F64 => tensor.data().chunks(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
+            Dtype::F64 => {
+                tensor.data().chunks(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
+            }
             _ => tensor.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()).into()).collect(),
         };
         (tensor.shape().to_vec(), values)
@@ -119,8 +120,22 @@ fn all_operations_judge_themselves() {
     let tensors: [(&str, &[usize], &[f64]); 2] = [("a", &[2, 3, 3], &both), ("b", &[2, 3, 1], &both[..6])];
     f64_file(&desk.path("s.safetensors"), &tensors);
     for operation in [
-        "svd", "svdvals", "qr", "eigh", "eigvalsh", "cholesky", "lu", "solve", "lstsq", "inv", "pinv", "det",
-        "slogdet", "matrix-rank", "cond", "matrix-exp",
+        "svd",
+        "svdvals",
+        "qr",
+        "eigh",
+        "eigvalsh",
+        "cholesky",
+        "lu",
+        "solve",
+        "lstsq",
+        "inv",
+        "pinv",
+        "det",
+        "slogdet",
+        "matrix-rank",
+        "cond",
+        "matrix-exp",
     ] {
         let mut words = vec![operation, "s.safetensors:a", "--json"];
         if matches!(operation, "solve" | "lstsq") {
@@ -159,7 +174,10 @@ fn what_cannot_be_done_is_one_line() {
         (&["det", "notes.txt"], "neither a .npy nor a .safetensors file"),
         (&["det", "two.safetensors"], "it holds `a`, `b`: say which one as file.safetensors:name"),
         (&["det", "two.safetensors:c"], "no tensor of this name, only `a`, `b`"),
-        (&["qr", "wide.npy", "-o", "qr.npy", "--device", "cpu"], "2 arrays (Q, R): write a .safetensors file"),
+        (
+            &["qr", "wide.npy", "-o", "qr.npy", "--device", "cpu"],
+            "2 arrays (Q, R): write a .safetensors file",
+        ),
         (&["qr", "wide.npy", "-o", "qr.txt", "--device", "cpu"], "a .npy or a .safetensors file"),
         (&["svdvals", "wide.npy", "-o", "here.npy", "--device", "cpu"], "`here.npy` exists"),
     ] {

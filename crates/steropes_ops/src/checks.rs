@@ -3,7 +3,7 @@
 use half::f16;
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::inputs::uniform;
-use steropes_testkit::{Bench, Launch, Verdict, bench, f16_bench, f16_tensor};
+use steropes_testkit::{Bench, Launch, Verdict, bench, check_equal, f16_bench, f16_tensor};
 
 /// An f32 tensor of `values`.
 pub(crate) fn tensor(device: &Device, shape: &[usize], values: &[f32]) -> Tensor {
@@ -37,6 +37,19 @@ pub(crate) fn check_within(got: &[f32], want: &[f64], magnitudes: &[f64], share:
             let bound = share * magnitudes[i];
             Err(format!("element {i}: got {}, want {} within {bound:.3e}", got[i], want[i]))
         }
+    }
+}
+
+/// Passes if two kernels gave the same: in f32 the same bits; in f16 neighbours at most, because compilers fuse the
+/// arithmetic of each kernel as they like, and what differs by an ulp of f32 may be rounded up here and down there.
+pub(crate) fn check_same_results(half: bool, got: &[f32], want: &[f32]) -> Verdict {
+    if half {
+        {
+            let magnitudes: Vec<f64> = want.iter().map(|v| f64::from(v.abs())).collect();
+            check_within(got, &exact(want), &magnitudes, 1e-3)
+        }
+    } else {
+        check_equal(got, want)
     }
 }
 

@@ -249,9 +249,11 @@ impl Tape {
             let again: Vec<Var> = values
                 .iter()
                 .zip(&wanted)
-                .map(|(value, &wanted)| {
-                    if wanted { inner.variable(value.clone()) } else { Var::constant(value.clone()) }
-                })
+                .map(
+                    |(value, &wanted)| {
+                        if wanted { inner.variable(value.clone()) } else { Var::constant(value.clone()) }
+                    },
+                )
                 .collect();
             let result = body(&inner, &again)?;
             let seed = Var::constant(gradient.value.clone());
@@ -345,7 +347,10 @@ mod tests {
         let first = tape.recorded_gradients(&fourth).unwrap().recorded(&x).unwrap().clone();
         let second = tape.recorded_gradients(&first).unwrap().recorded(&x).unwrap().clone();
         let third = tape.gradients(&second).unwrap();
-        assert_eq!([read(first.value()), read(second.value()), read(third.of(&x).unwrap())], [32.0, 48.0, 48.0]);
+        assert_eq!(
+            [read(first.value()), read(second.value()), read(third.of(&x).unwrap())],
+            [32.0, 48.0, 48.0]
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use steropes_ops::OpError;
 use steropes_tensor::{Device, Tensor, TensorError};
 
 const EMBEDDED_CONFIG: &str = include_str!("../../../../models/steropes-tiny/config.json");
-const EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../../../models/steropes-tiny/model.safetensors");
+static EMBEDDED_WEIGHTS: &[u8] = include_bytes!("../../../../models/steropes-tiny/model.safetensors");
 
 /// What is known about a loaded network.
 #[derive(Clone, Debug, PartialEq, Eq)]

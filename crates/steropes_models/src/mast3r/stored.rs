@@ -7,7 +7,7 @@ use steropes_nn::WeightType;
 use steropes_testkit::{Verdict, floats};
 
 /// Two images and what the embedded model said about them in f32.
-const STORED: &[u8] = include_bytes!("../../../../models/steropes-tiny/golden_forward.safetensors");
+static STORED: &[u8] = include_bytes!("../../../../models/steropes-tiny/golden_forward.safetensors");
 
 /// The stored pair of the embedded model.
 #[derive(Debug)]

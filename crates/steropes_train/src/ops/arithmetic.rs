@@ -129,5 +129,9 @@ impl Tape {
 }
 
 fn equal(a: &Var, b: &Var) -> Result<(), TapeError> {
-    if a.shape() == b.shape() { Ok(()) } else { Err(TapeError::Shapes(a.shape().to_vec(), b.shape().to_vec())) }
+    if a.shape() == b.shape() {
+        Ok(())
+    } else {
+        Err(TapeError::Shapes(a.shape().to_vec(), b.shape().to_vec()))
+    }
 }

@@ -47,7 +47,13 @@ impl Tape {
     ///
     /// # Errors
     /// [`TapeError`] if the op refuses them.
-    pub fn conf_loss(&self, loss: &Var, confidence: &Var, mask: &Tensor, alpha: f32) -> Result<Var, TapeError> {
+    pub fn conf_loss(
+        &self,
+        loss: &Var,
+        confidence: &Var,
+        mask: &Tensor,
+        alpha: f32,
+    ) -> Result<Var, TapeError> {
         let value = conf_loss(loss.value(), confidence.value(), mask, alpha)?;
         let (of, by, mask) = (loss.value().clone(), confidence.value().clone(), mask.clone());
         self.first_order_step("conf_loss", value, &[loss, confidence], move |gradient| {

@@ -2,8 +2,8 @@ use super::{add, reference};
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::normal;
 use steropes_testkit::{
-    Case, Tolerance, Verdict, case, check_close, check_equal, expect_error, f16_case, f16_tensor, floats,
-    cpu_case, gpu_case,
+    Case, Tolerance, Verdict, case, check_close, check_equal, cpu_case, expect_error, f16_case, f16_tensor,
+    floats, gpu_case,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
