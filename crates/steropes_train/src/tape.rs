@@ -29,6 +29,9 @@ pub enum TapeError {
     /// Steps do not repeat operands.
     #[error("operands must have one shape, they have {0:?} and {1:?}")]
     Shapes(Vec<usize>, Vec<usize>),
+    /// A network was run without one of its parameters.
+    #[error("no parameter `{0}` was given")]
+    Missing(String),
     /// The value was not computed on this tape.
     #[error("this value belongs to another tape")]
     OtherTape,
@@ -249,9 +252,11 @@ impl Tape {
             let again: Vec<Var> = values
                 .iter()
                 .zip(&wanted)
-                .map(|(value, &wanted)| {
-                    if wanted { inner.variable(value.clone()) } else { Var::constant(value.clone()) }
-                })
+                .map(
+                    |(value, &wanted)| {
+                        if wanted { inner.variable(value.clone()) } else { Var::constant(value.clone()) }
+                    },
+                )
                 .collect();
             let result = body(&inner, &again)?;
             let seed = Var::constant(gradient.value.clone());
@@ -345,7 +350,10 @@ mod tests {
         let first = tape.recorded_gradients(&fourth).unwrap().recorded(&x).unwrap().clone();
         let second = tape.recorded_gradients(&first).unwrap().recorded(&x).unwrap().clone();
         let third = tape.gradients(&second).unwrap();
-        assert_eq!([read(first.value()), read(second.value()), read(third.of(&x).unwrap())], [32.0, 48.0, 48.0]);
+        assert_eq!(
+            [read(first.value()), read(second.value()), read(third.of(&x).unwrap())],
+            [32.0, 48.0, 48.0]
+        );
     }
 
     #[test]

@@ -30,9 +30,7 @@ impl Tape {
         self.step(value, &operands[..if has_bias { 3 } else { 2 }], move |tape, gradient| {
             let gradient = tape.reshape(gradient, &[rows, outputs])?;
             let of_x = || tape.reshape(&tape.matmul(&gradient, &weight, Transposed::NONE)?, x.shape());
-            let of_weight = || {
-                tape.matmul(&gradient, &tape.reshape(&x, &[rows, inputs])?, Transposed::A)
-            };
+            let of_weight = || tape.matmul(&gradient, &tape.reshape(&x, &[rows, inputs])?, Transposed::A);
             let mut parts = vec![
                 x.is_recorded().then(of_x).transpose()?,
                 weight.is_recorded().then(of_weight).transpose()?,
@@ -153,9 +151,7 @@ impl Tape {
     fn unrope2d(&self, x: &Var, positions: &Tensor, base: f32) -> Result<Var, TapeError> {
         let value = rope2d_backward(x.value().clone(), positions, base)?;
         let positions = positions.clone();
-        self.step(value, &[x], move |tape, gradient| {
-            Ok(vec![Some(tape.rope2d(gradient, &positions, base)?)])
-        })
+        self.step(value, &[x], move |tape, gradient| Ok(vec![Some(tape.rope2d(gradient, &positions, base)?)]))
     }
 
     /// Rows `[.., width]` divided by their length.

@@ -19,15 +19,18 @@ impl Tape {
         let batch = |var: &Var| var.shape()[..var.shape().len() - 2].to_vec();
         if batch(a) != batch(b) {
             let [left, right] = [a, b].map(|var| var.value().clone());
-            return self.first_order_step("a product of repeated matrices", value, &[a, b], move |gradient| {
-                let (of_a, of_b) = matmul_backward(gradient, &left, &right, transposed)?;
-                Ok(vec![Some(of_a), Some(of_b)])
-            });
+            return self.first_order_step(
+                "a product of repeated matrices",
+                value,
+                &[a, b],
+                move |gradient| {
+                    let (of_a, of_b) = matmul_backward(gradient, &left, &right, transposed)?;
+                    Ok(vec![Some(of_a), Some(of_b)])
+                },
+            );
         }
         self.step(value, &[a, b], move |tape, gradient| {
-            let product = |a: &Var, b: &Var, of_a, of_b| {
-                tape.matmul(a, b, Transposed { a: of_a, b: of_b })
-            };
+            let product = |a: &Var, b: &Var, of_a, of_b| tape.matmul(a, b, Transposed { a: of_a, b: of_b });
             let of_left = || match transposed.a {
                 false => product(gradient, &right, false, !transposed.b),
                 true => product(&right, gradient, transposed.b, true),
@@ -48,7 +51,9 @@ impl Tape {
     /// # Errors
     /// [`TapeError`] if the op refuses them.
     pub fn solve(&self, a: &Var, b: &Var) -> Result<Var, TapeError> {
-        if a.shape().len() != b.shape().len() || a.shape()[..a.shape().len() - 1] != b.shape()[..b.shape().len() - 1] {
+        if a.shape().len() != b.shape().len()
+            || a.shape()[..a.shape().len() - 1] != b.shape()[..b.shape().len() - 1]
+        {
             return Err(TapeError::Shapes(a.shape().to_vec(), b.shape().to_vec()));
         }
         let value = solve(a.value(), b.value())?;

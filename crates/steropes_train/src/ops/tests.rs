@@ -87,7 +87,8 @@ fn arithmetic() {
 #[test]
 fn products_of_transposes() {
     for t in Transposed::ALL {
-        let shape = |flipped: bool, rows, columns| if flipped { [2, columns, rows] } else { [2, rows, columns] };
+        let shape =
+            |flipped: bool, rows, columns| if flipped { [2, columns, rows] } else { [2, rows, columns] };
         let inputs = [f64_tensor("a", &shape(t.a, 3, 4)), f64_tensor("b", &shape(t.b, 4, 5))];
         check(&inputs, &|tape, v| weighted(tape, &tape.matmul(&v[0], &v[1], t)?), 1e-5, 1e-8);
     }
@@ -137,7 +138,8 @@ fn factorisations() {
         &inputs[1..],
         &|tape, v| {
             let [u, s, vh] = tape.svd(&v[0])?;
-            let squares = tape.add(&weighted(tape, &tape.mul(&u, &u)?)?, &weighted(tape, &tape.mul(&vh, &vh)?)?)?;
+            let squares =
+                tape.add(&weighted(tape, &tape.mul(&u, &u)?)?, &weighted(tape, &tape.mul(&vh, &vh)?)?)?;
             tape.add(&squares, &weighted(tape, &s)?)
         },
         1e-6,
@@ -158,10 +160,16 @@ fn layers() {
     check(&norm[..1], &|tape, v| weighted(tape, &tape.gelu(&v[0])?), 1e-2, 3e-3);
     check(&norm[..1], &|tape, v| weighted(tape, &tape.silu(&v[0])?), 1e-2, 3e-3);
     check(&norm[..1], &|tape, v| weighted(tape, &tape.softmax(&v[0], 2)?), 1e-2, 3e-3);
-    check(&[x.clone(), f32_tensor("y", &[2, 3, 8])], &|tape, v| weighted(tape, &tape.swiglu(&v[0], &v[1])?), 1e-2, 3e-3);
+    check(
+        &[x.clone(), f32_tensor("y", &[2, 3, 8])],
+        &|tape, v| weighted(tape, &tape.swiglu(&v[0], &v[1])?),
+        1e-2,
+        3e-3,
+    );
     check(&norm[..1], &|tape, v| weighted(tape, &tape.select_rows(&v[0], &[1, 0, 1, 1])?), 1e-2, 1e-3);
     let heads = ["q", "k", "v"].map(|name| f32_tensor(name, &[1, 5, 2, 8]));
-    let positions = Tensor::new(&Device::Cpu, &[1, 5, 2], (0..10).map(|i| i % 4).collect::<Vec<i64>>()).unwrap();
+    let positions =
+        Tensor::new(&Device::Cpu, &[1, 5, 2], (0..10).map(|i| i % 4).collect::<Vec<i64>>()).unwrap();
     for causal in [false, true] {
         let attended = |tape: &Tape, v: &[Var]| {
             let (q, k) = (tape.rope2d(&v[0], &positions, 100.0)?, tape.rope2d(&v[1], &positions, 100.0)?);
@@ -180,7 +188,12 @@ fn losses() {
     let descriptors = ["d1", "d2"].map(|name| f32_tensor(name, &[1, 6, 4]));
     let valid = Tensor::new(&Device::Cpu, &[1, 6], vec![1u8, 1, 0, 1, 1, 0]).unwrap();
     let options = InfoNceOptions { temperature: 0.5, ..InfoNceOptions::default() };
-    check(&descriptors, &|tape, v| tape.sum_all(&tape.info_nce([&v[0], &v[1]], &valid, &options)?), 1e-3, 1e-2);
+    check(
+        &descriptors,
+        &|tape, v| tape.sum_all(&tape.info_nce([&v[0], &v[1]], &valid, &options)?),
+        1e-3,
+        1e-2,
+    );
     let confidence = Tensor::new(&Device::Cpu, &[6], vec![1.5f32, 2.0, 1.1, 3.0, 1.2, 4.0]).unwrap();
     let mask = Tensor::new(&Device::Cpu, &[6], vec![1u8, 1, 0, 1, 1, 1]).unwrap();
     let inputs = [f32_tensor("loss", &[6]), confidence];
