@@ -201,6 +201,16 @@ impl Trainer {
         &self.parameters
     }
 
+    /// How it is trained.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// The network; whether its blocks are checkpoints may be changed at any time.
     pub fn network_mut(&mut self) -> &mut Network {
         &mut self.network
@@ -270,8 +280,11 @@ impl Trainer {
         Ok(Report { loss: number(loss.value())?, info_nce: number(info_nce.value())?, gradient_norm: 0.0 })
     }
 
-    /// The loss `[]`, and the mean InfoNCE of the correspondences.
-    fn loss(&self, tape: &Tape, named: &Named, batch: &Batch) -> Result<[Var; 2], TrainError> {
+    /// The loss `[]` of parameters that are given by their names, and the mean InfoNCE of the correspondences.
+    ///
+    /// # Errors
+    /// [`TrainError`] if a parameter is missing, or an op or the device failed.
+    pub fn loss(&self, tape: &Tape, named: &Named, batch: &Batch) -> Result<[Var; 2], TrainError> {
         let rows = batch.valid.shape().to_vec();
         let views = self.network.forward(tape, named, [&batch.views[0], &batch.views[1]])?;
         let view = |i: usize| -> Result<[Var; 2], TrainError> {
