@@ -108,10 +108,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         pairs: cli.pairs,
         learning_rate: cli.learning_rate,
         seed: cli.seed,
+        checkpoints: cli.checkpoint,
         ..Settings::default()
     };
     let mut trainer = Trainer::new(source, &device, settings)?;
-    trainer.network_mut().checkpoints = cli.checkpoint;
     if cli.resume {
         trainer.resume(&state)?;
     }

