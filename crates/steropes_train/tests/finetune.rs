@@ -46,32 +46,36 @@ fn tiny_settings() -> Settings {
     }
 }
 
-/// All pixels of a batch of one image, (image, row, column).
-fn every_pixel([height, width]: [usize; 2]) -> Vec<[u32; 3]> {
-    (0..height as u32).flat_map(|row| (0..width as u32).map(move |column| [0, row, column])).collect()
+/// Two pictures with their heights and widths.
+type Pictures = [([usize; 2], Vec<f32>); 2];
+
+/// Pictures of one seed, of different sizes: the second is a part of that of a pair.
+fn pictures(seed: u64, [height, width]: [usize; 2], patch: usize) -> Pictures {
+    let pair = Pair::new(seed, [height, width]);
+    let lower = pair.values(1).skip(3 * patch * width).collect();
+    [([height, width], pair.values(0).collect()), ([height - patch, width], lower)]
 }
 
 /// Descriptors and confidences of all pixels of both views, from the network on a tape.
-fn on_tape(network: &Network, parameters: &Parameters, pair: &Pair) -> [[Vec<f32>; 2]; 2] {
+fn on_tape(network: &Network, parameters: &Parameters, pictures: &Pictures) -> [[Vec<f32>; 2]; 2] {
     let (tape, named) = (Tape::new(), parameters.constants());
-    let [height, width] = pair.size;
-    let views = [0, 1].map(|view| {
-        let values: Vec<f32> = pair.values(view).collect();
-        Views::new(parameters.device(), [1, height, width], network.patch(), &values).unwrap()
+    let views = pictures.each_ref().map(|([height, width], values)| {
+        Views::new(parameters.device(), [1, *height, *width], network.patch(), values).unwrap()
     });
     let tokens = network.forward(&tape, &named, [&views[0], &views[1]]).unwrap();
     [0, 1].map(|view| {
-        let pixels = every_pixel(pair.size);
+        let [height, width] = pictures[view].0.map(|side| side as u32);
+        let pixels: Vec<_> =
+            (0..height).flat_map(|row| (0..width).map(move |column| [0, row, column])).collect();
         let found = network.descriptors(&tape, &named, view, &tokens[view], &pixels).unwrap();
         found.map(|var| var.value().read::<f32>().unwrap())
     })
 }
 
 /// The same from the network of inference.
-fn inferred(model: &Model, pair: &Pair) -> [[Vec<f32>; 2]; 2] {
-    let [height, width] = pair.size;
-    let encoded = [0, 1].map(|i| {
-        model.encode(&model.image([1, height, width, 3], pair.values(i).collect()).unwrap()).unwrap()
+fn inferred(model: &Model, pictures: &Pictures) -> [[Vec<f32>; 2]; 2] {
+    let encoded = pictures.each_ref().map(|([height, width], values)| {
+        model.encode(&model.image([1, *height, *width, 3], values.clone()).unwrap()).unwrap()
     });
     let (one, other) = model.decode(&encoded[0], &encoded[1]).unwrap();
     [one, other].map(|view| {
@@ -94,7 +98,7 @@ fn check_same(got: &[[Vec<f32>; 2]; 2], want: &[[Vec<f32>; 2]; 2]) {
 #[test]
 fn the_embedded_network_has_the_descriptors_of_inference() {
     let cpu = Device::cpu();
-    let pair = Pair::new(11, [64, 80]);
+    let pair = pictures(11, [64, 80], 16);
     let model = Model::embedded(&cpu, Precision::F32).unwrap();
     let trainer = Trainer::new(Source::embedded(), &cpu, Settings::default()).unwrap();
     let mut network = trainer.network().clone();
@@ -107,7 +111,7 @@ fn the_embedded_network_has_the_descriptors_of_inference() {
 #[test]
 fn a_network_without_ties_has_the_descriptors_of_inference() {
     let cpu = Device::cpu();
-    let pair = Pair::new(12, [32, 40]);
+    let pair = pictures(12, [32, 40], 8);
     let bytes = weight_file("", &parameters(&TINY), DType::F32);
     let model = Model::from_bytes("tiny", &tiny_config(), bytes, &cpu, Precision::F32).unwrap();
     let trainer = Trainer::new(tiny(), &cpu, tiny_settings()).unwrap();
@@ -273,7 +277,7 @@ fn the_written_folder_is_the_trained_network() {
     let settings = Settings { size: [32, 48], pairs: 1, matches: 40, negatives: 8, ..Settings::default() };
     for (source, settings) in [(tiny(), tiny_settings()), (Source::embedded(), settings)] {
         let mut trainer = Trainer::new(source.clone(), &cpu, settings).unwrap();
-        let pair = Pair::new(13, [32, 48]);
+        let pair = pictures(13, [32, 48], 16);
         let before = on_tape(trainer.network(), trainer.parameters(), &pair);
         (0..2).for_each(|_| {
             trainer.step().unwrap();

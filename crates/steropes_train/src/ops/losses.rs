@@ -25,7 +25,7 @@ impl Tape {
         options: &CrossEntropyOptions,
     ) -> Result<Var, TapeError> {
         let value = cross_entropy(logits.value(), targets, options)?;
-        let (input, targets, options) = (logits.value().clone(), targets.clone(), options.clone());
+        let (input, targets, options) = (logits.value().clone(), targets.clone(), *options);
         self.first_order_step("cross_entropy", value, &[logits], move |gradient| {
             Ok(vec![Some(cross_entropy_backward(gradient, &input, &targets, &options)?)])
         })
