@@ -7,7 +7,7 @@
 
 use anyhow::bail;
 use clap::{Parser, ValueEnum};
-use std::io::Write as _;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -117,14 +117,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     let parameters = trainer.parameters();
     writeln!(out, "{} of {}, on {}", counted(parameters.count()), parameters.source().name(), device.name())?;
-    if cli.held_out > 0 {
-        writeln!(
-            out,
-            "step {:>5}: {:.1} % of held-out matches are right",
-            trainer.steps(),
-            share(&trainer, cli)?
-        )?;
-    }
+    held_out(&trainer, cli, out)?;
     let (mut sums, mut count, mut start) = ([0.0f64; 2], 0u32, Instant::now());
     while trainer.steps() < cli.steps {
         let report = trainer.step()?;
@@ -141,22 +134,28 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
             (sums, count, start) = ([0.0; 2], 0, Instant::now());
         }
     }
-    if cli.held_out > 0 {
-        writeln!(
-            out,
-            "step {:>5}: {:.1} % of held-out matches are right",
-            trainer.steps(),
-            share(&trainer, cli)?
-        )?;
-    }
+    held_out(&trainer, cli, out)?;
     trainer.write(&cli.output)?;
     trainer.save(&state)?;
     writeln!(out, "wrote {}", cli.output.display())?;
     Ok(())
 }
 
-fn share(trainer: &Trainer, cli: &Cli) -> anyhow::Result<f64> {
-    Ok(100.0 * trainer.evaluate(cli.held_out)?)
+/// What the network makes of scenes that no step sees.
+fn held_out(trainer: &Trainer, cli: &Cli, out: &mut impl Write) -> anyhow::Result<()> {
+    if cli.held_out == 0 {
+        return Ok(());
+    }
+    let report = trainer.measure(&trainer.held_out(cli.held_out)?)?;
+    let share = 100.0 * trainer.evaluate(cli.held_out)?;
+    writeln!(
+        out,
+        "step {:>5}, held out: loss {:8.4}, InfoNCE {:.4}, {share:.1} % of matches right",
+        trainer.steps(),
+        report.loss,
+        report.info_nce
+    )?;
+    Ok(())
 }
 
 fn counted(values: usize) -> String {

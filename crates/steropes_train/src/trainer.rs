@@ -301,7 +301,15 @@ impl Trainer {
         Ok([loss, tape.scale(&sum, 1.0 / matches as f64)?])
     }
 
-    /// The share of the correspondences of `scenes` scenes, which no step sees, whose descriptor has its nearest one of all pixels of the
+    /// `scenes` scenes that no step sees.
+    ///
+    /// # Errors
+    /// As [`Batch::new`].
+    pub fn held_out(&self, scenes: u64) -> Result<Batch, TrainError> {
+        self.batch(&(0..scenes).map(|scene| self.seed(HELD_OUT, scene)).collect::<Vec<_>>())
+    }
+
+    /// The share of the correspondences of the scenes of [`Trainer::held_out`] whose descriptor has its nearest one of all pixels of the
     /// other picture within 2 pixels of where it belongs.
     ///
     /// # Errors
