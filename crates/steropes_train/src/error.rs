@@ -38,12 +38,12 @@ pub enum TrainError {
         problem: String,
     },
     /// A file was not read or written.
-    #[error("{file}: {source}")]
+    #[error("{file}: {problem}")]
     File {
         /// Its path.
         file: String,
         /// What the system says.
-        source: std::io::Error,
+        problem: std::io::Error,
     },
     /// A file does not hold the state of this training.
     #[error("{file}: {problem}")]
@@ -71,6 +71,6 @@ pub enum TrainError {
 impl TrainError {
     pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let file = path.display().to_string();
-        move |source| Self::File { file, source }
+        move |problem| Self::File { file, problem }
     }
 }
