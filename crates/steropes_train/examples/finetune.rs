@@ -99,7 +99,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
             cli.output.display()
         );
     }
-    let source = cli.model.as_deref().map_or_else(|| Ok(Source::embedded()), Source::open)?;
+    let source = match &cli.model {
+        Some(folder) => Source::open(folder)?,
+        None => Source::embedded(),
+    };
     let settings = Settings {
         trained: match cli.train {
             Parts::Heads => Trained::Heads,
