@@ -43,14 +43,11 @@ pub(crate) fn check_within(got: &[f32], want: &[f64], magnitudes: &[f64], share:
 /// Passes if two kernels gave the same: in f32 the same bits; in f16 neighbours at most, because compilers fuse the
 /// arithmetic of each kernel as they like, and what differs by an ulp of f32 may be rounded up here and down there.
 pub(crate) fn check_same_results(half: bool, got: &[f32], want: &[f32]) -> Verdict {
-    if half {
-        {
-            let magnitudes: Vec<f64> = want.iter().map(|v| f64::from(v.abs())).collect();
-            check_within(got, &exact(want), &magnitudes, 1e-3)
-        }
-    } else {
-        check_equal(got, want)
+    if !half {
+        return check_equal(got, want);
     }
+    let magnitudes: Vec<f64> = want.iter().map(|v| f64::from(v.abs())).collect();
+    check_within(got, &exact(want), &magnitudes, 1e-3)
 }
 
 /// The derivative of `sum(grad * f(x))` for each element of `x`, by central differences.

@@ -29,6 +29,9 @@ pub enum TapeError {
     /// Steps do not repeat operands.
     #[error("operands must have one shape, they have {0:?} and {1:?}")]
     Shapes(Vec<usize>, Vec<usize>),
+    /// A network was run without one of its parameters.
+    #[error("no parameter `{0}` was given")]
+    Missing(String),
     /// The value was not computed on this tape.
     #[error("this value belongs to another tape")]
     OtherTape,

@@ -2,8 +2,11 @@
 
 use crate::tape::filled;
 use crate::{Tape, TapeError, Var};
+use std::ops::Range;
 use steropes_ops::elementwise::add::add;
 use steropes_ops::elementwise::arithmetic::{mul, scale, sub};
+use steropes_ops::elementwise::concat::concat;
+use steropes_ops::elementwise::copy::copy_rows;
 use steropes_ops::elementwise::transpose::transpose;
 use steropes_ops::indexing::index_select::index_select;
 use steropes_ops::indexing::scatter_add::scatter_add;
@@ -107,6 +110,56 @@ impl Tape {
         let row = a.value().clone().reshape(&[width])?;
         let value = mul(filled(a.value(), &[rows, width], 1.0)?, &row)?.reshape(shape)?;
         self.step(value, &[a], move |tape, gradient| Ok(vec![Some(tape.sum(gradient, axes)?)]))
+    }
+
+    /// The slices `rows` of `a` along its first axis.
+    ///
+    /// # Errors
+    /// [`TapeError`] if there are fewer.
+    pub fn rows(&self, a: &Var, rows: Range<usize>) -> Result<Var, TapeError> {
+        let value = copy_rows(a.value(), rows.clone())?;
+        let shape = a.shape().to_vec();
+        self.step(value, &[a], move |tape, gradient| {
+            Ok(vec![Some(tape.padded(gradient, &shape, rows.start)?)])
+        })
+    }
+
+    /// Zeros of `shape` whose slices from `first` on are those of `a`.
+    fn padded(&self, a: &Var, shape: &[usize], first: usize) -> Result<Var, TapeError> {
+        let (width, len) = (shape[1..].iter().product::<usize>(), a.value().len());
+        let zeros = |len| filled(a.value(), &[len], 0.0);
+        let (before, after) = (first * width, (shape[0] - first) * width - len);
+        let mut value = a.value().clone().reshape(&[len])?;
+        if before > 0 {
+            value = concat(&zeros(before)?, &value)?;
+        }
+        if after > 0 {
+            value = concat(&value, &zeros(after)?)?;
+        }
+        let rows = first..first + a.shape()[0];
+        self.step(value.reshape(shape)?, &[a], move |tape, gradient| {
+            Ok(vec![Some(tape.rows(gradient, rows.clone())?)])
+        })
+    }
+
+    /// `a` and `b` side by side along the last axis.
+    ///
+    /// # Errors
+    /// [`TapeError`] if the op refuses them.
+    pub fn concat(&self, a: &Var, b: &Var) -> Result<Var, TapeError> {
+        let value = concat(a.value(), b.value())?;
+        let [left, right] = [a, b].map(Var::clone);
+        let [split, width] =
+            [a, &Var::constant(value.clone())].map(|var| var.shape().last().copied().unwrap_or(1));
+        self.step(value, &[a, b], move |tape, gradient| {
+            let height = gradient.value().len() / width.max(1);
+            let columns = tape.transpose(&tape.reshape(gradient, &[height, width])?)?;
+            let part = |of: &Var, range: Range<usize>| {
+                let own = || tape.reshape(&tape.transpose(&tape.rows(&columns, range)?)?, of.shape());
+                of.is_recorded().then(own).transpose()
+            };
+            Ok(vec![part(&left, 0..split)?, part(&right, split..width)?])
+        })
     }
 
     /// The slices of `a` along its first axis with the numbers in `rows`, in that order.

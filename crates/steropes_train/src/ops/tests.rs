@@ -1,7 +1,9 @@
 use crate::{Tape, TapeError, Var};
 use steropes_ops::linalg::matmul::Transposed;
+use steropes_ops::loss::conf_matching_loss::ConfMatchingOptions;
 use steropes_ops::loss::cross_entropy::CrossEntropyOptions;
 use steropes_ops::loss::info_nce::InfoNceOptions;
+use steropes_ops::vision::pointmap::ConfidenceMode;
 use steropes_tensor::{Device, Tensor};
 use steropes_testkit::inputs::normal;
 
@@ -198,6 +200,46 @@ fn losses() {
     let mask = Tensor::new(&Device::Cpu, &[6], vec![1u8, 1, 0, 1, 1, 1]).unwrap();
     let inputs = [f32_tensor("loss", &[6]), confidence];
     check(&inputs, &|tape, v| tape.conf_loss(&v[0], &v[1], &mask, 0.2), 1e-3, 1e-2);
+}
+
+#[test]
+fn parts_of_tensors() {
+    let whole = [f32_tensor("whole", &[4, 3, 2])];
+    for rows in [0..4, 0..1, 1..3, 3..4] {
+        check(&whole, &|tape, v| weighted(tape, &tape.rows(&v[0], rows.clone())?), 1e-2, 1e-3);
+    }
+    // The parts of a tensor cover it once.
+    let tape = Tape::new();
+    let x = tape.variable(f32_tensor("whole", &[4, 3]));
+    let sum = |rows| tape.sum_all(&tape.rows(&x, rows).unwrap()).unwrap();
+    let all = tape.add(&sum(0..1), &tape.add(&sum(1..3), &sum(3..4)).unwrap()).unwrap();
+    assert_eq!(values(tape.gradients(&all).unwrap().of(&x).unwrap()), [1.0; 12]);
+    let error = tape.rows(&x, 3..5).unwrap_err().to_string();
+    assert!(error.contains("rows") || error.contains("copy"), "{error}");
+    let beside = [f32_tensor("left", &[2, 3, 4]), f32_tensor("right", &[2, 3, 5])];
+    check(&beside, &|tape, v| weighted(tape, &tape.concat(&v[0], &v[1])?), 1e-2, 1e-3);
+}
+
+#[test]
+fn confidences() {
+    let raw = [f32_tensor("raw", &[3, 4])];
+    let infinite = ConfidenceMode::Exp { min: 1.5, max: f32::INFINITY };
+    for mode in [infinite, ConfidenceMode::Sigmoid { min: 0.5, max: 3.0 }] {
+        check(&raw, &|tape, v| weighted(tape, &tape.confidence(&v[0], mode)?), 1e-2, 3e-3);
+    }
+    let bounded = ConfidenceMode::Exp { min: 1.0, max: 8.0 };
+    let error = Tape::new().confidence(&Var::constant(raw[0].clone()), bounded).unwrap_err();
+    assert!(error.to_string().contains("without an upper bound"), "{error}");
+    let sure = ["c1", "c2"].map(|name| {
+        let positive =
+            values(&f32_tensor(name, &[2, 3])).iter().map(|x| x.abs() as f32 + 0.5).collect::<Vec<_>>();
+        Tensor::new(&Device::Cpu, &[2, 3], positive).unwrap()
+    });
+    let valid = Tensor::new(&Device::Cpu, &[2, 3], vec![1u8, 0, 1, 1, 1, 0]).unwrap();
+    let [one, other] = sure;
+    let inputs = [f32_tensor("each", &[2, 3]), one, other];
+    let options = ConfMatchingOptions { alpha: 0.7, ..ConfMatchingOptions::default() };
+    check(&inputs, &|tape, v| tape.conf_matching_loss(&v[0], [&v[1], &v[2]], &valid, &options), 1e-3, 1e-2);
 }
 
 /// `f(x)` has the gradient `g`, and `Σ g²` a gradient of its own.

@@ -12,9 +12,8 @@ fn normal_tail(t: Quad) -> Quad {
 }
 fn activated(x: Quad) -> Quad {
     let t = min(abs(x), Quad(7.0));
-    // What is not a number stays as it is. Only its bits say so everywhere: compilers make max of a comparison, which drops it.
-    let is_number = (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) <= vec4<u32>(0x7f800000u);
-    return select(x, max(x, Quad(0.0)) - t * normal_tail(t), is_number);
+    // A factor instead of a choice: compilers make max(x, 0) of that, which drops what is not a number.
+    return x * select(Quad(1.0), Quad(0.0), x < Quad(0.0)) - t * normal_tail(t);
 }
 // The normal distribution, and x times its density.
 fn slope(x: Quad) -> Quad {

@@ -135,7 +135,8 @@ fn large_values(device: &Device) -> Verdict {
     let x = [-3e38f32, -300.0, 0.0, 300.0, 3e38];
     for which in ALL {
         let y = forward(which, tensor(device, &[5], &x))?;
-        check_equal(&y[2..], &[0.0, 300.0, 3e38])?;
+        // A GPU's quotient of equal numbers may miss 1 by some ulp.
+        check_close(&y[2..], &[0.0, 300.0, f64::from(3e38f32)], Tolerance::Ulps(4))?;
         check_close(&y[..2], &[0.0, 0.0], Tolerance::Absolute(1e-10))?;
         let slopes = backward(which, &tensor(device, &[5], &x), tensor(device, &[5], &[1.0; 5]))?;
         check_close(&slopes, &[0.0, 0.0, 0.5, 1.0, 1.0], Tolerance::Absolute(2e-6))?;

@@ -19,7 +19,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             product = pivot;
             sum = pivot;
         } else if (bits == 0u) {
-            product = 0.0;
+            product *= 0.0;
         } else {
             product *= select(1.0, -1.0, pivot < 0.0);
             sum += log(abs(pivot));
@@ -36,6 +36,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     if (thread == 0u) {
         signs[matrix] = values[0];
-        logarithms[matrix] = select(sums[0], params.lowest, values[0] == 0.0);
+        // As bits, because a comparison with what is not a number may come out either way.
+        let is_zero = (bitcast<u32>(values[0]) & 0x7fffffffu) == 0u;
+        logarithms[matrix] = select(sums[0], params.lowest, is_zero);
     }
 }

@@ -26,6 +26,10 @@ fn put_short(matrix: u32, entry: u32, vector: u32, x: f32) {
     }
 }
 
+fn unit(axis: u32) -> vec4<f32> {
+    return select(vec4<f32>(), vec4<f32>(1.0), vec4<u32>(0u, 1u, 2u, 3u) == vec4<u32>(axis));
+}
+
 // -1 where the sign rule turns the vector round, else 1.
 fn sign_of(x: vec4<f32>) -> f32 {
     let size = abs(x);
@@ -60,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             column[r] = scale * bitcast<f32>(a[first + select(r * WIDTH + c, c * LENGTH + r, TRANSPOSED)]);
         }
         x[c] = column;
-        v[c] = vec4<f32>(vec4<u32>(0u, 1u, 2u, 3u) == vec4<u32>(c));
+        v[c] = unit(c);
     }
     for (var sweep = 0u; sweep < SWEEPS; sweep++) {
         var turned = false;
@@ -141,7 +145,7 @@ fn complete(x: ptr<function, array<vec4<f32>, LONG>>, c: u32) {
     for (var k = 0u; k < c; k++) { contained += (*x)[k] * (*x)[k]; }
     var axis = 0u;
     for (var r = 1u; r < LENGTH; r++) { if (contained[r] < contained[axis]) { axis = r; } }
-    var new_one = vec4<f32>(vec4<u32>(0u, 1u, 2u, 3u) == vec4<u32>(axis));
+    var new_one = unit(axis);
     for (var again = 0u; again < 2u; again++) {
         for (var k = 0u; k < c; k++) { new_one -= dot(new_one, (*x)[k]) * (*x)[k]; }
     }
