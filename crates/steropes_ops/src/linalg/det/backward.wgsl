@@ -1,7 +1,7 @@
 // One workgroup for each matrix: the determinant from every 64th pivot of each invocation, put together in workgroup memory; then
 // a multiple of the identity.
 //
-// Header: DETERMINANT (else the gradient is that of its logarithm).
+// Header: OF_VALUE (the gradient is that of the determinant, else of its logarithm).
 
 struct Params { count: u32, n: u32 }
 var<immediate> params: Params;
@@ -40,7 +40,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var product = 1.0;
     for (var i = thread; i < n; i += THREADS) {
         var pivot = lu[first + i * (n + 1u)];
-        if (DETERMINANT && pivot == 0.0) {
+        if (OF_VALUE && pivot == 0.0) {
             pivot = least;
             lu[first + i * (n + 1u)] = pivot;
         }
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     workgroupBarrier();
     var factor = grad[matrix];
-    if (DETERMINANT) {
+    if (OF_VALUE) {
         factor *= values[0];
     }
     for (var e = thread; e < n * n; e += THREADS) {

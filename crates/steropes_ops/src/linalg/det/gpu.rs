@@ -81,7 +81,7 @@ pub(super) fn systems(
 ) -> Result<Tensor, OpError> {
     let right = Tensor::on_gpu(gpu, op, F32, factors.shape())?;
     if !right.is_empty() {
-        let header = Header::new().flag("DETERMINANT", of == Of::Determinant);
+        let header = Header::new().flag("OF_VALUE", of == Of::Determinant);
         let kernel = Kernel::new("det_backward", &header, include_str!("backward.wgsl"));
         let bindings = [bind(factors), bind(pivots), bind(grad), bind(&right)];
         let params = [stack.count() as u32, stack.rows as u32];

@@ -36,7 +36,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let rank = gathered[0];
     workgroupBarrier();
     let largest = norms[2u * matrix];
-    let valid = largest < INFINITY && last_turn[matrix] < SWEEPS;
+    let valid = largest < BITS_OF_INFINITE && last_turn[matrix] < SWEEPS;
     if (inside && thread == 0u) {
         let bits = bitcast<u32>(value * unscale_of(largest));
         values[params.values_shift + matrix * N + rank] = select(NOT_A_NUMBER, bits, valid);

@@ -1,5 +1,5 @@
 const NOT_A_NUMBER: u32 = 0x7fc00000u;
-const INFINITY: u32 = 0x7f800000u;
+const BITS_OF_INFINITE: u32 = 0x7f800000u;
 
 // The power of two that brings a magnitude with these bits near 1, and its inverse.
 fn scale_of(bits: u32) -> f32 {

@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum = 0.0;
     for (var j = thread; j < WIDTH; j += THREADS) {
         var x = 0.0;
-        if (i < N && j < N && largest < INFINITY) {
+        if (i < N && j < N && largest < BITS_OF_INFINITE) {
             x = bitcast<f32>(source[first + element(i, j)]) * scale_of(largest);
         }
         sum += abs(x);

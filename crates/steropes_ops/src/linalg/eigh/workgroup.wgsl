@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
     }
     let largest = gathered[0];
-    let finite = largest < INFINITY;
+    let finite = largest < BITS_OF_INFINITE;
     var squares = 0.0;
     for (var t = thread; t < M * M; t += THREADS) {
         let x = select(0.0, a[t] * scale_of(largest), finite);

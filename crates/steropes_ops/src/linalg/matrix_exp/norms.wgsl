@@ -9,7 +9,7 @@ var<immediate> params: Params;
 @group(0) @binding(1) var<storage, read_write> norms: array<atomic<u32>>;
 
 const MAGNITUDE: u32 = 0x7fffffffu;
-const INFINITY: u32 = 0x7f800000u;
+const BITS_OF_INFINITE: u32 = 0x7f800000u;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -26,5 +26,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         largest = max(largest, bits);
         sum += bitcast<f32>(bits);
     }
-    atomicMax(&norms[params.norms_shift + matrix], select(bitcast<u32>(sum), INFINITY, largest >= INFINITY));
+    atomicMax(&norms[params.norms_shift + matrix], select(bitcast<u32>(sum), BITS_OF_INFINITE, largest >= BITS_OF_INFINITE));
 }

@@ -68,7 +68,7 @@ fn write_body(text: &mut String, n: usize, with_vectors: bool) -> std::fmt::Resu
         writeln!(text, "let b{i}{j} = source[first + element({i}u, {j}u)];")?;
         writeln!(text, "largest = max(largest, b{i}{j} & 0x7fffffffu);")?;
     }
-    writeln!(text, "let finite = largest < INFINITY;\nlet scale = scale_of(largest);")?;
+    writeln!(text, "let finite = largest < BITS_OF_INFINITE;\nlet scale = scale_of(largest);")?;
     for (i, j) in triangle() {
         writeln!(text, "var a{i}{j} = select(0.0, bitcast<f32>(b{i}{j}) * scale, finite);")?;
         writeln!(text, "squares += {:?} * a{i}{j} * a{i}{j};", if i == j { 1.0 } else { 2.0 })?;
