@@ -1,0 +1,7 @@
+//! Video as frames with time stamps, whatever it comes from.
+
+mod error;
+mod frame;
+
+pub use error::VideoError;
+pub use frame::{Frame, FrameSource};

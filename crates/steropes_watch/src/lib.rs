@@ -1,0 +1,1 @@
+//! From a video stream to states of an obstacle watch.
