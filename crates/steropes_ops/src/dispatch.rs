@@ -45,12 +45,15 @@ fn counts() -> MutexGuard<'static, Dispatches> {
     COUNTS.lock().expect("no panic while it is held")
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use steropes_tensor::{Device, Tensor};
+    use steropes_testkit::{Case, unit_case};
 
-    #[test]
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![unit_case("dispatches/unit/a_run_is_counted_where_it_ran", a_run_is_counted_where_it_ran)]
+    }
+
     fn a_run_is_counted_where_it_ran() {
         let before = dispatches();
         let ones = Tensor::new(&Device::cpu(), &[4], vec![1.0f32; 4]).expect("4 values");

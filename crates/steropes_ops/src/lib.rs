@@ -30,8 +30,11 @@ use steropes_testkit::{Bench, Case};
 pub fn cases() -> Vec<Case> {
     [
         attention::cases(),
+        cpu::cases(),
+        dispatch::tests::cases(),
         elementwise::cases(),
         geometry::cases(),
+        gpu::cases(),
         indexing::cases(),
         linalg::cases(),
         loss::cases(),

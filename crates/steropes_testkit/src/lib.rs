@@ -39,6 +39,19 @@ pub fn cpu_case(name: &'static str, run: impl Fn(&Device) -> Verdict + Send + Sy
     Case { needs: Needs::Cpu, ..case(name, run) }
 }
 
+/// A [`Case`] of assertions in a function about what only the inside of a crate can see, on the CPU. As a case and not as a test of the
+/// library it doesn't have the library compiled a second time.
+pub fn unit_case(name: &'static str, check: fn()) -> Case {
+    cpu_case(name, move |_| {
+        std::panic::catch_unwind(check).map_err(|panic| match panic.downcast::<String>() {
+            Ok(message) => *message,
+            Err(panic) => {
+                panic.downcast::<&str>().map_or_else(|_| "panicked".to_owned(), |m| (*m).to_owned())
+            }
+        })
+    })
+}
+
 /// A [`Case`] for GPUs only, for example about memory that only they have.
 pub fn gpu_case(name: &'static str, run: impl Fn(&Device) -> Verdict + Send + Sync + 'static) -> Case {
     Case { needs: Needs::Gpu, ..case(name, run) }

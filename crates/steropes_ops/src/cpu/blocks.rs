@@ -118,15 +118,20 @@ fn half_to_f32(bits: u16) -> f32 {
     f32::from_bits(magnitude.to_bits() | u32::from(bits & 0x8000) << 16)
 }
 
+/// Pairs in a panel of 32 columns.
+pub(super) fn pairs_len(depth: usize) -> usize {
+    pairs::groups(depth) * 32
+}
+
 /// A panel of 32 columns in pairs of bf16, `[groups][32]`, each value rounded once; for a unit that multiplies them.
-pub(super) fn widen_pairs<'m>(
+pub(super) fn widen_pairs(
     _: pairs::PairUnit,
     format: BlockFormat,
     panel: &[f32],
     depth: usize,
-    memory: &'m mut AlignedVec,
-) -> &'m [f32] {
-    let wide = memory.reserve_len(pairs::groups(depth) * 32);
+    wide: &mut [f32],
+) {
+    assert!(wide.len() >= pairs_len(depth), "room for a panel");
     assert!(panel.len() >= panel_len(format, depth, 32), "a whole panel");
     // SAFETY: a unit exists only if the CPU has the instructions; the lengths are those of the steps.
     #[cfg(target_arch = "x86_64")]
@@ -136,7 +141,6 @@ pub(super) fn widen_pairs<'m>(
             BlockFormat::Q4 => x86::pairs_of_q4(steps(depth), panel, wide),
         }
     }
-    wide
 }
 
 #[cfg(target_arch = "x86_64")]

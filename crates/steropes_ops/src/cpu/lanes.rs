@@ -151,11 +151,17 @@ pub(crate) fn for_groups(groups: usize, work: usize, body: impl Fn(usize) + Send
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use steropes_testkit::{Case, unit_case};
 
-    #[test]
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![
+            unit_case("lanes/unit/matrices_come_back_from_lanes", matrices_come_back_from_lanes),
+            unit_case("lanes/unit/lanes_compare_one_by_one", lanes_compare_one_by_one),
+        ]
+    }
+
     fn matrices_come_back_from_lanes() {
         let stack: Vec<f64> = (0..5 * 6).map(f64::from).collect();
         let mut lanes = vec![Lanes::<f64, 4>::splat(0.0); 6];
@@ -166,7 +172,6 @@ mod tests {
         assert_eq!(back, stack[12..]);
     }
 
-    #[test]
     fn lanes_compare_one_by_one() {
         let (x, one) = (Lanes([2.0f32, f32::NAN, 0.5, 1.0]), Lanes::splat(1.0));
         assert_eq!(x.if_greater(one, one, Lanes::splat(0.0)).0, [1.0, 0.0, 0.0, 0.0]);

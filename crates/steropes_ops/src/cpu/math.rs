@@ -63,12 +63,19 @@ pub(crate) fn normal_tail<S: Simd>(s: S, t: S::F) -> S::F {
     exp2_weight(s, p)
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::cpu::Isa;
     use crate::cpu::simd::Kernel;
     use crate::linalg::linear::reference;
+    use steropes_testkit::{Case, unit_case};
+
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![
+            unit_case("math/unit/errors_are_as_documented", errors_are_as_documented),
+            unit_case("math/unit/ends_of_the_range", ends_of_the_range),
+        ]
+    }
 
     /// The functions of this file, to apply one to a slice.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +136,6 @@ mod tests {
         (got - want).abs() / (exponent - 23.0).exp2()
     }
 
-    #[test]
     fn errors_are_as_documented() {
         let exp = worst(Function::Exp, [-87.0, 88.0], f64::exp, ulps);
         assert!(exp <= 2.0, "exp: {exp} ulp");
@@ -144,7 +150,6 @@ mod tests {
         assert!(gelu <= 1.2e-6, "gelu near 0: {gelu}");
     }
 
-    #[test]
     fn ends_of_the_range() {
         for isa in Isa::available() {
             let mut xs = [f32::NEG_INFINITY, -1e30, -200.0, 0.0, 88.0, 1e30, f32::INFINITY, f32::NAN, -0.0];

@@ -53,3 +53,18 @@ pub(crate) use isa::Kind;
 pub use isa::{Isa, with_isa};
 pub use peak::{Peak, peak};
 pub use product::Activation;
+
+/// The cases of what only the inside of this module can see.
+pub(crate) fn cases() -> Vec<steropes_testkit::Case> {
+    [
+        isa::tests::cases(),
+        lanes::tests::cases(),
+        math::tests::cases(),
+        peak::tests::cases(),
+        product::tests::cases(),
+        quads::tests::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -13,6 +13,7 @@ use super::simd::{Kernel, MAX_TILE_ROWS, Simd};
 use crate::linalg::quantize::{BlockFormat, GroupedMatrix, QuantizedMatrix};
 use half::bf16;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// A cache line, so that panels are aligned to 64 bytes.
 #[derive(Clone, Copy, Debug, bytemuck::Zeroable, bytemuck::Pod)]
@@ -220,14 +221,29 @@ impl PackedWeights {
         &self.panels.as_slice()[index * len..][..len]
     }
 
-    /// Panel `index` in groups for [`PackedWeights::unit`], `[groups][C]`; one of blocks is widened into `memory`.
-    pub(crate) fn unit_panel<'a>(&'a self, index: usize, memory: &'a mut AlignedVec) -> &'a [f32] {
+    /// Panels in groups for [`PackedWeights::unit`], `[groups][C]` one after another; those of blocks are widened into `memory`.
+    pub(crate) fn unit_panels<'a>(&'a self, panels: Range<usize>, memory: &'a mut AlignedVec) -> &'a [f32] {
         match (self.held, self.isa.pair_unit()) {
             (Held::Blocks(format), Some(unit)) => {
-                blocks::widen_pairs(unit, format, self.panel(index), self.depth, memory)
+                let wide_len = blocks::pairs_len(self.depth);
+                let wide = memory.reserve_len(panels.len() * wide_len);
+                for (to, panel) in wide.chunks_exact_mut(wide_len).zip(panels) {
+                    blocks::widen_pairs(unit, format, self.panel(panel), self.depth, to);
+                }
+                wide
             }
-            _ => self.panel(index),
+            _ => {
+                let len = self.panel(panels.start).len();
+                &self.panels.as_slice()[panels.start * len..panels.end * len]
+            }
         }
+    }
+
+    /// How many panels are worth widening for a unit before rows are multiplied by them, or `None` if they are held as it takes them.
+    pub(crate) fn widened_at_once(&self) -> Option<usize> {
+        /// Bytes beside which a block of rows has room in L2.
+        const BYTES: usize = 1 << 19;
+        matches!(self.held, Held::Blocks(_)).then(|| (BYTES / (4 * blocks::pairs_len(self.depth))).max(1))
     }
 
     /// Panel `index` in f32, `[depth][C]`; one that is held otherwise is widened into `memory`, int8 without its scales.

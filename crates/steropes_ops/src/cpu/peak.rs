@@ -75,11 +75,14 @@ fn copy_rate() -> f64 {
     })
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use steropes_testkit::{Case, unit_case};
 
-    #[test]
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![unit_case("peak/unit/the_limits_are_plausible", the_limits_are_plausible)]
+    }
+
     fn the_limits_are_plausible() {
         let peak = peak();
         // A multiply-add unit of 128 bits at 100 MHz is the least; 16 vectors of 512 bits at 10 GHz the most.

@@ -177,7 +177,15 @@ impl Product<'_> {
                 Blocks { tile: [unit.tile_rows(), tile_columns], rows: unit.block_rows() }
             }
         };
-        let parts = parts(self.source.rows(), self.weights.panel_count(), blocks, threads);
+        let (rows_count, panels) = (self.source.rows(), self.weights.panel_count());
+        let blocks = match self.weights.widened_at_once() {
+            // All rows in every part, so that each panel is widened once.
+            Some(_) if panels * tile_columns >= LEAST_TASK_COLUMNS * wanted_parts(threads) => {
+                Blocks { rows: [rows_count.max(1); 2], ..blocks }
+            }
+            _ => blocks,
+        };
+        let parts = parts(rows_count, panels, blocks, threads);
         let run = |part: &Part| {
             SCRATCH.with_borrow_mut(|scratch| {
                 let part = part.clone();
@@ -220,13 +228,17 @@ struct Blocks {
     rows: [usize; 2],
 }
 
+fn wanted_parts(threads: usize) -> usize {
+    if threads == 1 { 1 } else { threads * TASKS_PER_THREAD }
+}
+
 /// Cuts the output into equal blocks of rows and, where those are too few for the threads, of panels.
 fn parts(rows: usize, panels: usize, blocks: Blocks, threads: usize) -> Vec<Part> {
     let Blocks { tile: [tile_rows, tile_columns], rows: [least_rows, most_rows] } = blocks;
     if rows == 0 || panels == 0 {
         return Vec::new();
     }
-    let wanted = if threads == 1 { 1 } else { threads * TASKS_PER_THREAD };
+    let wanted = wanted_parts(threads);
     let most_blocks = (rows / least_rows).max(1);
     let blocks = rows.div_ceil(most_rows).max(wanted.min(most_blocks));
     let block_rows = rows.div_ceil(blocks).next_multiple_of(tile_rows);
@@ -298,17 +310,28 @@ impl PartKernel<'_> {
     #[inline(always)]
     fn run_in_groups<S: Simd>(self, s: S, unit: TileUnit, packed: &PackedRows<'_>) {
         let Product { weights, epilogue, .. } = self.product;
-        let rows = &self.part.rows;
+        let Part { rows, panels } = &self.part;
         let Scratch { panel: wide, sums, .. } = self.scratch;
-        let sums = sums.reserve_len(rows.len().next_multiple_of(unit.tile_rows()) * S::TILE_COLUMNS);
-        for panel in self.part.panels.clone() {
-            let columns = weights.unit_panel(panel, wide);
-            let to = Sums { values: &mut *sums, stride: S::TILE_COLUMNS, accumulate: false };
-            unit.block_times_panel(rows.clone(), packed, columns, to);
-            if let Some(int8) = self.int8 {
-                quads::scale(s, weights.panel(panel), int8, rows, false, sums);
+        let [_, block] = unit.block_rows();
+        let block = block / unit.tile_rows() * unit.tile_rows();
+        let sums =
+            sums.reserve_len(block.min(rows.len()).next_multiple_of(unit.tile_rows()) * S::TILE_COLUMNS);
+        let at_once = weights.widened_at_once().unwrap_or(1);
+        for first in panels.clone().step_by(at_once) {
+            let panels = first..panels.end.min(first + at_once);
+            let columns = weights.unit_panels(panels.clone(), wide);
+            let len = columns.len() / panels.len();
+            for start in rows.clone().step_by(block) {
+                let rows = start..rows.end.min(start + block);
+                for (panel, columns) in panels.clone().zip(columns.chunks_exact(len)) {
+                    let to = Sums { values: &mut *sums, stride: S::TILE_COLUMNS, accumulate: false };
+                    unit.block_times_panel(rows.clone(), packed, columns, to);
+                    if let Some(int8) = self.int8 {
+                        quads::scale(s, weights.panel(panel), int8, &rows, false, sums);
+                    }
+                    finish(s, sums, epilogue, &self.product.target::<S>(&rows, panel));
+                }
             }
-            finish(s, sums, epilogue, &self.product.target::<S>(rows, panel));
         }
     }
 }
@@ -391,15 +414,28 @@ fn finish<S: Simd>(s: S, sums: &[f32], epilogue: &Epilogue<'_>, target: &Target)
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::cpu::pack::Matrix;
     use crate::cpu::{Isa, with_isa};
     use steropes_testkit::inputs::normal;
+    use steropes_testkit::{Case, unit_case};
     use steropes_testkit::{Tolerance, check_close};
 
-    #[test]
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![
+            unit_case("product/unit/parts_cover_the_output_once", parts_cover_the_output_once),
+            unit_case(
+                "product/unit/segments_padding_floor_and_every_epilogue",
+                segments_padding_floor_and_every_epilogue,
+            ),
+            unit_case(
+                "product/unit/the_number_of_threads_changes_nothing",
+                the_number_of_threads_changes_nothing,
+            ),
+        ]
+    }
+
     fn parts_cover_the_output_once() {
         for rows in [0, 1, 13, 14, 15, 47, 48, 96, 196, 197, 432, 768, 5000] {
             for panels in [0, 1, 3, 4, 5, 32, 129] {
@@ -456,7 +492,6 @@ mod tests {
         }
     }
 
-    #[test]
     fn segments_padding_floor_and_every_epilogue() {
         let (depth, columns) = (Segments::SEGMENTS * Segments::LEN, 45);
         let source = Segments(normal("product/x", Segments::ROWS * depth));
@@ -495,7 +530,6 @@ mod tests {
         }
     }
 
-    #[test]
     fn the_number_of_threads_changes_nothing() {
         let (rows, depth, columns) = (300, 777, 200);
         let x = normal("product/x", rows * depth);

@@ -404,13 +404,30 @@ pub(super) fn scale<S: Simd>(
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::cpu::pack::{Matrix, PackedWeights};
     use crate::cpu::product::{Epilogue, product};
     use crate::cpu::with_isa;
     use steropes_testkit::inputs::normal;
+    use steropes_testkit::{Case, unit_case};
+
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![
+            unit_case(
+                "quads/unit/outliers_are_at_most_a_32nd_of_a_row",
+                outliers_are_at_most_a_32nd_of_a_row,
+            ),
+            unit_case(
+                "quads/unit/what_is_not_finite_is_an_outlier_beside_those_that_are",
+                what_is_not_finite_is_an_outlier_beside_those_that_are,
+            ),
+            unit_case(
+                "quads/unit/every_instruction_set_gives_the_same_bits",
+                every_instruction_set_gives_the_same_bits,
+            ),
+        ]
+    }
 
     /// `count` of 64 values are `size`, the others 1.
     fn rounded(count: usize, size: f32) -> (Rounding, Vec<(u32, f32)>) {
@@ -418,7 +435,6 @@ mod tests {
         Rounding::of(&row)
     }
 
-    #[test]
     fn outliers_are_at_most_a_32nd_of_a_row() {
         // 8 times the mean, which is 9/8.
         assert!(rounded(1, 9.0).1.is_empty());
@@ -434,7 +450,6 @@ mod tests {
         assert_eq!((rounding.scale, outliers.len()), (1e3 / 127.0, 0));
     }
 
-    #[test]
     fn what_is_not_finite_is_an_outlier_beside_those_that_are() {
         let mut row = vec![1.0f32; 64];
         (row[7], row[8], row[63]) = (f32::NEG_INFINITY, 50.0, f32::NAN);
@@ -445,7 +460,6 @@ mod tests {
         assert!(row.iter().all(|&x| (rounding.shifted(x) - SHIFT).abs() <= 127.0));
     }
 
-    #[test]
     fn every_instruction_set_gives_the_same_bits() {
         // Sums of integers stay below 2^24.
         let (rows, depth, columns) = (70, 700, 75);

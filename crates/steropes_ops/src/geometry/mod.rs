@@ -47,6 +47,7 @@ pub(crate) fn cases() -> Vec<Case> {
         transform_points::tests::cases(),
         triangulation::tests::cases(),
         tsdf::tests::cases(),
+        tsdf::random::tests::cases(),
         unproject::tests::cases(),
         weighted_average::tests::cases(),
     ]

@@ -38,3 +38,8 @@ pub(crate) fn bind(tensor: &Tensor) -> Binding<'_> {
     let bytes = (tensor.len() * tensor.dtype().size_bytes()).max(16).next_multiple_of(16);
     Binding { memory, offset: 0, bytes: bytes as u64 }
 }
+
+/// The cases of what only the inside of this module can see.
+pub(crate) fn cases() -> Vec<steropes_testkit::Case> {
+    [peak::tests::cases(), product::cases()].into_iter().flatten().collect()
+}

@@ -172,19 +172,21 @@ impl GpuPeak {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use steropes_tensor::Device;
+    use steropes_testkit::{Case, Verdict, gpu_case};
 
-    #[test]
-    fn the_limits_of_a_gpu_are_plausible() {
-        let names = Device::gpus();
-        let Some(steropes_tensor::Capabilities { name, f16, .. }) = names.first() else { return };
-        let device = Device::select(name).expect("a listed GPU opens");
-        let peak = gpu_peak(device.gpu().expect("it is a GPU")).expect("it can be measured");
-        assert!((0.05..1e5).contains(&peak.copy_gbytes_per_second), "{peak:?}");
-        assert!((0.1..1e6).contains(&peak.f32_gflops), "{peak:?}");
-        assert_eq!(peak.f16_gflops.is_some(), *f16, "{peak:?}");
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![gpu_case("gpu_peak/unit/plausible", plausible)]
+    }
+
+    fn plausible(device: &Device) -> Verdict {
+        let gpu = device.gpu().expect("a case for GPUs");
+        let peak = gpu_peak(gpu).map_err(|e| e.to_string())?;
+        let all = (0.05..1e5).contains(&peak.copy_gbytes_per_second)
+            && (0.1..1e6).contains(&peak.f32_gflops)
+            && peak.f16_gflops.is_some() == gpu.capabilities().f16;
+        if all { Ok(()) } else { Err(format!("{peak:?}")) }
     }
 }

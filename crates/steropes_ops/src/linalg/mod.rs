@@ -26,6 +26,8 @@ use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
     [
+        dense::tests::cases(),
+        stack::tests::cases(),
         cholesky::tests::cases(),
         cholesky_solve::tests::cases(),
         det::tests::cases(),

@@ -128,11 +128,20 @@ impl Broadcast {
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use steropes_testkit::{Case, unit_case};
 
-    #[test]
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![
+            unit_case(
+                "stack/unit/batches_go_together_from_the_last_extent",
+                batches_go_together_from_the_last_extent,
+            ),
+            unit_case("stack/unit/a_matrix_has_a_place_in_its_batch", a_matrix_has_a_place_in_its_batch),
+        ]
+    }
+
     fn batches_go_together_from_the_last_extent() {
         let both = Broadcast::of("op", "b", &[3, 1], &[2, 1, 4]).unwrap();
         assert_eq!(both.batch, [2, 3, 4]);
@@ -146,7 +155,6 @@ mod tests {
         assert_eq!(Broadcast::of("op", "b", &[0], &[1]).unwrap().count(), 0);
     }
 
-    #[test]
     fn a_matrix_has_a_place_in_its_batch() {
         let stack = Stack { batch: vec![2, 3], rows: 4, columns: 4 };
         assert_eq!((stack.count(), stack.place(4)), (6, vec![1, 1]));

@@ -6,7 +6,10 @@ pub mod rope2d;
 use steropes_testkit::{Bench, Case};
 
 pub(crate) fn cases() -> Vec<Case> {
-    [rope::tests::cases(), rope2d::tests::cases()].into_iter().flatten().collect()
+    [rope::tests::cases(), rope2d::tests::cases(), rope2d::gpu::tests::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 pub(crate) fn benches() -> Vec<Bench> {

@@ -4,7 +4,7 @@ pub(crate) mod bench;
 mod cameras;
 mod cpu;
 mod gpu;
-mod random;
+pub(crate) mod random;
 mod reference;
 pub(crate) mod tests;
 

@@ -28,11 +28,23 @@ fn pcg3d(v: [u32; 3]) -> [u32; 3] {
     [x, y, z]
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use steropes_testkit::{Case, unit_case};
 
-    #[test]
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![
+            unit_case(
+                "tsdf/unit/moments_and_shares_are_those_of_a_normal_variable",
+                moments_and_shares_are_those_of_a_normal_variable,
+            ),
+            unit_case(
+                "tsdf/unit/neighbours_samples_and_seeds_do_not_resemble_each_other",
+                neighbours_samples_and_seeds_do_not_resemble_each_other,
+            ),
+        ]
+    }
+
     fn moments_and_shares_are_those_of_a_normal_variable() {
         let numbers: Vec<f64> =
             (0..400u32).flat_map(|p| (0..500u32).map(move |s| f64::from(normal(p, s, 7)))).collect();
@@ -46,7 +58,6 @@ mod tests {
         assert!((below - 0.1587).abs() < 0.004, "{below}");
     }
 
-    #[test]
     fn neighbours_samples_and_seeds_do_not_resemble_each_other() {
         let series = |f: &dyn Fn(u32) -> f32| (0..20000).map(|i| f64::from(f(i))).collect::<Vec<_>>();
         let base = series(&|i| normal(i, 3, 1));

@@ -426,3 +426,7 @@ impl Form {
         })
     }
 }
+
+pub(crate) fn cases() -> Vec<steropes_testkit::Case> {
+    plan::tests::cases()
+}

@@ -243,10 +243,22 @@ pub(crate) fn tiles(rows: usize, columns: usize, tile: [u32; 2]) -> usize {
     rows.div_ceil(tile[0] as usize) * columns.div_ceil(tile[1] as usize)
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use steropes_tensor::{GpuApi, MatrixShape};
+    use steropes_testkit::{Case, unit_case};
+
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![
+            unit_case("product_plan/unit/tiles_fit_workgroup_memory", tiles_fit_workgroup_memory),
+            unit_case("product_plan/unit/rounds_are_full", rounds_are_full),
+            unit_case("product_plan/unit/steps_divide_the_depth", steps_divide_the_depth),
+            unit_case(
+                "product_plan/unit/matrices_do_not_depend_on_the_rows",
+                matrices_do_not_depend_on_the_rows,
+            ),
+        ]
+    }
 
     fn gpu(side: u32, input: DType, workgroup_bytes: u32) -> Capabilities {
         Capabilities {
@@ -269,7 +281,6 @@ mod tests {
         Extents { rows, columns, depth: 1024, patches: false, dtype }
     }
 
-    #[test]
     fn tiles_fit_workgroup_memory() {
         for (side, dtype) in [(8, DType::F16), (8, DType::F32), (16, DType::F16)] {
             for kib in [16, 32, 48] {
@@ -284,7 +295,6 @@ mod tests {
         }
     }
 
-    #[test]
     fn rounds_are_full() {
         let gpu = gpu(16, DType::F16, 48 * 1024);
         let tile = |rows, columns| Plan::choose(&gpu, &extents(rows, columns, DType::F16)).tile();
@@ -294,7 +304,6 @@ mod tests {
         assert_eq!(tile(192, 256), [32, 32]);
     }
 
-    #[test]
     fn steps_divide_the_depth() {
         let gpu = gpu(16, DType::F16, 48 * 1024);
         for depth in [32, 64, 96, 128, 160, 2304] {
@@ -306,7 +315,6 @@ mod tests {
         }
     }
 
-    #[test]
     fn matrices_do_not_depend_on_the_rows() {
         let gpu = gpu(16, DType::F16, 48 * 1024);
         for columns in [1, 4, 15, 16, 17, 1000] {

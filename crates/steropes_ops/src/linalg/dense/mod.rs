@@ -147,11 +147,20 @@ pub(crate) fn check_info(
     }
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use steropes_testkit::{Case, unit_case};
 
-    #[test]
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![
+            unit_case(
+                "dense/unit/every_triangle_is_a_lower_one_of_some_view",
+                every_triangle_is_a_lower_one_of_some_view,
+            ),
+            unit_case("dense/unit/pieces_cover_a_slice_once", pieces_cover_a_slice_once),
+        ]
+    }
+
     fn every_triangle_is_a_lower_one_of_some_view() {
         let a = [1, 2, 3, 4, 5, 6, 7, 8, 9];
         let lower = |upper, transposed| {
@@ -165,7 +174,6 @@ mod tests {
         assert_eq!(lower(false, true), [9, 8, 5, 7, 4, 1]);
     }
 
-    #[test]
     fn pieces_cover_a_slice_once() {
         let mut values = [0; 7];
         let pieces = Pieces::new(&mut values, 3);

@@ -133,12 +133,15 @@ fn fraction_of_turn(radians: f64) -> u64 {
     whole.wrapping_add((rest * UNIT).round() as i64 as u64)
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::fraction_of_turn;
+    use steropes_testkit::{Case, unit_case};
+
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![unit_case("rope2d/unit/fractions_have_more_bits_than_f64", fractions_have_more_bits_than_f64)]
+    }
 
     /// Against digits of 1 / 2 pi beyond f64: 0.15915494309189533576888376337251436203446.
-    #[test]
     fn fractions_have_more_bits_than_f64() {
         // floor(0.1591549430918953357688837633725... * 2^64)
         let want: i128 = 2_935_890_503_282_001_226;

@@ -24,6 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("linear/int4_groups/nan_stays_in_its_row", |d| nan_stays_in_its_row(d, Format::Groups(32))),
         case("linear/int4_groups/wrong_arguments", wrong_arguments),
         cpu_case("linear/int4_groups/rows_are_independent", rows_are_independent),
+        cpu_case("linear/blocks/more_rows_and_panels_than_a_part", more_than_a_part),
         gpu_case("linear/blocks/few_rows", |d| rows_of_all_kinds(d, &BLOCKS)),
         gpu_case("linear/blocks/few_rows_add", |d| sums(d, &BLOCKS)),
         gpu_case("linear/blocks/parts_of_the_depth", parts_of_the_depth),
@@ -169,6 +170,29 @@ fn nothing_to_sum(device: &Device) -> Verdict {
         let layer = Layer::new(format, [0, 7]).packed(device);
         let none = linear(&Tensor::zeros::<f32>(device, &[2, 7]), &layer, Activation::Identity);
         check_equal(&values(none)?, &[])?;
+    }
+    Ok(())
+}
+
+/// Several widenings of panels, several blocks of rows: each row is as if it were alone, for any number of threads.
+fn more_than_a_part(device: &Device) -> Verdict {
+    let (rows, inputs) = (400, 1000);
+    for format in BLOCKS {
+        for (threads, outputs) in [(1, 310), (2, 1060)] {
+            let layer = Layer::new(format, [outputs, inputs]).packed(device);
+            let x = normal("linear/x", rows * inputs);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            let product = |x: &[f32]| {
+                let x = tensor(device, &[x.len() / inputs, inputs], x.to_vec());
+                values(pool.install(|| linear(&x, &layer, Activation::Identity)))
+            };
+            let all = product(&x)?;
+            for row in [0, 1, 191, 384, 399] {
+                let alone = product(&x[row * inputs..][..inputs])?;
+                check_equal(&all[row * outputs..][..outputs], &alone)
+                    .map_err(|e| format!("{format:?} {threads} threads, row {row}: {e}"))?;
+            }
+        }
     }
     Ok(())
 }
