@@ -2,16 +2,20 @@
 //!
 //! [`Model`] is a loaded network of the family; it encodes single images and decodes pairs of them. An
 //! [`Engine`](engine::Engine) is a model with its settings, its threads and its device, for programs that look at many images.
+//!
+//! [`vjepa2`] is another family: from clips of video to features.
 
 pub mod dune;
 pub mod engine;
 mod error;
 mod known;
 pub mod mast3r;
+mod memory;
 mod place;
 mod precision;
 pub mod retrieval;
 mod settings;
+pub mod vjepa2;
 
 pub use error::ModelError;
 pub use known::{Holds, KNOWN_MODELS, KnownModel, Licence};
