@@ -9,6 +9,7 @@ mod error;
 mod known;
 pub mod mast3r;
 mod place;
+pub mod planner;
 mod precision;
 pub mod retrieval;
 mod settings;
