@@ -183,7 +183,9 @@ fn a_reachable_goal_is_reached() {
     for seed in 0..5 {
         let world = Linear { matrix: MIXED, ..Linear::new([0.05, -0.04, 0.06, 0.7]) };
         for settings in [CemSettings::default(), CemSettings { rollout: 2, ..CemSettings::thorough() }] {
-            let found = plan(&world, &CemSettings { seed, ..settings }).unwrap();
+            // Both steps may share the change of the gripper, so a small part of it must not be rounded.
+            let settings = CemSettings { seed, gripper_dead_zone: 0.0, ..settings };
+            let found = plan(&world, &settings).unwrap();
             assert!(found.energy < 2e-3, "seed {seed}: energy {}", found.energy);
             assert!((found.rest_energy - 0.2125).abs() < 1e-12);
             let first = found.iterations[0].energies[0];
