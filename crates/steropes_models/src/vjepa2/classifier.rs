@@ -143,7 +143,8 @@ impl Classifier {
         let heads = heads.unwrap_or(OFFICIAL_HEADS as f64);
         let eps = stated("layer_norm_eps").unwrap_or(HUGGING_FACE_EPS.into());
         let found = Self::load(&checkpoint, ROOT, device, precision, [heads, eps])?;
-        checkpoint.check_leftovers(|name| !["pooler.", "classifier."].iter().any(|own| name.starts_with(own)))?;
+        checkpoint
+            .check_leftovers(|name| !["pooler.", "classifier."].iter().any(|own| name.starts_with(own)))?;
         let labels = labels(config, found.heads[0].classes);
         Ok(Self { layout: Layout::HuggingFace, labels, ..found })
     }
@@ -173,7 +174,9 @@ impl Classifier {
         let heads = heads_of(&weights, width)?;
         if heads.is_empty() {
             let names = KINDS.map(|(name, _)| name).join(", ");
-            return Err(wrong(format!("its classifier has no linear layer (one of {names}); get the file again")));
+            return Err(wrong(format!(
+                "its classifier has no linear layer (one of {names}); get the file again"
+            )));
         }
         if queries != 1 && queries != heads.len() {
             return Err(wrong(format!(
@@ -340,9 +343,9 @@ fn hugging_face_ties(depth: usize) -> Vec<(String, String)> {
         ("xattn.v", "cross_attn.v_proj"),
         ("mlp", "mlp"),
     ];
-    ties.extend(
-        parts.map(|(ours, theirs)| (format!("{pooler}.cross_attention_block.{ours}"), format!("{cross}.{theirs}"))),
-    );
+    ties.extend(parts.map(|(ours, theirs)| {
+        (format!("{pooler}.cross_attention_block.{ours}"), format!("{cross}.{theirs}"))
+    }));
     ties.push((format!("{pooler}.query_tokens"), "pooler.query_tokens".to_owned()));
     ties.push((format!("{ROOT}.linear"), "classifier".to_owned()));
     ties

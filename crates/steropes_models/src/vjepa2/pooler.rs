@@ -60,7 +60,8 @@ impl AttentivePooler {
             Linear::load_joined(&attention, ["k", "v"], width, width)?
         };
         let shape = [1, queries, width];
-        let asking = weights.upload_factor("query_tokens", &shape, weights.values("query_tokens", &shape)?)?;
+        let asking =
+            weights.upload_factor("query_tokens", &shape, weights.values("query_tokens", &shape)?)?;
         // They are the same for all clips, so they are computed once, as exactly as can be.
         let asked = Linear::load(&attention.at("q").in_value_type(), width, width)?.forward(&asking);
         let asked = asked.map_err(|source| LoadError::Op { tensor: "query_tokens".to_owned(), source })?;

@@ -146,9 +146,7 @@ fn what_a_file_says_beside_its_tensors_is_reachable() {
 
 #[test]
 fn tensors_of_dictionaries_in_a_list_have_its_places_in_their_names() {
-    let tensor = |p: Pickle, name: &str, at: i64| {
-        p.text(name).tensor("FloatStorage", "0", 2, at, &[1], &[1])
-    };
+    let tensor = |p: Pickle, name: &str, at: i64| p.text(name).tensor("FloatStorage", "0", 2, at, &[1], &[1]);
     let pickle = Pickle::default().raw(b"}(").text("heads").raw(b"](}(");
     let pickle = tensor(pickle, "module.linear.bias", 0).raw(b"u}(");
     let pickle = tensor(pickle, "module.linear.bias", 1).raw(b"ue");

@@ -42,8 +42,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Contents, Problem> {
                     reader.add_tensors(&format!("{key}.{i}."), state_dict, &mut contents)?;
                 }
             }
-            let is_beside =
-                |value| reader.state_dict(value).is_none() && reader.state_dicts(value).is_none();
+            let is_beside = |value| reader.state_dict(value).is_none() && reader.state_dicts(value).is_none();
             reader.add_values(is_beside, &mut contents);
         }
     }

@@ -120,7 +120,8 @@ fn root_of(source: &Source) -> Result<String, ModelError> {
     let root = |name: &str| Some(name.strip_suffix(TENSOR)?.trim_end_matches('.').to_owned());
     source.checkpoint().names().find_map(root).ok_or_else(|| ModelError::Config {
         file: source.file(),
-        problem: "holds no predictor of actions (`predictor.action_encoder`); give a V-JEPA 2-AC checkpoint".to_owned(),
+        problem: "holds no predictor of actions (`predictor.action_encoder`); give a V-JEPA 2-AC checkpoint"
+            .to_owned(),
     })
 }
 

@@ -128,7 +128,8 @@ impl WorldModel for AcWorld<'_> {
     fn energies(&self, state: &Imagined) -> Result<Vec<f64>, ModelError> {
         let features = floats(&state.features)?;
         let energy = |sample: &[f32]| {
-            let distances = sample.iter().zip(&self.goal).map(|(&z, &goal)| (f64::from(z) - f64::from(goal)).abs());
+            let distances =
+                sample.iter().zip(&self.goal).map(|(&z, &goal)| (f64::from(z) - f64::from(goal)).abs());
             distances.sum::<f64>() / sample.len() as f64
         };
         Ok(features.par_chunks_exact(self.goal.len()).map(energy).collect())
