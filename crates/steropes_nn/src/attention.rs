@@ -120,8 +120,8 @@ impl KeyValues {
                 }
                 let row = heads * head_dim;
                 let flat =
-                    |x: &Tensor, tokens: usize| x.reshape(&[batch, tokens * row]).expect("one row each");
-                let all = concat(&flat(&kept, before), &flat(&more, tokens))?;
+                    |x: Tensor, tokens: usize| x.reshape(&[batch, tokens * row]).expect("one row each");
+                let all = concat(&flat(kept, before), &flat(more, tokens))?;
                 all.reshape(&[batch, before + tokens, heads, head_dim]).expect("a row per token")
             }
         };

@@ -253,13 +253,15 @@ pub fn join_tokens(parts: &[&Tokens]) -> Result<Tensor, ModelError> {
         return Err(OpError::value("join_tokens", "parts", "at least one", "none").into());
     };
     let (batch, width) = (first.batch(), first.width());
-    let mut joined = first.values().reshape(&[batch, first.count() * width]).expect("tokens side by side");
+    let mut joined =
+        first.values().clone().reshape(&[batch, first.count() * width]).expect("tokens side by side");
     for part in rest {
         if (part.batch(), part.width()) != (batch, width) {
             let expected = format!("[{batch}, count, {width}]");
             return Err(OpError::shape("join_tokens", "parts", expected, part.values().shape()).into());
         }
-        let part = part.values().reshape(&[batch, part.count() * width]).expect("tokens side by side");
+        let part =
+            part.values().clone().reshape(&[batch, part.count() * width]).expect("tokens side by side");
         joined = concat(&joined, &part)?;
     }
     let count = joined.shape()[1] / width;
