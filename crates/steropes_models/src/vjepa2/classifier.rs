@@ -352,3 +352,238 @@ fn hugging_face_ties(depth: usize) -> Vec<(String, String)> {
     ties.push((format!("{ROOT}.linear"), "classifier".to_owned()));
     ties
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mast3r::synthetic::{little_endian, weight};
+    use crate::vjepa2::Grid;
+    use crate::vjepa2::synthetic::probe;
+    use safetensors::{Dtype, tensor::TensorView};
+    use steropes_testkit::inputs::uniform;
+    use steropes_testkit::{Tolerance, check_close};
+
+    const WIDTH: usize = 32;
+    type Stored = Vec<(String, Vec<usize>, Vec<f32>)>;
+
+    /// A generated classifier under its official names.
+    fn stored(layers: &[(&str, usize)]) -> Stored {
+        let parameters = probe(WIDTH, 2, layers);
+        let value = |(name, shape): (String, Vec<usize>)| {
+            let values = weight("", &name, &shape);
+            (name, shape, values)
+        };
+        parameters.into_iter().map(value).collect()
+    }
+
+    fn file(tensors: &Stored) -> Checkpoint {
+        let bytes: Vec<_> = tensors.iter().map(|(_, _, values)| little_endian(values)).collect();
+        let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+            (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+        });
+        Checkpoint::from_bytes("probe", safetensors::serialize(views, None).unwrap()).unwrap()
+    }
+
+    fn with(tensors: &Stored, heads: Option<usize>, index: usize) -> Result<Classifier, ModelError> {
+        let options = ProbeOptions { heads, index };
+        Classifier::official(file(tensors), &Device::cpu(), Precision::F32, &options)
+    }
+
+    fn tokens(name: &str, batch: usize, count: usize) -> Tensor {
+        let values = uniform(name, batch * count * WIDTH);
+        Tensor::new(&Device::cpu(), &[batch, count, WIDTH], values).unwrap()
+    }
+
+    fn scores(classifier: &Classifier, tokens: &Tensor) -> Vec<Vec<f32>> {
+        classifier.logits(tokens).unwrap().iter().map(|logits| logits.values.read().unwrap()).collect()
+    }
+
+    fn below_list(place: usize, tensors: Stored) -> Stored {
+        let named = |(name, shape, values)| (format!("classifiers.{place}.{name}"), shape, values);
+        tensors.into_iter().map(named).collect()
+    }
+
+    /// The tensors under the names of the other library, where queries, keys and values are layers of their own.
+    fn renamed(tensors: Stored) -> Stored {
+        let mut out = Vec::new();
+        for (name, shape, values) in tensors {
+            let name = name
+                .replace("pooler.blocks.", "pooler.self_attention_layers.")
+                .replace("cross_attention_block", "cross_attention_layer")
+                .replace("norm", "layer_norm")
+                .replace("xattn.q.", "cross_attn.q_proj.")
+                .replace("attn.proj", "self_attn.out_proj")
+                .replace("linear.", "classifier.");
+            let parts: Vec<String> = if name.contains("xattn.kv") {
+                ["k", "v"].map(|part| name.replace("xattn.kv", &format!("cross_attn.{part}_proj"))).into()
+            } else if name.contains("attn.qkv") {
+                ["q", "k", "v"].map(|part| name.replace("attn.qkv", &format!("self_attn.{part}_proj"))).into()
+            } else {
+                vec![name]
+            };
+            let each = [&[shape[0] / parts.len()], &shape[1..]].concat();
+            let len = values.len() / parts.len();
+            out.extend(
+                parts.into_iter().zip(values.chunks(len)).map(|(name, v)| (name, each.clone(), v.to_vec())),
+            );
+        }
+        out
+    }
+
+    #[test]
+    fn the_order_of_tokens_has_no_effect_and_the_tokens_have() {
+        let classifier = with(&stored(&[("linear", 5)]), Some(4), 0).unwrap();
+        let tokens = tokens("t", 1, 21);
+        let values: Vec<f32> = tokens.read().unwrap();
+        let reversed: Vec<f32> = values.chunks_exact(WIDTH).rev().flatten().copied().collect();
+        let reversed = Tensor::new(&Device::cpu(), &[1, 21, WIDTH], reversed).unwrap();
+        let want = scores(&classifier, &tokens).remove(0);
+        let exact: Vec<f64> = want.iter().map(|&v| v.into()).collect();
+        check_close(&scores(&classifier, &reversed)[0], &exact, Tolerance::OfLargest(2e-6)).unwrap();
+        let other = Tensor::new(&Device::cpu(), &[1, 20, WIDTH], values[WIDTH..].to_vec()).unwrap();
+        assert!(check_close(&scores(&classifier, &other)[0], &exact, Tolerance::OfLargest(1e-4)).is_err());
+    }
+
+    #[test]
+    fn clips_of_a_batch_do_not_see_each_other() {
+        let layers = [("verb_classifier", 3), ("noun_classifier", 4), ("action_classifier", 5)];
+        let classifier = with(&stored(&layers), Some(2), 0).unwrap();
+        assert_eq!(classifier.kinds(), [("verb", 3), ("noun", 4), ("action", 5)]);
+        let both = tokens("t", 2, 9);
+        let values: Vec<f32> = both.read().unwrap();
+        let all = scores(&classifier, &both);
+        for (clip, values) in values.chunks_exact(9 * WIDTH).enumerate() {
+            let one = Tensor::new(&Device::cpu(), &[1, 9, WIDTH], values.to_vec()).unwrap();
+            for (kind, (one, all)) in scores(&classifier, &one).iter().zip(&all).enumerate() {
+                let classes = one.len();
+                assert_eq!(one[..], all[clip * classes..][..classes], "clip {clip}, kind {kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_kind_of_class_has_a_learned_token_of_its_own() {
+        let layers = [("verb_classifier", 3), ("noun_classifier", 4), ("action_classifier", 5)];
+        let three = stored(&layers);
+        let tokens = tokens("t", 1, 9);
+        let all = scores(&with(&three, Some(2), 0).unwrap(), &tokens);
+        for (i, (name, _)) in layers.iter().enumerate() {
+            // A classifier with that learned token and that layer only.
+            let kept =
+                three.iter().filter(|(other, ..)| other.starts_with("pooler") || other.starts_with(name));
+            let one: Stored = kept
+                .cloned()
+                .map(|(name, shape, values)| match name.as_str() {
+                    "pooler.query_tokens" => {
+                        (name, vec![1, 1, WIDTH], values[i * WIDTH..(i + 1) * WIDTH].to_vec())
+                    }
+                    _ => (name, shape, values),
+                })
+                .collect();
+            assert_eq!(scores(&with(&one, Some(2), 0).unwrap(), &tokens), [all[i].clone()], "{name}");
+        }
+        // One learned token may serve all.
+        let mut shared = three;
+        shared[0].1 = vec![1, 1, WIDTH];
+        shared[0].2.truncate(WIDTH);
+        let shared = scores(&with(&shared, Some(2), 0).unwrap(), &tokens);
+        assert_eq!(shared[0], all[0]);
+        assert_ne!(shared[1], all[1]);
+    }
+
+    #[test]
+    fn official_poolers_have_sixteen_heads_and_others_those_of_the_encoder() {
+        let official = stored(&[("linear", 5)]);
+        let tokens = tokens("t", 1, 9);
+        let [usual, sixteen, four] = [None, Some(16), Some(4)].map(|heads| {
+            let classifier = with(&official, heads, 0).unwrap();
+            assert_eq!(classifier.pooler().config().norm_eps, 1e-5);
+            scores(&classifier, &tokens)
+        });
+        assert_eq!(usual, sixteen);
+        assert_ne!(usual, four);
+        let theirs = |config: serde_json::Value| {
+            let (config, cpu) = (config.as_object().unwrap().clone(), Device::cpu());
+            let file = file(&renamed(official.clone()));
+            Classifier::hugging_face(file, &config, &cpu, Precision::F32, &ProbeOptions::default()).unwrap()
+        };
+        let alike = theirs(serde_json::json!({ "num_attention_heads": 4, "layer_norm_eps": 1e-5 }));
+        assert_eq!(scores(&alike, &tokens), four);
+        assert_eq!(alike.layout(), Layout::HuggingFace);
+        let finer = theirs(serde_json::json!({ "num_attention_heads": 4 }));
+        assert_eq!(finer.pooler().config().norm_eps, 1e-6);
+        assert_ne!(scores(&finer, &tokens), four);
+        let names = serde_json::json!({ "0": "a", "1": "b", "2": "c", "3": "d", "4": "e" });
+        let named = theirs(serde_json::json!({ "num_attention_heads": 4, "id2label": names }));
+        assert_eq!(named.labels().unwrap(), ["a", "b", "c", "d", "e"]);
+        let few = theirs(serde_json::json!({ "num_attention_heads": 4, "id2label": { "0": "a" } }));
+        assert_eq!(few.labels(), None);
+    }
+
+    #[test]
+    fn one_of_a_list_is_taken() {
+        let mut second = stored(&[("linear", 5)]);
+        second.iter_mut().for_each(|(_, _, values)| values.iter_mut().for_each(|v| *v *= 1.1));
+        let first = stored(&[("linear", 5)]);
+        let tokens = tokens("t", 1, 9);
+        let all = [below_list(0, first.clone()), below_list(1, second.clone())].concat();
+        for (index, alone) in [first, second].iter().enumerate() {
+            let listed = scores(&with(&all, Some(2), index).unwrap(), &tokens);
+            assert_eq!(listed, scores(&with(alone, Some(2), 0).unwrap(), &tokens));
+        }
+        let error = with(&all, Some(2), 2).unwrap_err().to_string();
+        assert!(error.contains("lists 2 classifiers; give a number below that"), "{error}");
+    }
+
+    #[test]
+    fn files_that_do_not_fit_are_refused() {
+        let sound = stored(&[("linear", 5)]);
+        let refused = |tensors: &Stored, heads: Option<usize>, part: &str| {
+            let error = with(tensors, heads, 0).unwrap_err().to_string();
+            assert!(error.contains(part) && !error.contains('\n'), "`{error}` does not say `{part}`");
+        };
+        let without = |part: &str| -> Stored {
+            sound.iter().filter(|(name, ..)| !name.contains(part)).cloned().collect()
+        };
+        refused(&without("query_tokens"), None, "holds no classifier");
+        refused(&without("linear"), None, "no linear layer");
+        refused(&without("xattn.kv.bias"), None, "missing");
+        refused(&without("blocks.0"), None, "holds 24 tensors"); // the second has no place without the first
+        refused(&sound, Some(5), "cannot have 5 heads");
+        refused(&sound, Some(0), "cannot have 0 heads");
+        let mut more = sound.clone();
+        more.push(("pooler.more".to_owned(), vec![2], vec![0.0; 2]));
+        refused(&more, None, "`pooler.more`");
+        let mut two = sound.clone();
+        two[0].1 = vec![1, 2, WIDTH];
+        two[0].2 = vec![0.1; 2 * WIDTH];
+        refused(&two, None, "2 learned tokens and 1 linear layers");
+    }
+
+    #[test]
+    fn tokens_of_clips_and_layers_lie_one_after_the_other() {
+        let grid = |tubelets| Grid { tubelets, rows: 1, columns: 3 };
+        let part = |name: &str, batch, tubelets| {
+            Tokens::new(tokens(name, batch, 3 * tubelets), grid(tubelets), None).unwrap()
+        };
+        let (one, two) = (part("one", 2, 1), part("two", 2, 2));
+        let joined = join_tokens(&[&one, &two]).unwrap();
+        assert_eq!(joined.shape(), [2, 9, WIDTH]);
+        let [joined, one, two] = [&joined, one.values(), two.values()].map(|x| x.read::<f32>().unwrap());
+        let each = 3 * WIDTH;
+        let want = [&one[..each], &two[..2 * each], &one[each..], &two[2 * each..]].concat();
+        assert_eq!(joined, want);
+        assert!(join_tokens(&[]).is_err());
+        assert!(join_tokens(&[&part("one", 2, 1), &part("two", 1, 1)]).is_err());
+    }
+
+    #[test]
+    fn views_have_the_mean_of_their_probabilities() {
+        // Odds of 1 : 3 and 1 : 1.
+        let mean = mean_probabilities(&[vec![1000.0, 1000.0 + 3f32.ln()], vec![-5.0, -5.0]]);
+        assert!((mean[0] - 0.375).abs() < 1e-4 && (mean[1] - 0.625).abs() < 1e-4, "{mean:?}");
+        let one = mean_probabilities(&[vec![0.0, 2f32.ln(), -200.0]]);
+        assert!((one[0] - 1.0 / 3.0).abs() < 1e-7 && (one.iter().sum::<f64>() - 1.0).abs() < 1e-15);
+        assert!(mean_probabilities(&[]).is_empty());
+    }
+}

@@ -272,7 +272,7 @@ impl AcPredictor {
 }
 
 /// Time, height and width of the tokens of time `place.tubelets`.
-fn places(side: usize, own: usize, place: Grid) -> Vec<[f64; 3]> {
+pub(super) fn places(side: usize, own: usize, place: Grid) -> Vec<[f64; 3]> {
     let time = place.tubelets as f64;
     let scaled = |at: usize, extent: usize| at as f64 * side as f64 / extent as f64;
     let patch = |row| {
