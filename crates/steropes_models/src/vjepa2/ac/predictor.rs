@@ -56,6 +56,7 @@ pub struct Conditions<'a> {
 pub struct AcCache {
     blocks: Vec<KeyValues>,
     steps: usize,
+    grid: [usize; 2],
 }
 
 impl AcCache {
@@ -164,8 +165,12 @@ impl AcPredictor {
         conditions: &Conditions<'_>,
         observe: &mut Observer<'_>,
     ) -> Result<Tensor, ModelError> {
-        let AcCache { mut blocks, steps } = std::mem::take(past);
+        let AcCache { mut blocks, steps, grid: past_grid } = std::mem::take(past);
         let batch = self.check(features, grid, conditions)?;
+        if steps > 0 && past_grid != grid {
+            let (expected, found) = (format!("steps of {past_grid:?} patches"), format!("{grid:?}"));
+            return Err(OpError::value("step", "grid", expected, found).into());
+        }
         let (width, patches) = (self.config.trunk.width, grid[0] * grid[1]);
         let embedded = self.embed.forward(features)?;
         observe("predictor_embed", &embedded);
@@ -190,7 +195,7 @@ impl AcPredictor {
         let x = self.norm.forward(&index_select(&x, 1, &wanted)?)?;
         observe("predictor_norm", &x);
         let predicted = self.project.forward(&x)?;
-        *past = AcCache { blocks, steps: steps + 1 };
+        *past = AcCache { blocks, steps: steps + 1, grid };
         Ok(predicted)
     }
 

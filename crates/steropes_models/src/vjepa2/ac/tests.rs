@@ -187,9 +187,9 @@ fn what_does_not_fit_is_refused() {
     let mut past = AcCache::default();
     step(&model, &mut past, "one", 2);
     let conditions = Conditions { actions: &two, states: &two, extrinsics: &[] };
-    let smaller = Tensor::new(&Device::cpu(), &[2, 8, FEATURES], uniform("q", 2 * 8 * FEATURES)).unwrap();
-    let error = model.predictor().step(&mut past.clone(), &smaller, [2, 4], &conditions).unwrap_err();
-    assert!(error.to_string().contains("1 time steps of 10 tokens"), "{error}");
+    let turned = features(&Device::cpu(), "q", 2);
+    let error = model.predictor().step(&mut past.clone(), &turned, [4, 3], &conditions).unwrap_err();
+    assert!(error.to_string().contains("steps of [3, 4] patches"), "{error}");
     let conditions = Conditions { actions: &three, states: &three, extrinsics: &[] };
     let more = features(&Device::cpu(), "z", 3);
     assert!(model.predictor().step(&mut past, &more, GRID, &conditions).is_err());
