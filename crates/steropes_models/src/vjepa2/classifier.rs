@@ -548,7 +548,7 @@ mod tests {
         refused(&without("query_tokens"), None, "holds no classifier");
         refused(&without("linear"), None, "no linear layer");
         refused(&without("xattn.kv.bias"), None, "missing");
-        refused(&without("blocks.0"), None, "holds 24 tensors"); // the second has no place without the first
+        refused(&without("blocks.0"), None, "holds 12 tensors"); // the second has no place without the first
         refused(&sound, Some(5), "cannot have 5 heads");
         refused(&sound, Some(0), "cannot have 0 heads");
         let mut more = sound.clone();

@@ -361,5 +361,5 @@ fn files_that_do_not_fit_are_refused() {
     // Without the camera's place there is a predictor, and none that needs it.
     assert!(load(&without("extrinsics"), &cpu, &options()).is_ok());
     let needs = AcOptions { has_extrinsics: true, ..options() };
-    refused(&without("extrinsics"), &needs, "`predictor.extrinsics_encoder.weight` is missing");
+    refused(&without("extrinsics"), &needs, "`predictor.extrinsics_encoder.bias` is missing");
 }
