@@ -35,9 +35,18 @@ fn options() -> AcOptions {
 }
 
 fn load(parameters: &[Parameter], device: &Device, options: &AcOptions) -> Result<AcModel, ModelError> {
+    load_in(Precision::F32, parameters, device, options)
+}
+
+fn load_in(
+    precision: Precision,
+    parameters: &[Parameter],
+    device: &Device,
+    options: &AcOptions,
+) -> Result<AcModel, ModelError> {
     let bytes = weight_file("", parameters, DType::F32);
     let source = Source::from_bytes("tiny-ac", None, bytes, WhichEncoder::Auto)?;
-    AcModel::load("tiny-ac".to_owned(), source, device, Precision::F32, options)
+    AcModel::load("tiny-ac".to_owned(), source, device, precision, options)
 }
 
 fn model(device: &Device) -> AcModel {
@@ -314,6 +323,31 @@ fn a_plan_is_the_same_for_any_batch_and_better_than_its_samples() {
         assert_eq!(found, plan(&world, &CemSettings { batch: 17, ..settings.clone() }).unwrap());
         let first = &found.iterations[0];
         assert!(found.energy < first.energies[0] && found.energy < found.rest_energy / 2.0, "{found:?}");
+    }
+}
+
+#[test]
+fn narrower_numbers_imagine_nearly_the_same() {
+    let has_f16 = |device: &Device| device.gpu().is_some_and(|gpu| gpu.capabilities().f16);
+    let action = Action::from_array([0.05, -0.02, 0.04, 0.0, 0.0, 0.0, 0.5]);
+    for device in devices() {
+        let precision = match device.gpu() {
+            None => Precision::Bf16,
+            Some(_) if has_f16(&device) => Precision::F16,
+            Some(_) => continue,
+        };
+        let imagined = |precision| {
+            let model = load_in(precision, &parameters(), &device, &options()).unwrap();
+            let now = Observation { features: seen(&model, 0), pose: pose(0.5) };
+            let world = AcWorld::new(&model, &[now], &seen(&model, 900)).unwrap();
+            let one = world.step(world.start(2).unwrap(), &[action, Action::default()]).unwrap();
+            let two = world.step(one, &[action, Action::default()]).unwrap();
+            world.energies(&two).unwrap()
+        };
+        let (exact, near) = (imagined(Precision::F32), imagined(precision));
+        for (exact, near) in exact.iter().zip(near) {
+            assert!((exact - near).abs() < 0.02 * exact && *exact != near, "{precision}: {near} for {exact}");
+        }
     }
 }
 
