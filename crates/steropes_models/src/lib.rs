@@ -2,6 +2,8 @@
 //!
 //! [`Model`] is a loaded network of the family; it encodes single images and decodes pairs of them. An
 //! [`Engine`](engine::Engine) is a model with its settings, its threads and its device, for programs that look at many images.
+//!
+//! [`vjepa2`] is another family: from clips of video to features.
 
 pub mod dune;
 pub mod engine;

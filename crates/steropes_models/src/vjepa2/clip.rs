@@ -1,6 +1,7 @@
 //! Clips as the encoder reads them.
 
 use super::places::Grid;
+use rayon::prelude::*;
 use steropes_tensor::Tensor;
 
 /// Frames of one or several clips on the device of a network, from [`Model::clip`](super::Model::clip). Cloning shares the memory.
@@ -30,16 +31,16 @@ impl Clip {
 /// frame behind the last whole tubelet is left out; a single frame stands for all of its tubelet.
 pub(super) fn interleave(values: &[f32], [batch, frames, pixels]: [usize; 3], depth: usize) -> Vec<f32> {
     let tubelets = (frames / depth).max(1);
-    let mut out = Vec::with_capacity(batch * tubelets * pixels * depth * 3);
-    for b in 0..batch {
-        for t in 0..tubelets {
-            let frame = |i: usize| {
-                &values[(b * frames + (t * depth + i).min(frames - 1)) * pixels * 3..][..pixels * 3]
-            };
-            for pixel in 0..pixels {
-                (0..depth).for_each(|i| out.extend_from_slice(&frame(i)[pixel * 3..][..3]));
+    let mut out = vec![0.0; batch * tubelets * pixels * depth * 3];
+    out.par_chunks_exact_mut(pixels * depth * 3).enumerate().for_each(|(tubelet, out)| {
+        let (b, t) = (tubelet / tubelets, tubelet % tubelets);
+        for i in 0..depth {
+            let first = b * frames + (t * depth + i).min(frames - 1);
+            let frame = values[first * pixels * 3..][..pixels * 3].chunks_exact(3);
+            for (to, from) in out.chunks_exact_mut(depth * 3).zip(frame) {
+                to[i * 3..][..3].copy_from_slice(from);
             }
         }
-    }
+    });
     out
 }

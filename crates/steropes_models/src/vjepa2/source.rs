@@ -170,11 +170,13 @@ impl Source {
     /// # Errors
     /// [`LoadError::Unexpected`].
     pub(super) fn check_leftovers(&self, with_predictor: bool) -> Result<(), LoadError> {
-        let mut roots = vec![self.stored_root(&self.encoder)];
-        roots.extend(self.predictor.iter().filter(|_| with_predictor).map(|root| self.stored_root(root)));
+        let encoder = self.stored_root(&self.encoder);
+        let predictor = self.predictor.as_ref().map(|root| self.stored_root(root));
         self.checkpoint.check_leftovers(|name| {
-            let mut inside = roots.iter().filter_map(|root| name.strip_prefix(root.as_str()));
-            inside.all(|name| name == "pos_embed" || name == "predictor_pos_embed")
+            let is_of_predictor = predictor.as_ref().is_some_and(|root| name.starts_with(root.as_str()));
+            let is_read = if is_of_predictor { with_predictor } else { name.starts_with(&encoder) };
+            let leaf = name.rsplit('.').next();
+            !is_read || leaf == Some("pos_embed") || leaf == Some("predictor_pos_embed")
         })
     }
 

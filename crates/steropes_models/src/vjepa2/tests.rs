@@ -725,3 +725,41 @@ fn precisions_of_the_cpu_agree() {
         assert!(errors.iter().all(|&e| e < limit && e > 1e-5), "{precision}: {errors:?}");
     }
 }
+
+/// Bytes that chance has changed: whatever is refused is refused in one line, and what is accepted runs.
+#[test]
+fn changed_files_are_refused_in_one_line_or_run() {
+    let [enc, pred] = official_parts();
+    let bytes = file(&[hugging_face("", &enc), hugging_face("", &pred)].concat());
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut state = 1u64;
+    let mut below = |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % limit
+    };
+    let mut refused = 0;
+    for round in 0..600 {
+        let (mut weights, mut config) = (bytes.clone(), TINY_CONFIG.as_bytes().to_vec());
+        for _ in 0..1 + below(3) {
+            let byte = [below(256) as u8, b'0' + below(10) as u8, b' ', b'"'][below(4)];
+            if round % 2 == 0 {
+                let at = below(config.len());
+                config[at] = byte;
+            } else {
+                weights[below(header)] = byte;
+            }
+        }
+        let Ok(config) = String::from_utf8(config) else { continue };
+        match of_bytes(weights, Some(&config), &OpenOptions::default()) {
+            Ok(model) => {
+                let features = features(&model, [1, 3, 33, 47]);
+                assert!(features.count() > 0);
+            }
+            Err(error) => {
+                assert!(!error.to_string().contains('\n'), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!((100..600).contains(&refused), "{refused}");
+}

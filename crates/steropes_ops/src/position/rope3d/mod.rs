@@ -83,7 +83,8 @@ fn turn(x: Tensor, some: Option<Range<usize>>, tables: &Rope3dTables) -> Result<
     let fits =
         matches!(tables.cos.shape(), &[b, t, d] if (b == batch || b == 1) && (t, d) == (tokens, head_dim));
     if !fits {
-        let expected = format!("[{batch} or 1, {tokens}, {head_dim}]");
+        let batches = if batch == 1 { "1".to_owned() } else { format!("1 or {batch}") };
+        let expected = format!("[{batches}, {tokens}, {head_dim}]");
         return Err(OpError::shape(OP, "tables", expected, tables.cos.shape()));
     }
     let arguments = [("x", &x, Holds::Float), ("tables", &tables.cos, Holds::F32)];

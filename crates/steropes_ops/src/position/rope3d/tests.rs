@@ -349,12 +349,12 @@ fn too_few_heads(device: &Device) -> Verdict {
 fn table_shapes(device: &Device) -> Verdict {
     for shape in [[1, 4, 2, 8], [1, 3, 2, 9]] {
         let x = Tensor::zeros::<f32>(device, &shape);
-        expect_error(rope3d(x, &tiny_tables(device)), "`tables` must be [1 or 1, ")?;
+        expect_error(rope3d(x, &tiny_tables(device)), "`tables` must be [1, ")?;
     }
     let of_two = tables(device, &[[1.0; 3]; 6], 2, 8, Rope3dAngles::Pairs);
     check_equal(&of_two.extents(), &[2, 3, 8])?;
     let x = Tensor::zeros::<f32>(device, &[3, 3, 2, 8]);
-    expect_error(rope3d(x, &of_two), "`tables` must be [3 or 1, 3, 8], got [2, 3, 8]")
+    expect_error(rope3d(x, &of_two), "`tables` must be [1 or 3, 3, 8], got [2, 3, 8]")
 }
 
 fn numbers(device: &Device) -> Verdict {
