@@ -3,6 +3,7 @@
 //!
 //! [`Model`] is a loaded network. Clips are cut into tubelets, two frames deep; each square of a tubelet is a token. The encoder looks
 //! at all tokens of a clip or at some of them; the mask predictor says what the encoder would say about places that it did not see.
+//! A [`Classifier`] tells classes from features, and [`ac`] is the network of an arm's actions.
 //!
 //! Source: V-JEPA 2, arXiv:2506.09985; written from its formulas.
 
