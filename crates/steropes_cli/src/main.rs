@@ -42,6 +42,8 @@ Examples:
   steropes linalg svd a.npy -o svd.safetensors   factorisations of arrays in files
   steropes models list                           the networks that are known, and which are here
   steropes presets                               settings for common uses, for --preset and --config
+  steropes plan now.png --goal goal.png --pose pose.json --model vjepa2-ac
+                                                 the next action of an arm, towards a goal picture
   steropes completions bash                      completions for your shell";
 
 /// Options that every command takes.
@@ -71,6 +73,7 @@ enum Command {
     Bench(commands::bench::Args),
     Linalg(commands::linalg::Args),
     Models(commands::models::Args),
+    Plan(commands::plan::Args),
     Presets(commands::presets::Args),
     Completions(commands::completions::Args),
 }
@@ -105,6 +108,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => commands::bench::run(args, &cli.common, out),
         Command::Linalg(args) => commands::linalg::run(args, &cli.common, out),
         Command::Models(args) => commands::models::run(args, &cli.common, out),
+        Command::Plan(args) => commands::plan::run(args, &cli.common, out),
         Command::Presets(args) => commands::presets::run(args, &cli.common, out),
         Command::Completions(args) => commands::completions::run(args, out),
     }

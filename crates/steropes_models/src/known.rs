@@ -181,6 +181,14 @@ pub const KNOWN_MODELS: &[KnownModel] = &[
     vjepa2("vjepa2-huge", "vith.pt", Some("https://dl.fbaipublicfiles.com/vjepa2/vith.pt")),
     vjepa2("vjepa2-giant", "vitg.pt", Some("https://dl.fbaipublicfiles.com/vjepa2/vitg.pt")),
     vjepa2("vjepa2-giant-384", "vitg-384.pt", Some("https://dl.fbaipublicfiles.com/vjepa2/vitg-384.pt")),
+    KnownModel {
+        purpose: "actions to features",
+        ..vjepa2(
+            "vjepa2-ac",
+            "vjepa2-ac-vitg.pt",
+            Some("https://dl.fbaipublicfiles.com/vjepa2/vjepa2-ac-vitg.pt"),
+        )
+    },
     // Those of the two largest of 2.1 differ only in the case of a letter, which some file systems do not tell apart.
     vjepa2("vjepa2.1-base-384", "vjepa2_1_vitb_dist_vitG_384.pt", None),
     vjepa2("vjepa2.1-large-384", "vjepa2_1_vitl_dist_vitG_384.pt", None),

@@ -3,7 +3,7 @@
 //! [`Model`] is a loaded network of the family; it encodes single images and decodes pairs of them. An
 //! [`Engine`](engine::Engine) is a model with its settings, its threads and its device, for programs that look at many images.
 //!
-//! [`vjepa2`] is another family: from clips of video to features.
+//! [`vjepa2`] is another family: from clips of video to features. [`planner`] searches for the actions of an arm in a model of the world.
 
 pub mod dune;
 pub mod engine;
@@ -12,6 +12,7 @@ mod known;
 pub mod mast3r;
 mod memory;
 mod place;
+pub mod planner;
 mod precision;
 pub mod retrieval;
 mod settings;

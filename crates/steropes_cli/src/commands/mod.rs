@@ -8,5 +8,6 @@ pub(crate) mod infer;
 pub(crate) mod linalg;
 pub(crate) mod match_pair;
 pub(crate) mod models;
+pub(crate) mod plan;
 pub(crate) mod presets;
 pub(crate) mod reconstruct;

@@ -3,15 +3,19 @@
 //!
 //! [`Model`] is a loaded network. Clips are cut into tubelets, two frames deep; each square of a tubelet is a token. The encoder looks
 //! at all tokens of a clip or at some of them; the mask predictor says what the encoder would say about places that it did not see.
+//! A [`Classifier`] tells classes from features, and [`ac`] is the network of an arm's actions.
 //!
 //! Source: V-JEPA 2, arXiv:2506.09985; written from its formulas.
 
+pub mod ac;
 mod bench;
+mod classifier;
 mod clip;
 mod config;
 mod encoder;
 mod model;
 mod places;
+mod pooler;
 mod predictor;
 mod source;
 pub mod synthetic;
@@ -20,11 +24,13 @@ mod tests;
 mod tokens;
 
 pub use bench::benches;
+pub use classifier::{Classifier, Logits, ProbeOptions, join_tokens, mean_probabilities};
 pub use clip::Clip;
 pub use config::{Config, Positions, PredictorConfig};
 pub use encoder::Encoder;
 pub use model::{Model, ModelInfo};
 pub use places::Grid;
+pub use pooler::{AttentivePooler, PoolerConfig};
 pub use predictor::Predictor;
 pub use source::{Layout, OpenOptions, Source, WhichEncoder};
 pub use tokens::Tokens;

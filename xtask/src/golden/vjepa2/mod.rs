@@ -1,10 +1,12 @@
 //! The golden cases of V-JEPA 2: generated weights and clips, stored outputs and intermediate results. A manifest has an object
 //! `files`, an entry for each file of tensors or weights.
 
+mod ac;
 mod checkpoints;
 mod encoder;
 mod generator;
 mod predictor;
+mod probe;
 mod rope;
 
 use super::{Report, TensorFile};
@@ -39,6 +41,9 @@ pub(super) fn run(
     if folder.join("hf_model").is_dir() {
         checkpoints::hugging_face(&golden, report).context("hf_model")?;
     }
+    if folder.join("hf_classifier").is_dir() {
+        probe::hugging_face(&golden, report).context("hf_classifier")?;
+    }
     Ok(())
 }
 
@@ -70,6 +75,10 @@ impl Golden<'_> {
             _ if name.starts_with("rope") => rope::run(&self.open(name, entry)?, self, report),
             _ if name.starts_with("encoder_") => encoder::run(&self.open(name, entry)?, self, report),
             "mask_predictor.safetensors" => predictor::run(&self.open(name, entry)?, self, report),
+            "probe.safetensors" => probe::run(&self.open(name, entry)?, self, report),
+            "probe_tiny.pt" => probe::official(self, name, report),
+            "ac_predictor.safetensors" => ac::run(&self.open(name, entry)?, self, report),
+            "vjepa2_ac_tiny.pt" => ac::checkpoint(self, name, report),
             "vjepa2_tiny.pt" => checkpoints::training_checkpoint(self, name, report),
             // Read with the checkpoint, and with the folder of Hugging Face's library.
             "target_encoder.safetensors" | "hf_outputs.safetensors" => Ok(()),
