@@ -12,6 +12,7 @@ mod place;
 mod precision;
 pub mod retrieval;
 mod settings;
+pub mod vjepa2;
 
 pub use error::ModelError;
 pub use known::{Holds, KNOWN_MODELS, KnownModel, Licence};

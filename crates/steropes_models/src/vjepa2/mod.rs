@@ -1,0 +1,3 @@
+//! V-JEPA 2: video to features.
+
+pub mod preprocess;
