@@ -51,14 +51,13 @@ impl<S: FrameSource> Resampled<S> {
         Ok(Self { source, rate, pick, tick: 0, shown: None, ahead: None, ended: false })
     }
 
-    /// The latest time that belongs to tick number `tick`.
-    fn in_time(&self, tick: u64) -> Duration {
-        let slack = LATE.min(Duration::from_secs_f64(0.25 / self.rate));
-        Duration::from_secs_f64(tick as f64 / self.rate) + slack
+    /// How late a frame may be and still belong to a tick.
+    fn slack(&self) -> Duration {
+        LATE.min(Duration::from_secs_f64(0.25 / self.rate))
     }
 
     fn next_shown(&mut self) -> Result<Option<Frame>, VideoError> {
-        let in_time = self.in_time(self.tick);
+        let in_time = Duration::from_secs_f64(self.tick as f64 / self.rate) + self.slack();
         loop {
             if self.ahead.is_none() && !self.ended {
                 self.ahead = self.source.next_frame()?;
@@ -72,10 +71,10 @@ impl<S: FrameSource> Resampled<S> {
                 }
             }
         }
-        // Nobody knows how long the last frame was seen: it is given for the ticks up to it, and at least once.
         let Some(shown) = &self.shown else { return Ok(None) };
-        let before = self.tick.checked_sub(1).map(|tick| self.in_time(tick));
-        if self.ahead.is_none() && before.is_some_and(|before| shown.time <= before) {
+        // Nobody knows how long the last frame was seen: it stands for the ticks up to its own time.
+        let time = Duration::from_secs_f64(self.tick as f64 / self.rate);
+        if self.ahead.is_none() && self.tick > 0 && time > shown.time + self.slack() {
             return Ok(None);
         }
         self.tick += 1;
@@ -83,7 +82,7 @@ impl<S: FrameSource> Resampled<S> {
     }
 
     fn next_once(&mut self) -> Result<Option<Frame>, VideoError> {
-        let slack = self.in_time(0);
+        let slack = self.slack();
         while let Some(frame) = self.source.next_frame()? {
             let tick = Duration::from_secs_f64(self.tick as f64 / self.rate);
             if frame.time + slack >= tick {

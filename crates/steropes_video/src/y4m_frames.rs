@@ -171,7 +171,8 @@ mod tests {
     #[test]
     fn colours_and_times_are_those_of_the_header() {
         // Odd sizes: three columns share two colour samples. White, black and the red of BT.601.
-        let bytes = stream("W3 H1 F30000:1001 C420jpeg", &[&[235, 16, 81, 128, 90, 128, 240]; 2]);
+        let frame: &[u8] = &[235, 16, 81, 128, 90, 128, 240];
+        let bytes = stream("W3 H1 F30000:1001 C420jpeg", &[frame; 2]);
         let mut y4m = Y4mFrames::new(&bytes[..]).unwrap();
         assert!((y4m.frame_rate().unwrap() - 29.97).abs() < 0.001);
         let first = y4m.next_frame().unwrap().unwrap();
