@@ -8,6 +8,7 @@ pub mod engine;
 mod error;
 mod known;
 pub mod mast3r;
+mod memory;
 mod place;
 mod precision;
 pub mod retrieval;

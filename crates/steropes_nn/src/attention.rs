@@ -1,19 +1,39 @@
 //! Multi-head attention.
 
 use crate::{Linear, LoadError, Weights};
+use std::ops::Range;
 use steropes_ops::OpError;
 use steropes_ops::attention::sdpa::{Heads, sdpa, sdpa_bf16};
-use steropes_ops::position::rope2d::{rope2d, rope2d_heads};
+use steropes_ops::position::rope2d::rope2d_heads;
+use steropes_ops::position::rope3d::{Rope3dTables, rope3d_heads};
 use steropes_tensor::Tensor;
 
-/// Rotary positions: where tokens stand in the grid of patches, and how far their queries and keys are turned there. Cloning
-/// shares the memory.
+/// Rotary positions: where tokens stand, and how far their queries and keys are turned there. Cloning shares the memory.
 #[derive(Debug, Clone)]
-pub struct Rotary {
-    /// (row, column) of every token, `[batch, tokens, 2]`, u32, in patches.
-    pub positions: Tensor,
-    /// Base of the frequencies.
-    pub base: f32,
+pub enum Rotary {
+    /// In a grid of patches: [`rope2d_heads`].
+    Plane {
+        /// (row, column) of every token, `[batch, tokens, 2]`, u32, in patches.
+        positions: Tensor,
+        /// Base of the frequencies.
+        base: f32,
+    },
+    /// In time, height and width: [`rope3d_heads`].
+    Space(Rope3dTables),
+}
+
+impl Rotary {
+    /// `x`, `[batch, tokens, heads, head_dim]`, with the heads in `some` turned by the places of their tokens; in the memory of `x`
+    /// when nobody else holds it.
+    ///
+    /// # Errors
+    /// [`OpError`] if `x` has not the tokens or the heads.
+    pub fn turn(&self, x: Tensor, some: Range<usize>) -> Result<Tensor, OpError> {
+        match self {
+            Self::Plane { positions, base } => rope2d_heads(x, some, positions, *base),
+            Self::Space(tables) => rope3d_heads(x, some, tables),
+        }
+    }
 }
 
 /// Multi-head attention of tokens to themselves.
@@ -26,9 +46,10 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// Reads `qkv` (rows of queries, then keys, then values) and `proj`, whose outputs are multiplied by `scale` if there is one.
+    /// Reads `qkv` (rows of queries, then keys, then values), or `query`, `key` and `value`, and `proj`, whose outputs are multiplied
+    /// by `scale` if there is one.
     ///
-    /// `heads` must divide `width`, with rotary positions into multiples of 4.
+    /// `heads` must divide `width`, with rotary positions in a plane into multiples of 4.
     ///
     /// # Errors
     /// [`LoadError`] if a tensor is missing or has another shape.
@@ -38,7 +59,11 @@ impl SelfAttention {
         heads: usize,
         scale: Option<&[f32]>,
     ) -> Result<Self, LoadError> {
-        let inputs = Linear::load(&weights.at("qkv"), width, 3 * width)?;
+        let inputs = if weights.has("query.weight") {
+            Linear::load_joined(weights, ["query", "key", "value"], width, width)?
+        } else {
+            Linear::load(&weights.at("qkv"), width, 3 * width)?
+        };
         let proj = weights.at("proj");
         let output = match scale {
             None => Linear::load(&proj, width, width)?,
@@ -58,8 +83,8 @@ impl SelfAttention {
     pub fn forward(&self, residual: Tensor, x: &Tensor, rotary: Option<&Rotary>) -> Result<Tensor, OpError> {
         let n = self.heads;
         let mut all = split(self.inputs.forward(x)?, 3 * n)?;
-        if let Some(Rotary { positions, base }) = rotary {
-            all = rope2d_heads(all, 0..2 * n, positions, *base)?;
+        if let Some(rotary) = rotary {
+            all = rotary.turn(all, 0..2 * n)?;
         }
         let [query, key, value] = [0, 1, 2].map(|i| Heads::some(&all, i * n..(i + 1) * n));
         attend(residual, [query, key, value], all.shape()[3], &self.output)
@@ -106,9 +131,9 @@ impl CrossAttention {
         (memory, memory_rotary): (&Tensor, &Rotary),
     ) -> Result<Tensor, OpError> {
         let n = self.heads;
-        let query = rope2d(split(self.query.forward(x)?, n)?, &rotary.positions, rotary.base)?;
+        let query = rotary.turn(split(self.query.forward(x)?, n)?, 0..n)?;
         let both = split(self.memory.forward(memory)?, 2 * n)?;
-        let both = rope2d_heads(both, 0..n, &memory_rotary.positions, memory_rotary.base)?;
+        let both = memory_rotary.turn(both, 0..n)?;
         let heads = [(&query).into(), Heads::some(&both, 0..n), Heads::some(&both, n..2 * n)];
         attend(residual, heads, query.shape()[3], &self.output)
     }

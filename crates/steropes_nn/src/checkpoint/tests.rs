@@ -213,6 +213,24 @@ fn families_are_known_by_their_names() {
 }
 
 #[test]
+fn networks_of_video_are_known_by_an_embedding_in_time() {
+    let family = |names: [&str; 2], extents: usize| {
+        let shapes = [vec![1; extents], vec![1]];
+        let tensors: Vec<_> =
+            names.iter().zip(shapes).map(|(name, shape)| ((*name).to_owned(), shape, vec![0.5])).collect();
+        open(checkpoint("", &tensors, &[])).unwrap().summary().family
+    };
+    let official = ["backbone.patch_embed.proj.weight", "backbone.blocks.0.attn.qkv.weight"];
+    let renamed = [
+        "vjepa2.encoder.embeddings.patch_embeddings.proj.weight",
+        "vjepa2.encoder.layer.0.attention.query.weight",
+    ];
+    for names in [official, renamed] {
+        assert_eq!((family(names, 5), family(names, 4)), (Family::VJepa, Family::Unknown));
+    }
+}
+
+#[test]
 fn a_subtree_is_shared_only_if_all_of_it_is() {
     let tensors =
         ["a.0.w", "a.1.w", "b.0.w", "c.0.w", "c.1.w"].map(|name| (name.to_owned(), vec![2], vec![0.25, 0.5]));
