@@ -10,6 +10,7 @@ mod known;
 pub mod mast3r;
 mod memory;
 mod place;
+pub mod planner;
 mod precision;
 pub mod retrieval;
 mod settings;

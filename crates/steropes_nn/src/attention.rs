@@ -4,9 +4,11 @@ use crate::{Linear, LoadError, Weights};
 use std::ops::Range;
 use steropes_ops::OpError;
 use steropes_ops::attention::sdpa::{Heads, sdpa, sdpa_bf16};
+use steropes_ops::elementwise::concat::concat;
+use steropes_ops::indexing::index_select::index_select;
 use steropes_ops::position::rope2d::rope2d_heads;
 use steropes_ops::position::rope3d::{Rope3dTables, rope3d_heads};
-use steropes_tensor::Tensor;
+use steropes_tensor::{Device, Tensor, TensorError};
 
 /// Rotary positions: where tokens stand, and how far their queries and keys are turned there. Cloning shares the memory.
 #[derive(Debug, Clone)]
@@ -89,6 +91,95 @@ impl SelfAttention {
         let [query, key, value] = [0, 1, 2].map(|i| Heads::some(&all, i * n..(i + 1) * n));
         attend(residual, [query, key, value], all.shape()[3], &self.output)
     }
+}
+
+/// Keys and values of tokens that came before, which those that come now attend to beside themselves. Cloning shares the memory.
+#[derive(Debug, Clone, Default)]
+pub struct KeyValues {
+    /// `[batch, tokens, 2 heads, head_dim]`, keys first.
+    kept: Option<Tensor>,
+}
+
+impl KeyValues {
+    /// Tokens that are kept of each batch element.
+    pub fn tokens(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.shape()[1])
+    }
+
+    /// Adds those of further tokens, and returns all. What is kept of one batch element stands for any number.
+    fn extended(&mut self, more: Tensor) -> Result<&Tensor, OpError> {
+        let all = match self.kept.take() {
+            None => more,
+            Some(kept) => {
+                let [batch, tokens, heads, head_dim] = extents(&more)?;
+                let kept = repeated(kept, batch)?;
+                let [kept_batch, before, ..] = extents(&kept)?;
+                if kept_batch != batch {
+                    let expected = format!("[{kept_batch}, tokens, {heads}, {head_dim}]");
+                    return Err(OpError::shape("attention", "x", expected, more.shape()));
+                }
+                let row = heads * head_dim;
+                let flat =
+                    |x: Tensor, tokens: usize| x.reshape(&[batch, tokens * row]).expect("one row each");
+                let all = concat(&flat(kept, before), &flat(more, tokens))?;
+                all.reshape(&[batch, before + tokens, heads, head_dim]).expect("a row per token")
+            }
+        };
+        Ok(self.kept.insert(all))
+    }
+}
+
+impl SelfAttention {
+    /// [`SelfAttention::forward`] of tokens that attend to themselves and to those of `before`, which are then those of both.
+    ///
+    /// Tokens that are given step by step attend as under a mask that lets each see its own step and those before it: with one step
+    /// after the other, nothing that was computed changes.
+    ///
+    /// # Shapes
+    /// As [`SelfAttention::forward`]; `before` has the batch of `x`, or one element for all
+    ///
+    /// # Errors
+    /// [`OpError`] if an argument does not fit; `before` is empty then.
+    pub fn forward_after(
+        &self,
+        before: &mut KeyValues,
+        residual: Tensor,
+        x: &Tensor,
+        rotary: Option<&Rotary>,
+    ) -> Result<Tensor, OpError> {
+        let n = self.heads;
+        let mut all = split(self.inputs.forward(x)?, 3 * n)?;
+        if let Some(rotary) = rotary {
+            all = rotary.turn(all, 0..2 * n)?;
+        }
+        let memory = index_select(&all, 2, &numbers(&all.device(), n as u32..3 * n as u32)?)?;
+        let memory = before.extended(memory)?;
+        let heads = [Heads::some(&all, 0..n), Heads::some(memory, 0..n), Heads::some(memory, n..2 * n)];
+        attend(residual, heads, all.shape()[3], &self.output)
+    }
+}
+
+/// `x` once for each of `batch` batch elements, if it has one and they are more.
+fn repeated(x: Tensor, batch: usize) -> Result<Tensor, OpError> {
+    if x.shape()[0] != 1 || batch == 1 {
+        return Ok(x);
+    }
+    index_select(&x, 0, &numbers(&x.device(), std::iter::repeat_n(0, batch))?)
+}
+
+/// Numbers on a device.
+fn numbers(device: &Device, numbers: impl IntoIterator<Item = u32>) -> Result<Tensor, OpError> {
+    let numbers: Vec<u32> = numbers.into_iter().collect();
+    match Tensor::new(device, &[numbers.len()], numbers) {
+        Ok(tensor) => Ok(tensor),
+        Err(TensorError::Device(error)) => Err(error.into()),
+        Err(error) => unreachable!("{error}"),
+    }
+}
+
+fn extents(x: &Tensor) -> Result<[usize; 4], OpError> {
+    let expected = "[batch, tokens, heads, head_dim]";
+    x.shape().try_into().map_err(|_| OpError::shape("attention", "x", expected, x.shape()))
 }
 
 /// Multi-head attention of tokens to others, their memory, with rotary positions.

@@ -6,12 +6,15 @@
 //!
 //! Source: V-JEPA 2, arXiv:2506.09985; written from its formulas.
 
+pub mod ac;
 mod bench;
+mod classifier;
 mod clip;
 mod config;
 mod encoder;
 mod model;
 mod places;
+mod pooler;
 mod predictor;
 pub mod preprocess;
 mod source;
@@ -21,11 +24,13 @@ mod tests;
 mod tokens;
 
 pub use bench::benches;
+pub use classifier::{Classifier, Logits, ProbeOptions, join_tokens, mean_probabilities};
 pub use clip::Clip;
 pub use config::{Config, Positions, PredictorConfig};
 pub use encoder::Encoder;
 pub use model::{Model, ModelInfo};
 pub use places::Grid;
+pub use pooler::{AttentivePooler, PoolerConfig};
 pub use predictor::Predictor;
 pub use source::{Layout, OpenOptions, Source, WhichEncoder};
 pub use tokens::Tokens;

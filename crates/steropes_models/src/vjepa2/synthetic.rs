@@ -89,6 +89,37 @@ pub fn checkpoint(e: &Extents, version: Version) -> Vec<Parameter> {
     encoder.chain(predictor(e).into_iter().map(named("predictor"))).collect()
 }
 
+/// The tensors of a predictor of actions (V-JEPA 2-AC) under their official names, for features of `features` values; its perceptrons
+/// are 4 times as wide.
+pub fn action_predictor(features: usize, trunk: Trunk) -> Vec<Parameter> {
+    let width = trunk.width;
+    let mut out = Vec::new();
+    layer(&mut out, "predictor_embed", &[width, features]);
+    layer(&mut out, "action_encoder", &[width, 7]);
+    layer(&mut out, "state_encoder", &[width, 7]);
+    layer(&mut out, "extrinsics_encoder", &[width, 6]);
+    blocks(&mut out, "predictor_blocks", trunk, 4 * width);
+    norms(&mut out, "", &["predictor_norm"], width);
+    layer(&mut out, "predictor_proj", &[features, width]);
+    out
+}
+
+/// The tensors of a classifier under their official names: `depth` blocks and a cross-attention of tokens of `width` values, whose
+/// perceptrons are 4 times as wide, with one learned token for each of the linear layers, which have a name and a number of classes.
+pub fn probe(width: usize, depth: usize, layers: &[(&str, usize)]) -> Vec<Parameter> {
+    let mut out = vec![("pooler.query_tokens".to_owned(), vec![1, layers.len(), width])];
+    blocks(&mut out, "pooler.blocks", Trunk { width, depth, heads: 1 }, 4 * width);
+    let cross = "pooler.cross_attention_block";
+    norms(&mut out, cross, &["norm1", "norm2"], width);
+    layer(&mut out, &format!("{cross}.xattn.q"), &[width, width]);
+    layer(&mut out, &format!("{cross}.xattn.kv"), &[2 * width, width]);
+    mlp(&mut out, &format!("{cross}.mlp"), [width, 4 * width, width]);
+    for (name, classes) in layers {
+        layer(&mut out, name, &[*classes, width]);
+    }
+    out
+}
+
 fn blocks(out: &mut Vec<Parameter>, path: &str, trunk: Trunk, hidden: usize) {
     let width = trunk.width;
     for i in 0..trunk.depth {

@@ -145,6 +145,24 @@ fn what_a_file_says_beside_its_tensors_is_reachable() {
 }
 
 #[test]
+fn tensors_of_dictionaries_in_a_list_have_its_places_in_their_names() {
+    let tensor = |p: Pickle, name: &str, at: i64| p.text(name).tensor("FloatStorage", "0", 2, at, &[1], &[1]);
+    let pickle = Pickle::default().raw(b"}(").text("heads").raw(b"](}(");
+    let pickle = tensor(pickle, "module.linear.bias", 0).raw(b"u}(");
+    let pickle = tensor(pickle, "module.linear.bias", 1).raw(b"ue");
+    // Lists of anything else are values, empty ones too.
+    let pickle = pickle.text("sizes").raw(b"](").int(3).raw(b"e").text("none").raw(b"]").raw(b"u").end();
+    let storage: Vec<u8> = [1.5f32, 2.5].into_iter().flat_map(f32::to_le_bytes).collect();
+    let file = archive(&[("archive/data.pkl", pickle), ("archive/data/0", storage)]);
+    let file = open(file).unwrap();
+    assert_eq!(file.names().collect::<Vec<_>>(), ["heads.0.linear.bias", "heads.1.linear.bias"]);
+    assert_eq!(values(&file, "heads.1.linear.bias", &[1]), [2.5]);
+    assert_eq!(file.value("heads"), None);
+    assert_eq!(file.value("sizes"), Some(&Value::List(vec![Value::Int(3)])));
+    assert_eq!(file.value("none"), Some(&Value::List(Vec::new())));
+}
+
+#[test]
 fn integers_of_every_length_are_read() {
     for (instruction, value) in [
         (&b"\x8a\x00"[..], Value::Int(0)),
