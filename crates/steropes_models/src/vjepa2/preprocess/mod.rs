@@ -264,36 +264,22 @@ impl Preprocess {
         }
     }
 
-    /// The network's input `[3, frames, height, width]` of pictures of one size.
-    ///
-    /// # Shapes
-    /// Each picture is `[size[0], size[1], 3]`.
+    /// The values that [`Model::clip`](super::Model::clip) takes, of bytes `[..., 3]`: pictures one after the other.
     ///
     /// # Numerics
     /// f32: `(v / 255 - mean) / std`, or `(v - 255 mean) / (255 std)` with the resampling `hf`, whose last bits differ.
     ///
     /// # Panics
-    /// A picture has another length.
-    pub fn clip<P: AsRef<[u8]>>(&self, pictures: &[P], size: [usize; 2]) -> Vec<f32> {
-        let pixels = size[0] * size[1];
-        assert!(
-            pictures.iter().all(|p| p.as_ref().len() == 3 * pixels),
-            "a picture has three bytes a pixel"
-        );
+    /// The number of bytes is no multiple of 3.
+    pub fn values(&self, rgb: &[u8]) -> Vec<f32> {
+        assert!(rgb.len().is_multiple_of(3), "a pixel has three bytes");
         let normalise = |v: u8, c: usize| match self.resampling {
             Resampling::Hf => (f32::from(v) - MEAN[c] * 255.0) / (STD[c] * 255.0),
             Resampling::MetaEval | Resampling::MetaTensor => (f32::from(v) / 255.0 - MEAN[c]) / STD[c],
         };
         // A byte has few values.
         let table: Vec<[f32; 3]> = (0..=255).map(|v| [0, 1, 2].map(|c| normalise(v, c))).collect();
-        let mut out = Vec::with_capacity(3 * pictures.len() * pixels);
-        for c in 0..3 {
-            for picture in pictures {
-                let channel = picture.as_ref().iter().skip(c).step_by(3);
-                out.extend(channel.map(|&v| table[usize::from(v)][c]));
-            }
-        }
-        out
+        rgb.chunks_exact(3).flat_map(|p| [0, 1, 2].map(|c| table[usize::from(p[c])][c])).collect()
     }
 }
 
@@ -302,7 +288,7 @@ fn resized([height, width]: [usize; 2], short: usize) -> [usize; 2] {
     if width <= height { [short * height / width, short] } else { [short, short * width / height] }
 }
 
-/// The input `[3, size, size]` of one frame for the action-conditioned network (V-JEPA 2-AC).
+/// The values `[size, size, 3]` of one frame for the action-conditioned network (V-JEPA 2-AC).
 ///
 /// A rectangle in the middle of the frame, at most 1.35 and at least 0.75 times as wide as high, is squeezed to a square by bilinear
 /// interpolation without antialias (corners not aligned), in f32 and without rounding to bytes; then `(v - 255 mean) / (255 std)`.
@@ -320,11 +306,8 @@ pub fn action_frame(rgb: &[u8], frame: [usize; 2], size: usize) -> Result<Vec<f3
     let (origin, rectangle) =
         action_rectangle(frame).ok_or(PreprocessError::TooNarrow { size: frame, crop: [size; 2] })?;
     let values = resize::interpolate_f32(rgb, frame[1], origin, rectangle, [size; 2]);
-    let channel = |c: usize| {
-        let normalise = move |v: &f32| (v - MEAN[c] * 255.0) / (STD[c] * 255.0);
-        values.iter().skip(c).step_by(3).map(normalise)
-    };
-    Ok((0..3).flat_map(channel).collect())
+    let normalise = |p: &[f32]| [0, 1, 2].map(|c| (p[c] - MEAN[c] * 255.0) / (STD[c] * 255.0));
+    Ok(values.chunks_exact(3).flat_map(normalise).collect())
 }
 
 /// Origin and size of what the action-conditioned network sees of a frame: 972 x 720 of 1280 x 720.

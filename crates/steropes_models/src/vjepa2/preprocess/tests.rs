@@ -165,16 +165,12 @@ fn opencv_samples_and_does_not_average() {
 }
 
 #[test]
-fn clips_are_channels_then_frames() {
-    let eval = preprocess(Resampling::MetaEval, 16, Crop::Centre);
-    let clip = eval.clip(&[[0, 128, 255, 255, 128, 0], [10, 20, 30, 40, 50, 60]], [1, 2]);
-    assert_eq!(clip.len(), 12);
-    assert_eq!(clip[0], (0.0 - MEAN[0]) / STD[0]);
-    assert_eq!(clip[1], (1.0 - MEAN[0]) / STD[0]);
-    assert_eq!(clip[3], (40.0 / 255.0 - MEAN[0]) / STD[0], "channel 0 of the second frame");
-    assert_eq!(clip[4], (128.0 / 255.0 - MEAN[1]) / STD[1]);
-    let hf = preprocess(Resampling::Hf, 16, Crop::Centre).clip(&[[0, 128, 255]], [1, 1]);
-    assert!((hf[1] - clip[4]).abs() < 1e-6);
+fn bytes_become_values_of_each_channel() {
+    let eval = preprocess(Resampling::MetaEval, 16, Crop::Centre).values(&[0, 128, 255, 255, 0, 7]);
+    let want = [(0.0, 0), (128.0, 1), (255.0, 2), (255.0, 0), (0.0, 1), (7.0, 2)];
+    assert_eq!(eval, want.map(|(v, c)| (v / 255.0 - MEAN[c]) / STD[c]));
+    let hf = preprocess(Resampling::Hf, 16, Crop::Centre).values(&[0, 128, 255]);
+    assert!(hf.iter().zip(&eval).all(|(a, b)| (a - b).abs() < 1e-6));
 }
 
 #[test]
@@ -189,7 +185,7 @@ fn the_arm_sees_a_rectangle_squeezed_to_a_square() {
     let out = action_frame(&rgb, frame, 32).unwrap();
     assert_eq!(out.len(), 3 * 32 * 32);
     for x in 1..31 {
-        let ramp = out[7 * 32 + x] * STD[0] * 255.0 + MEAN[0] * 255.0;
+        let ramp = out[3 * (7 * 32 + x)] * STD[0] * 255.0 + MEAN[0] * 255.0;
         assert!((f64::from(ramp) - ((x as f64 + 0.5) * 130.0 / 32.0 - 0.5)).abs() < 1e-3, "{x}: {ramp}");
     }
 }
