@@ -5,6 +5,7 @@ mod checkpoints;
 mod encoder;
 mod generator;
 mod predictor;
+mod preprocess;
 mod rope;
 
 use super::{Report, TensorFile};
@@ -69,6 +70,7 @@ impl Golden<'_> {
         match name {
             _ if name.starts_with("rope") => rope::run(&self.open(name, entry)?, self, report),
             _ if name.starts_with("encoder_") => encoder::run(&self.open(name, entry)?, self, report),
+            "preprocess.safetensors" => preprocess::run(&self.open(name, entry)?, report),
             "mask_predictor.safetensors" => predictor::run(&self.open(name, entry)?, self, report),
             "vjepa2_tiny.pt" => checkpoints::training_checkpoint(self, name, report),
             // Read with the checkpoint, and with the folder of Hugging Face's library.

@@ -1,4 +1,5 @@
 use super::*;
+use sha2::{Digest as _, Sha256};
 
 fn preprocess(resampling: Resampling, size: usize, crop: Crop) -> Preprocess {
     Preprocess { resampling, size, crop }
@@ -195,4 +196,38 @@ fn a_point_is_found_in_the_frame() {
     let placement = preprocess(Resampling::MetaEval, 256, Crop::Centre).placements([720, 1280]).unwrap()[0];
     let [x, y] = placement.frame_from_network([128.0, 128.0]);
     assert!((x - 640.0).abs() < 2.0 && (y - 360.0).abs() < 2.0, "the middle is the middle: {x}, {y}");
+}
+
+/// Stored bytes of the three programs, and the hashes of their values: all cases beside the repository if they are there, else those in it.
+#[test]
+fn the_golden_frames() {
+    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let beside = workspace.join("../shared/golden/vjepa2");
+    let folder = if beside.is_dir() { beside } else { workspace.join("tests/golden/vjepa2") };
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let bytes = std::fs::read(folder.join("preprocess.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let cases = manifest["files"]["preprocess.safetensors"]["cases"].as_object().unwrap();
+    assert!(cases.len() >= 3);
+    for (name, case) in cases {
+        let video = tensors.tensor(&format!("{name}.video_u8_THWC")).unwrap();
+        let &[frames, height, width, 3] = video.shape() else { panic!("{name}: frames of bytes") };
+        for (key, resampling) in [("meta_eval", ALL[0]), ("meta_tensor", ALL[1]), ("hf", ALL[2])] {
+            let want = tensors.tensor(&format!("{name}.{key}.u8_THWC")).unwrap();
+            let preprocess = preprocess(resampling, want.shape()[1], Crop::Centre);
+            let placement = preprocess.placements([height, width]).unwrap()[0];
+            let resized: [usize; 2] = serde_json::from_value(case["resized_hw"].clone()).unwrap();
+            assert_eq!(placement.resized, resized, "{name}");
+            let frame = |rgb: &[u8]| preprocess.frame(rgb, [height, width], &placement);
+            let got: Vec<u8> = video.data().chunks_exact(3 * height * width).flat_map(frame).collect();
+            assert!(got == want.data(), "{name}.{key}: other bytes");
+            let values = preprocess.values(&got);
+            let pixels = frames * want.shape()[1] * want.shape()[2];
+            let first = |c: usize| (0..pixels).map(move |p| 3 * p + c);
+            let order = (0..3).flat_map(first).flat_map(|i| values[i].to_le_bytes());
+            let hash = format!("{:x}", Sha256::digest(order.collect::<Vec<u8>>()));
+            assert_eq!(case[key]["f32_le_sha256"], hash, "{name}.{key}: other values");
+        }
+    }
 }
