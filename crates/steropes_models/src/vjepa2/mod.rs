@@ -17,6 +17,7 @@ mod model;
 mod places;
 mod pooler;
 mod predictor;
+pub mod preprocess;
 mod source;
 pub mod synthetic;
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod checkpoints;
 mod encoder;
 mod generator;
 mod predictor;
+mod preprocess;
 mod probe;
 mod rope;
 
@@ -74,6 +75,7 @@ impl Golden<'_> {
         match name {
             _ if name.starts_with("rope") => rope::run(&self.open(name, entry)?, self, report),
             _ if name.starts_with("encoder_") => encoder::run(&self.open(name, entry)?, self, report),
+            "preprocess.safetensors" => preprocess::run(&self.open(name, entry)?, report),
             "mask_predictor.safetensors" => predictor::run(&self.open(name, entry)?, self, report),
             "probe.safetensors" => probe::run(&self.open(name, entry)?, self, report),
             "probe_tiny.pt" => probe::official(self, name, report),
