@@ -100,6 +100,15 @@ impl OpError {
         Self::Shape { op, argument, expected: expected.into(), found: found.to_vec() }
     }
 
+    /// The error of an op that is a step of `op`, as one of `op`.
+    pub(crate) fn of(self, op: &'static str) -> Self {
+        match self {
+            Self::Matrix { argument, batch, problem, .. } => Self::Matrix { op, argument, batch, problem },
+            Self::Unsupported { device, why, .. } => Self::Unsupported { op, device, why },
+            other => other,
+        }
+    }
+
     /// A [`OpError::Value`].
     pub fn value(
         op: &'static str,

@@ -4,6 +4,7 @@
 
 pub mod cholesky;
 pub mod cholesky_solve;
+pub mod cond;
 mod dense;
 pub mod det;
 pub mod eigh;
@@ -21,6 +22,7 @@ pub mod solve_triangular;
 mod squares;
 mod stack;
 pub mod svd;
+pub mod svd_lowrank;
 
 use steropes_testkit::{Bench, Case};
 
@@ -28,6 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [
         cholesky::tests::cases(),
         cholesky_solve::tests::cases(),
+        cond::tests::cases(),
         det::tests::cases(),
         eigh::tests::cases(),
         linear::tests::cases(),
@@ -42,6 +45,7 @@ pub(crate) fn cases() -> Vec<Case> {
         solve::tests::cases(),
         solve_triangular::tests::cases(),
         svd::tests::cases(),
+        svd_lowrank::tests::cases(),
     ]
     .into_iter()
     .flatten()
@@ -52,6 +56,7 @@ pub(crate) fn benches() -> Vec<Bench> {
     [
         cholesky::bench::benches(),
         cholesky_solve::bench::benches(),
+        cond::bench::benches(),
         det::bench::benches(),
         eigh::bench::benches(),
         linear::bench::benches(),
@@ -64,6 +69,7 @@ pub(crate) fn benches() -> Vec<Bench> {
         solve::bench::benches(),
         solve_triangular::bench::benches(),
         svd::bench::benches(),
+        svd_lowrank::bench::benches(),
     ]
     .into_iter()
     .flatten()
