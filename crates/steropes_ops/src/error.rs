@@ -100,13 +100,18 @@ impl OpError {
         Self::Shape { op, argument, expected: expected.into(), found: found.to_vec() }
     }
 
-    /// The error of an op that is a step of `op`, as one of `op`.
-    pub(crate) fn of(self, op: &'static str) -> Self {
-        match self {
-            Self::Matrix { argument, batch, problem, .. } => Self::Matrix { op, argument, batch, problem },
-            Self::Unsupported { device, why, .. } => Self::Unsupported { op, device, why },
-            other => other,
+    /// The error of an op that is a step of `name`, as one of `name`.
+    pub(crate) fn of(mut self, name: &'static str) -> Self {
+        match &mut self {
+            Self::Shape { op, .. }
+            | Self::DType { op, .. }
+            | Self::Device { op, .. }
+            | Self::Unsupported { op, .. }
+            | Self::Matrix { op, .. }
+            | Self::Value { op, .. } => *op = name,
+            Self::Failed(_) => {}
         }
+        self
     }
 
     /// A [`OpError::Value`].

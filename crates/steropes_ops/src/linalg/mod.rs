@@ -65,6 +65,7 @@ pub(crate) fn benches() -> Vec<Bench> {
         lu::bench::benches(),
         matmul::bench::benches(),
         matrix_exp::bench::benches(),
+        pinv::bench::benches(),
         qr::bench::benches(),
         solve::bench::benches(),
         solve_triangular::bench::benches(),

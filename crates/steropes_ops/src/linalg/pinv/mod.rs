@@ -1,8 +1,12 @@
 //! What singular values say of a matrix: its pseudo-inverse and its rank.
 
+mod backward;
+pub(crate) mod bench;
 mod cpu;
 pub(super) mod gpu;
 pub(crate) mod tests;
+
+pub use backward::pinv_backward;
 
 use super::stack::Stack;
 use super::svd::{svd, svdvals};

@@ -1,6 +1,10 @@
 #![expect(clippy::neg_cmp_op_on_partial_ord, reason = "a NaN must not pass")]
 
-use super::{matrix_rank, pinv};
+use super::{matrix_rank, pinv, pinv_backward};
+use crate::linalg::dense::testing::{
+    check_gradient, check_within, differences, done, dot, precisions, product, random, read as held_values,
+    tensor as held_tensor,
+};
 use crate::linalg::svd::reference;
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::inputs::normal;
@@ -21,6 +25,10 @@ pub(crate) fn cases() -> Vec<Case> {
         small_bindings_case("pinv/property/many_bindings", 1024, many_bindings),
         gpu_case("pinv/property/not_finite", not_finite_on_gpu),
         cpu_case("pinv/error/not_finite", not_finite),
+        case("pinv_backward/gradient/full_rank", full_rank_gradients),
+        case("pinv_backward/gradient/low_rank", low_rank_gradients),
+        case("pinv_backward/property/empty", backward_empty),
+        case("pinv_backward/error/arguments", backward_arguments),
         case("pinv/error/arguments", arguments),
     ]
 }
@@ -193,4 +201,79 @@ fn arguments(device: &Device) -> Verdict {
     expect_error(pinv(&flat, None), "linalg::pinv: `a` must be [.., rows, columns]")?;
     expect_error(matrix_rank(&flat, None), "linalg::matrix_rank: `a` must be [.., rows, columns]")?;
     expect_error(pinv(&Tensor::zeros::<i32>(device, &[2, 2]), None), "linalg::pinv: `a` must hold f32")
+}
+
+fn full_rank_gradients(device: &Device) -> Verdict {
+    for (dtype, eps) in precisions(device) {
+        for [m, n] in [[1, 1], [3, 3], [5, 2], [2, 5], [1, 4], [9, 7]] {
+            let mut all = random("pinv_backward/a", 2 * m * n);
+            for (e, x) in all.iter_mut().enumerate() {
+                *x = 0.3 * *x + if e / n % m == e % n { 2.0 } else { 0.0 };
+            }
+            let (a, held) = held_tensor(device, dtype, &[2, m, n], &all);
+            let (grad, weights) =
+                held_tensor(device, dtype, &[2, n, m], &random("pinv_backward/g", 2 * m * n));
+            let inverse = done(pinv(&a, None))?;
+            let got = done(pinv_backward(&grad, &a, &inverse))?;
+            let each = m * n;
+            let want: Vec<f64> = (0..2)
+                .flat_map(|i| {
+                    let weights = &weights[i * each..][..each];
+                    differences(&held[i * each..][..each], |a| dot(&oracle(a, [m, n], m.min(n)), weights))
+                })
+                .collect();
+            check_gradient(&format!("{m}x{n} {dtype:?}"), &got, &want, eps)?;
+        }
+    }
+    Ok(())
+}
+
+/// Of `A = X Y` by `X` and `Y`, so that the rank stays.
+fn low_rank_gradients(device: &Device) -> Verdict {
+    for (dtype, eps) in precisions(device) {
+        for [m, n, rank] in [[6, 4, 2], [4, 6, 2], [5, 5, 1], [5, 5, 3]] {
+            let heavy = |name: &str, rows: usize, columns: usize| -> Vec<f64> {
+                let plain = random(name, rows * columns).into_iter().enumerate();
+                plain.map(|(e, x)| 0.3 * x + if e / columns == e % columns { 2.0 } else { 0.0 }).collect()
+            };
+            let (_, x) = held_tensor(device, dtype, &[m, rank], &heavy("x", m, rank));
+            let (_, y) = held_tensor(device, dtype, &[rank, n], &heavy("y", rank, n));
+            let (a, _) = held_tensor(device, dtype, &[m, n], &product(&x, &y, [m, n, rank]));
+            let (grad, weights) = held_tensor(device, dtype, &[n, m], &random("pinv_backward/g", m * n));
+            let inverse = done(pinv(&a, Some(1e-3)))?;
+            let got = held_values(&done(pinv_backward(&grad, &a, &inverse))?)?;
+            let transposed = |a: &[f64], rows: usize, columns: usize| -> Vec<f64> {
+                (0..a.len()).map(|e| a[e % rows * columns + e / rows]).collect()
+            };
+            let of_x = product(&got, &transposed(&y, rank, n), [m, rank, n]);
+            let of_y = product(&transposed(&x, m, rank), &got, [rank, n, m]);
+            let loss =
+                |x: &[f64], y: &[f64]| dot(&oracle(&product(x, y, [m, n, rank]), [m, n], rank), &weights);
+            let largest = |want: &[f64]| want.iter().fold(1e-3, |m: f64, v| m.max(v.abs()));
+            for (what, got, want) in
+                [("X", of_x, differences(&x, |x| loss(x, &y))), ("Y", of_y, differences(&y, |y| loss(&x, y)))]
+            {
+                let within = (2e3 * eps + 1e-7) * largest(&want);
+                check_within(&format!("{what}, {m}x{n} of rank {rank} {dtype:?}"), &got, &want, |_| within)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn backward_empty(device: &Device) -> Verdict {
+    for shape in [[0, 3, 2], [2, 0, 3], [2, 3, 0]] {
+        let a = Tensor::zeros::<f32>(device, &shape);
+        let inverse = done(pinv(&a, None))?;
+        check_equal(done(pinv_backward(&inverse, &a, &inverse))?.shape(), &shape)?;
+    }
+    Ok(())
+}
+
+fn backward_arguments(device: &Device) -> Verdict {
+    let (a, p) = (Tensor::zeros::<f32>(device, &[2, 3]), Tensor::zeros::<f32>(device, &[3, 2]));
+    expect_error(pinv_backward(&a, &a, &p), "linalg::pinv_backward: `grad` must be [3, 2], got [2, 3]")?;
+    expect_error(pinv_backward(&p, &a, &a), "linalg::pinv_backward: `inverse` must be [3, 2], got [2, 3]")?;
+    let integers = Tensor::zeros::<i32>(device, &[3, 2]);
+    expect_error(pinv_backward(&integers, &a, &p), "linalg::pinv_backward: `grad` must hold f32")
 }
