@@ -5,7 +5,7 @@
 pub mod cholesky;
 pub mod cholesky_solve;
 pub mod cond;
-mod dense;
+pub(crate) mod dense;
 pub mod det;
 pub mod eigh;
 pub mod linear;

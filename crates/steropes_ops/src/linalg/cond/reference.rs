@@ -6,12 +6,11 @@ use crate::linalg::svd::reference::svdvals;
 
 /// The condition of an `m x n` matrix.
 pub(crate) fn cond(a: &[f64], [m, n]: [usize; 2], p: CondNorm) -> f64 {
-    let s = svdvals(a, m, n);
-    let (largest, smallest) = (s[0], s[s.len() - 1]);
+    let values = || svdvals(a, m, n);
     match p {
-        CondNorm::Two => largest / smallest,
-        CondNorm::MinusTwo => smallest / largest,
-        CondNorm::Nuc => s.iter().sum::<f64>() * s.iter().map(|x| 1.0 / x).sum::<f64>(),
+        CondNorm::Two => values()[0] / values()[m.min(n) - 1],
+        CondNorm::MinusTwo => values()[m.min(n) - 1] / values()[0],
+        CondNorm::Nuc => values().iter().sum::<f64>() * values().iter().map(|x| 1.0 / x).sum::<f64>(),
         _ => {
             let columns: Option<Vec<Vec<f64>>> = (0..n)
                 .map(|j| solve(a, n, &(0..n).map(|i| if i == j { 1.0 } else { 0.0 }).collect::<Vec<f64>>()))
@@ -24,7 +23,8 @@ pub(crate) fn cond(a: &[f64], [m, n]: [usize; 2], p: CondNorm) -> f64 {
     }
 }
 
-fn norm(a: &[f64], n: usize, p: CondNorm) -> f64 {
+/// Another norm than those of singular values.
+pub(crate) fn norm(a: &[f64], n: usize, p: CondNorm) -> f64 {
     let row = |i: usize| (0..n).map(|j| a[i * n + j].abs()).sum::<f64>();
     let column = |j: usize| (0..n).map(|i| a[i * n + j].abs()).sum::<f64>();
     match p {
