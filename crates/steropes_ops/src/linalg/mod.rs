@@ -19,7 +19,6 @@ pub mod qr;
 pub mod quantize;
 pub mod solve;
 pub mod solve_triangular;
-mod squares;
 mod stack;
 pub mod svd;
 pub mod svd_lowrank;

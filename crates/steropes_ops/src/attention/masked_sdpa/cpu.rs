@@ -3,9 +3,10 @@
 //! one step of scores exists at a time.
 
 use super::{Attended, Bands, Extents, Mask, Problem};
+use crate::attention::rows::Rows;
 use crate::cpu::Isa;
 use crate::cpu::math::exp2_weight;
-use crate::cpu::pack::{AlignedVec, RowSource, pack_column_panel, pack_rows, packed_len};
+use crate::cpu::pack::{AlignedVec, pack_column_panel, pack_rows, packed_len};
 use crate::cpu::product::Output;
 use crate::cpu::simd::{Kernel, Lane, MAX_TILE_ROWS, Place, Simd};
 use crate::error::values;
@@ -43,12 +44,17 @@ impl<'a> Inputs<'a> {
 
     /// A head of what is shaped as the queries.
     fn query_rows(&self, values: &'a [f32], batch: usize, head: usize) -> Rows<'a> {
-        Rows::of_head(values, [self.e.queries, self.e.heads, self.e.head_dim], batch, head)
+        self.rows(values, [self.e.queries, self.e.heads], [batch, head])
     }
 
     /// A head of what is shaped as the keys.
     fn key_rows(&self, values: &'a [f32], batch: usize, head: usize) -> Rows<'a> {
-        Rows::of_head(values, [self.e.keys, self.e.kv_heads, self.e.head_dim], batch, head)
+        self.rows(values, [self.e.keys, self.e.kv_heads], [batch, head])
+    }
+
+    fn rows(&self, values: &'a [f32], [tokens, heads]: [usize; 2], [batch, head]: [usize; 2]) -> Rows<'a> {
+        let d = self.e.head_dim;
+        Rows::of_head(values, (batch * tokens * heads + head) * d, tokens, [heads * d, d])
     }
 
     /// The keys that some queries may attend to.
@@ -255,45 +261,6 @@ struct Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// The first tokens of one head of `[batch, tokens, heads, head_dim]`.
-struct Rows<'a> {
-    values: &'a [f32],
-    rows: usize,
-    stride: usize,
-    len: usize,
-}
-
-impl<'a> Rows<'a> {
-    fn of_head(values: &'a [f32], [tokens, heads, len]: [usize; 3], batch: usize, head: usize) -> Self {
-        // Without tokens there is nothing to begin at.
-        let first = ((batch * tokens * heads + head) * len).min(values.len());
-        Self { values: &values[first..], rows: tokens, stride: heads * len, len }
-    }
-
-    fn limited(self, rows: usize) -> Self {
-        Self { rows, ..self }
-    }
-
-    fn row(&self, index: usize) -> &[f32] {
-        &self.values[index * self.stride..][..self.len]
-    }
-}
-
-impl RowSource for Rows<'_> {
-    fn rows(&self) -> usize {
-        self.rows
-    }
-    fn segments(&self) -> usize {
-        1
-    }
-    fn segment_len(&self) -> usize {
-        self.len
-    }
-    fn segment(&self, row: usize, _: usize) -> Option<&[f32]> {
-        Some(self.row(row))
-    }
 }
 
 /// The rows as columns of a product: `[rows / C][head_dim][C]`, zeros behind the last.

@@ -61,7 +61,10 @@ fn norm<T: Real>(a: &[T], n: usize, p: CondNorm) -> T {
 fn frobenius<T: Real>(a: &[T]) -> T {
     let largest = a.iter().map(|x| x.abs()).fold(T::zero(), larger);
     let scale = if largest.is_zero() || largest.is_infinite() { T::one() } else { largest };
-    scale * num_traits::Float::sqrt(a.iter().map(|&x| (x / scale) * (x / scale)).sum::<T>())
+    let square = |x: &T| (*x / scale) * (*x / scale);
+    // Sums of sums, which lose less than a long one.
+    let parts = a.chunks(256).map(|part| part.iter().map(square).sum::<T>());
+    scale * num_traits::Float::sqrt(parts.sum::<T>())
 }
 
 /// The larger; what is not a number wins.
