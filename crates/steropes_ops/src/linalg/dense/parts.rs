@@ -10,14 +10,14 @@ use std::ops::Range;
 use steropes_tensor::{DType, Device, Gpu, Header, Tensor};
 
 /// Where a block lies in matrices of a stack.
-struct Place2 {
+struct Block {
     /// Its first row and column.
     at: [usize; 2],
     /// Extents of the matrices.
     of: [usize; 2],
 }
 
-impl Place2 {
+impl Block {
     fn index(&self, matrix: usize, row: usize) -> usize {
         (matrix * self.of[0] + self.at[0] + row) * self.of[1] + self.at[1]
     }
@@ -31,8 +31,8 @@ impl Place2 {
 fn copy_on_cpu<T: Real>(
     count: usize,
     [rows, columns]: [usize; 2],
-    (x, from): (&[T], Place2),
-    (y, to): (&mut [T], Place2),
+    (x, from): (&[T], Block),
+    (y, to): (&mut [T], Block),
 ) {
     for matrix in 0..count {
         for row in 0..rows {
@@ -45,8 +45,8 @@ fn copy_on_gpu(
     gpu: &Gpu,
     count: usize,
     [rows, columns]: [usize; 2],
-    (x, from): (&Tensor, Place2),
-    (y, to): (&Tensor, Place2),
+    (x, from): (&Tensor, Block),
+    (y, to): (&Tensor, Block),
 ) -> Result<(), OpError> {
     let elements = count * rows * columns;
     if elements == 0 {
@@ -71,8 +71,8 @@ pub(crate) fn block(
     }
     let extents = [rows.len(), columns.len()];
     let (shape, count) = (stack.with(&extents), stack.count());
-    let from = Place2 { at: [rows.start, columns.start], of: [stack.rows, stack.columns] };
-    let to = Place2 { at: [0, 0], of: extents };
+    let from = Block { at: [rows.start, columns.start], of: [stack.rows, stack.columns] };
+    let to = Block { at: [0, 0], of: extents };
     match common_place(op, &[("a", a, Holds::Real)])? {
         Place::Cpu if a.dtype() == DType::F64 => Ok(on_cpu(&shape, block_on_cpu::<f64>(a, count, from, to))),
         Place::Cpu => Ok(on_cpu(&shape, block_on_cpu::<f32>(a, count, from, to))),
@@ -85,7 +85,7 @@ pub(crate) fn block(
     }
 }
 
-fn block_on_cpu<T: Real>(a: &Tensor, count: usize, from: Place2, to: Place2) -> Vec<T> {
+fn block_on_cpu<T: Real>(a: &Tensor, count: usize, from: Block, to: Block) -> Vec<T> {
     let mut y = vec![T::zero(); count * to.of[0] * to.of[1]];
     copy_on_cpu(count, to.of, (values(a), from), (&mut y, to));
     y
@@ -98,8 +98,8 @@ pub(crate) fn joined(op: &'static str, a: &Tensor, b: &Tensor, below: bool) -> R
     let of = if below { [first[0] + second[0], first[1]] } else { [first[0], first[1] + second[1]] };
     let at = if below { [first[0], 0] } else { [0, first[1]] };
     let shape = of_a.with(&of);
-    let whole = |extents| Place2 { at: [0, 0], of: extents };
-    let parts = || [(a, first, Place2 { at: [0, 0], of }), (b, second, Place2 { at, of })];
+    let whole = |extents| Block { at: [0, 0], of: extents };
+    let parts = || [(a, first, Block { at: [0, 0], of }), (b, second, Block { at, of })];
     match common_place(op, &[("a", a, Holds::Real), ("b", b, Holds::Real)])? {
         Place::Cpu if a.dtype() == DType::F64 => {
             let mut y = vec![0.0f64; shape.iter().product()];

@@ -1,8 +1,8 @@
 //! The gradient of the factors.
 
-use super::{FACTOR_BACKWARD, LU_BACKWARD, unpacked};
+use super::{FACTOR_BACKWARD, LU_BACKWARD, check_numbers, unpacked};
 use crate::elementwise::add::add;
-use crate::error::{Holds, OpError, place};
+use crate::error::{Holds, OpError, Place, common_place, place, values};
 use crate::linalg::dense::Triangle;
 use crate::linalg::dense::arithmetic::{Mask, check_shape, masked, plain, product, transposed};
 use crate::linalg::dense::parts::{block, filled, joined};
@@ -49,7 +49,7 @@ pub fn lu_backward(
 /// As [`lu_backward`].
 ///
 /// # Errors
-/// As [`lu_backward`].
+/// As [`lu_backward`], and [`OpError::Value`] on the CPU if a pivot is not the number of a row.
 ///
 /// # Source
 /// As [`lu_backward`].
@@ -61,6 +61,11 @@ pub fn lu_factor_backward(grad: &Tensor, factors: &Tensor, pivots: &Tensor) -> R
     check_shape(OP, "pivots", pivots, &stack.with(&[k]))?;
     if pivots.dtype() != DType::I32 {
         return Err(OpError::DType { op: OP, argument: "pivots", expected: "i32", found: pivots.dtype() });
+    }
+    let arguments =
+        [("grad", grad, Holds::Real), ("factors", factors, Holds::Real), ("pivots", pivots, Holds::Integer)];
+    if let Place::Cpu = common_place(OP, &arguments)? {
+        check_numbers(OP, values(pivots), stack.rows)?;
     }
     let [p, l, u] = unpacked(OP, factors, pivots, &stack)?;
     let of_l = block(OP, grad, 0..stack.rows, 0..k)?;

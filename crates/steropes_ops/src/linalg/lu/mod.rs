@@ -159,6 +159,14 @@ pub fn lu_solve(
     solve_factored(SOLVE, [lu, pivots], Right::Of(b), &system, adjoint)
 }
 
+/// Refuses pivots that are not numbers of rows.
+fn check_numbers(op: &'static str, pivots: &[i32], rows: usize) -> Result<(), OpError> {
+    match pivots.iter().find(|&&pivot| !(1..=rows as i32).contains(&pivot)) {
+        None => Ok(()),
+        Some(pivot) => Err(OpError::value(op, "pivots", "numbers of rows, counted from 1", pivot)),
+    }
+}
+
 /// Right sides of systems.
 #[derive(Clone, Copy)]
 pub(crate) enum Right<'a> {
@@ -184,9 +192,7 @@ pub(crate) fn solve_factored(
     match place(op, &arguments)? {
         Place::Cpu => {
             let pivots: &[i32] = values(pivots);
-            if let Some(pivot) = pivots.iter().find(|&&pivot| !(1..=system.n as i32).contains(&pivot)) {
-                return Err(OpError::value(op, "pivots", "numbers of rows, counted from 1", pivot));
-            }
+            check_numbers(op, pivots, system.n)?;
             Ok(if lu.dtype() == DType::F64 {
                 let x = cpu::solve::<f64, 8>((values(lu), pivots), b, system, transposed);
                 on_cpu(&system.shape(), x)

@@ -432,5 +432,13 @@ fn backward_errors(device: &Device) -> Verdict {
     let factored = |grad: &Tensor, pivots: &Tensor| lu_factor_backward(grad, &l, pivots);
     expect_error(factored(&u, &pivots), "linalg::lu_factor_backward: `grad` must be [4, 3], got [3, 3]")?;
     expect_error(factored(&l, &integers), "linalg::lu_factor_backward: `pivots` must be [3], got [4, 3]")?;
-    expect_error(factored(&l, &zeros(&[3])), "linalg::lu_factor_backward: `pivots` must hold i32")
+    expect_error(factored(&l, &zeros(&[3])), "linalg::lu_factor_backward: `pivots` must hold i32")?;
+    expect_error(factored(&integers, &pivots), "linalg::lu_factor_backward: `grad` must hold f32")?;
+    if device.gpu().is_some() {
+        return Ok(());
+    }
+    expect_error(
+        factored(&l, &pivots),
+        "linalg::lu_factor_backward: `pivots` must be numbers of rows, counted from 1, got 0",
+    )
 }
