@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 CASES = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
 DEVICE = sys.argv[2] if len(sys.argv) > 2 else "cpu"
 rng, pick = np.random.default_rng(0), random.Random(0)
+torch.manual_seed(0)
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 48, 63, 64, 65, 80, 100, 129]
 
 
@@ -189,9 +190,45 @@ def matrix_rank(batch, m, n):
     return [a], kind, [], lambda a: {"rank": torch.linalg.matrix_rank(a)}, lambda a, r: []
 
 
+def condition(a, p):
+    if p != "nuc":
+        return np.linalg.cond(a, p)
+    return np.linalg.norm(a, "nuc", (-2, -1)) * np.linalg.norm(np.linalg.inv(a), "nuc", (-2, -1))
+
+
 def cond(batch, m, n):
     a, kind = rng.standard_normal((*batch, n, n)) + 2 * np.sqrt(n) * np.eye(n), "normal"
-    return [a], kind, [], lambda a: {"cond": torch.linalg.cond(a)}, lambda a, r: [values(r["cond"][..., None], np.linalg.cond(a)[..., None])]
+    p = pick.choice([2, -2, 1, -1, np.inf, -np.inf, "fro", "nuc"])
+    if p in (1, -1, np.inf, -np.inf, "fro") and pick.random() < 0.1:
+        a[..., pick.randrange(n)] = 0
+        kind = "singular"
+
+    def errors(a, r):
+        want = condition(a, p)
+        if kind == "singular":
+            return [0.0 if np.isposinf(r["cond"]).all() and np.isposinf(want).all() else np.inf]
+        return [values(r["cond"][..., None], want[..., None])]
+
+    return [a], kind, ["-p", str(p)], lambda a: {"cond": torch.linalg.cond(a, p)}, errors
+
+
+def svd_lowrank(batch, m, n):
+    q, niter = pick.choice([1, 2, 6, 12]), pick.choice([0, 1, 2, 4])
+    a, kind = matrix(batch, m, n)
+    rank = pick.randrange(1, q + 1)
+    if pick.random() < 0.5:
+        a, kind = rng.standard_normal((*batch, m, rank)) @ rng.standard_normal((*batch, rank, n)), "low rank"
+
+    def errors(a, r):
+        # Whatever range was found, it is the best basis of it; a range of the whole rank gives the matrix.
+        u, s, v = r["U"], r["S"], r["V"]
+        size = np.maximum(norm(a), 1e-300)
+        inside = T(u) @ a @ v - s[..., None, :] * np.eye(s.shape[-1])
+        found = [float((norm(inside) / size).max(initial=0)), off_identity(u), off_identity(v)]
+        return found + ([residual(u * s[..., None, :] @ T(v), a)] if kind == "low rank" else [])
+
+    words = ["-q", str(q), "--niter", str(niter), "--seed", str(pick.randrange(100))]
+    return [a], kind, words, lambda a: dict(zip("USV", torch.svd_lowrank(a, q=q, niter=niter))), errors
 
 
 def matrix_exp(batch, m, n):
@@ -203,7 +240,7 @@ def matrix_exp(batch, m, n):
     return [a], kind, [], lambda a: {"exp": torch.linalg.matrix_exp(a)}, errors
 
 
-OPERATIONS = [svd, svd, svdvals, qr, qr, eigh, eigh, cholesky, lu, solve, inv, det, slogdet, lstsq, pinv, matrix_rank, cond, matrix_exp]
+OPERATIONS = [svd, svd, svdvals, svd_lowrank, qr, qr, eigh, eigh, cholesky, lu, solve, inv, det, slogdet, lstsq, pinv, matrix_rank, cond, cond, matrix_exp]
 table, complaints = collections.defaultdict(lambda: [0, [], [], 0]), []
 with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)

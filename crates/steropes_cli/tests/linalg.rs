@@ -122,6 +122,7 @@ fn all_operations_judge_themselves() {
     for operation in [
         "svd",
         "svdvals",
+        "svd-lowrank",
         "qr",
         "eigh",
         "eigvalsh",
@@ -155,6 +156,55 @@ fn all_operations_judge_themselves() {
             assert_eq!(array["shape"][0], 2, "{operation}: {name}");
         }
     }
+}
+
+/// The largest values of a matrix that is mostly its mean, and the same file twice for one seed.
+#[test]
+fn low_rank_of_what_varies() {
+    let desk = Desk::new();
+    let rows = [[101.0, 50.0, 10.0], [99.0, 50.0, 10.0], [101.0, 50.0, 12.0], [99.0, 50.0, 12.0]];
+    f64_file(&desk.path("a.safetensors"), &[("a", &[4, 3], rows.as_flattened())]);
+    let words = [
+        "svd-lowrank",
+        "a.safetensors",
+        "-q",
+        "2",
+        "--center",
+        "--seed",
+        "9",
+        "--force",
+        "-o",
+        "x.safetensors",
+    ];
+    let said = desk.take(&words);
+    assert!(said.contains("|A - U S V'| / |A|"), "{said}");
+    let (shape, s) = desk.read("x.safetensors", "S");
+    assert_eq!(shape, [2]);
+    assert!(s.iter().all(|s| (s - 2.0).abs() < 1e-12), "{s:?}");
+    assert_eq!(desk.read("x.safetensors", "V").0, [3, 2]);
+    assert_eq!(desk.read("x.safetensors", "mean"), (vec![1, 3], vec![100.0, 50.0, 11.0]));
+    let first = std::fs::read(desk.path("x.safetensors")).unwrap();
+    desk.take(&words);
+    assert_eq!(std::fs::read(desk.path("x.safetensors")).unwrap(), first);
+    desk.take(&["svd-lowrank", "a.safetensors", "-q", "2", "--niter", "0", "--force", "-o", "x.safetensors"]);
+    assert!(desk.read("x.safetensors", "S").1[0] > 200.0);
+}
+
+#[test]
+fn conditions_in_every_norm() {
+    let desk = Desk::new();
+    f64_file(&desk.path("a.safetensors"), &[("a", &[2, 2], &[4.0, 2.0, 0.0, 1.0])]);
+    // |A| is 4, 3, 6, 1 and the root of 21, |A^-1| is 1.5, 0.25, 1, 0.75 and the root of 21 / 16.
+    for (norm, want) in [("1", 6.0), ("-1", 0.75), ("inf", 6.0), ("-inf", 0.75), ("fro", 5.25)] {
+        desk.take(&["cond", "a.safetensors", "-p", norm, "--force", "-o", "x.safetensors"]);
+        let got = desk.read("x.safetensors", "cond").1[0];
+        assert!((got - want).abs() < 1e-14, "{norm}: {got}");
+    }
+    npy(&desk.path("singular.npy"), "(2, 2)", false, &[1.0, 2.0, 2.0, 4.0]);
+    let said = desk.take(&["cond", "singular.npy", "-p", "fro"]);
+    assert!(said.contains("[inf]"), "{said}");
+    let line = desk.refuse(&["cond", "a.safetensors", "-p", "3"]);
+    assert!(line.contains("no norm is called"), "{line}");
 }
 
 #[test]

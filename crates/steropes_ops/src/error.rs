@@ -100,6 +100,20 @@ impl OpError {
         Self::Shape { op, argument, expected: expected.into(), found: found.to_vec() }
     }
 
+    /// The error of an op that is a step of `name`, as one of `name`.
+    pub(crate) fn of(mut self, name: &'static str) -> Self {
+        match &mut self {
+            Self::Shape { op, .. }
+            | Self::DType { op, .. }
+            | Self::Device { op, .. }
+            | Self::Unsupported { op, .. }
+            | Self::Matrix { op, .. }
+            | Self::Value { op, .. } => *op = name,
+            Self::Failed(_) => {}
+        }
+        self
+    }
+
     /// A [`OpError::Value`].
     pub fn value(
         op: &'static str,

@@ -1,6 +1,7 @@
 //! Attention.
 
 pub mod masked_sdpa;
+mod rows;
 pub mod sdpa;
 
 use steropes_testkit::{Bench, Case};

@@ -4,7 +4,8 @@
 
 pub mod cholesky;
 pub mod cholesky_solve;
-mod dense;
+pub mod cond;
+pub(crate) mod dense;
 pub mod det;
 pub mod eigh;
 pub mod linear;
@@ -18,9 +19,9 @@ pub mod qr;
 pub mod quantize;
 pub mod solve;
 pub mod solve_triangular;
-mod squares;
 mod stack;
 pub mod svd;
+pub mod svd_lowrank;
 
 use steropes_testkit::{Bench, Case};
 
@@ -30,6 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
         stack::tests::cases(),
         cholesky::tests::cases(),
         cholesky_solve::tests::cases(),
+        cond::tests::cases(),
         det::tests::cases(),
         eigh::tests::cases(),
         linear::tests::cases(),
@@ -44,6 +46,7 @@ pub(crate) fn cases() -> Vec<Case> {
         solve::tests::cases(),
         solve_triangular::tests::cases(),
         svd::tests::cases(),
+        svd_lowrank::tests::cases(),
     ]
     .into_iter()
     .flatten()
@@ -54,6 +57,7 @@ pub(crate) fn benches() -> Vec<Bench> {
     [
         cholesky::bench::benches(),
         cholesky_solve::bench::benches(),
+        cond::bench::benches(),
         det::bench::benches(),
         eigh::bench::benches(),
         linear::bench::benches(),
@@ -62,10 +66,12 @@ pub(crate) fn benches() -> Vec<Bench> {
         lu::bench::benches(),
         matmul::bench::benches(),
         matrix_exp::bench::benches(),
+        pinv::bench::benches(),
         qr::bench::benches(),
         solve::bench::benches(),
         solve_triangular::bench::benches(),
         svd::bench::benches(),
+        svd_lowrank::bench::benches(),
     ]
     .into_iter()
     .flatten()

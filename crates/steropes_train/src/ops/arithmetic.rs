@@ -4,7 +4,7 @@ use crate::tape::filled;
 use crate::{Tape, TapeError, Var};
 use std::ops::Range;
 use steropes_ops::elementwise::add::add;
-use steropes_ops::elementwise::arithmetic::{mul, scale, sub};
+use steropes_ops::elementwise::arithmetic::{div, mul, scale, sub};
 use steropes_ops::elementwise::concat::concat;
 use steropes_ops::elementwise::copy::copy_rows;
 use steropes_ops::elementwise::transpose::transpose;
@@ -46,6 +46,22 @@ impl Tape {
         self.step(value, &[a, b], move |tape, gradient| {
             let part = |of: &Var, by: &Var| of.is_recorded().then(|| tape.mul(gradient, by)).transpose();
             Ok(vec![part(&left, &right)?, part(&right, &left)?])
+        })
+    }
+
+    /// `a / b`, value by value, of equal shapes.
+    ///
+    /// # Errors
+    /// [`TapeError`] if the op refuses them.
+    pub fn div(&self, a: &Var, b: &Var) -> Result<Var, TapeError> {
+        equal(a, b)?;
+        let value = div(a.value().clone(), b.value())?;
+        let (left, right) = (a.clone(), b.clone());
+        self.step(value, &[a, b], move |tape, gradient| {
+            let of_left = tape.div(gradient, &right)?;
+            let of_right = || tape.scale(&tape.mul(&of_left, &tape.div(&left, &right)?)?, -1.0);
+            let of_right = right.is_recorded().then(of_right).transpose()?;
+            Ok(vec![Some(of_left), of_right])
         })
     }
 

@@ -149,6 +149,50 @@ fn factorisations() {
     );
 }
 
+/// Matrices away from those that lack rank, whose pivots stay.
+fn heavy(name: &str, shape: &[usize]) -> Tensor {
+    let &[.., m, n] = shape else { panic!("a matrix") };
+    let plain = values(&f64_tensor(name, shape)).into_iter().enumerate();
+    let heavier =
+        plain.map(|(e, x)| 0.4 * x + if e / n % m == e % n { 3.0 - 0.4 * (e % n) as f64 } else { 0.0 });
+    Tensor::new(&Device::Cpu, shape, heavier.collect::<Vec<_>>()).unwrap()
+}
+
+#[test]
+fn more_factorisations() {
+    for shape in [[2, 4, 4], [2, 5, 3], [2, 3, 5]] {
+        let a = [heavy("a", &shape)];
+        check(
+            &a,
+            &|tape, v| {
+                let (_, l, u) = tape.lu(&v[0])?;
+                tape.add(&weighted(tape, &l)?, &weighted(tape, &u)?)
+            },
+            1e-6,
+            1e-5,
+        );
+        check(&a, &|tape, v| weighted(tape, &tape.pinv(&v[0], None)?), 1e-6, 1e-5);
+        let both = [a[0].clone(), f64_tensor("right", &[2, shape[1], 2])];
+        check(&both, &|tape, v| weighted(tape, &tape.lstsq(&v[0], &v[1])?), 1e-6, 1e-5);
+    }
+    let square = [heavy("a", &[2, 4, 4]), f64_tensor("right", &[2, 4, 3]), f64_tensor("left", &[2, 3, 4])];
+    check(&square[..1], &|tape, v| weighted(tape, &tape.det(&v[0])?), 1e-6, 1e-5);
+    check(&square[..1], &|tape, v| weighted(tape, &tape.slogdet(&v[0])?.1), 1e-6, 1e-5);
+    check(
+        &square,
+        &|tape, v| {
+            let right = weighted(tape, &tape.solve_triangular(&v[0], &v[1], true, true)?)?;
+            tape.add(&right, &weighted(tape, &tape.solve_triangular(&v[0], &v[2], false, false)?)?)
+        },
+        1e-6,
+        1e-5,
+    );
+    let quotient = [f64_tensor("a", &[3, 4]), heavy("a", &[4, 4])];
+    check(&quotient, &|tape, v| weighted(tape, &tape.div(&v[0], &tape.rows(&v[1], 0..3)?)?), 1e-7, 1e-4);
+    let error = Tape::new().lstsq(&Var::constant(square[0].clone()), &Var::constant(quotient[0].clone()));
+    assert!(error.unwrap_err().to_string().contains("operands must have one shape"));
+}
+
 #[test]
 fn layers() {
     let x = f32_tensor("x", &[2, 3, 8]);
@@ -242,30 +286,34 @@ fn confidences() {
     check(&inputs, &|tape, v| tape.conf_matching_loss(&v[0], [&v[1], &v[2]], &valid, &options), 1e-3, 1e-2);
 }
 
-/// `f(x)` has the gradient `g`, and `Σ g²` a gradient of its own.
-#[test]
-fn gradients_have_gradients() {
-    let inputs = [f64_tensor("a", &[3, 3]), f64_tensor("b", &[3, 2])];
-    let loss = |tape: &Tape, v: &[Var]| {
-        let solved = tape.solve(&v[0], &v[1])?;
-        let inner = weighted(tape, &tape.mul(&solved, &solved)?)?;
-        let gradients = tape.recorded_gradients(&inner)?;
-        let of = |var: &Var| match gradients.recorded(var) {
-            Some(gradient) => tape.sum_all(&tape.mul(gradient, gradient)?),
-            None => panic!("the loss depends on every input"),
-        };
-        tape.add(&of(&v[0])?, &of(&v[1])?)
+/// `f(x)` has the gradient `g`, the same recorded or not, and `Σ g²` a gradient of its own, which is its slope.
+fn check_second(inputs: &[Tensor], f: Loss<'_>, step: f64, within: f64) {
+    let squares = |tape: &Tape, v: &[Var]| -> Result<Var, TapeError> {
+        let inner = f(tape, v)?;
+        let recorded = tape.recorded_gradients(&inner)?;
+        let plain = tape.gradients(&inner)?;
+        let mut sum = Var::constant(Tensor::new(&Device::Cpu, &[], vec![0.0f64])?);
+        for var in v {
+            let gradient = recorded.recorded(var).expect("the loss depends on every input");
+            let (one, other) = (values(gradient.value()), values(plain.of(var).unwrap()));
+            let largest = other.iter().fold(1e-3, |m: f64, x| m.max(x.abs()));
+            for (one, other) in one.iter().zip(&other) {
+                assert!((one - other).abs() < 1e-9 * largest, "recorded {one}, else {other}");
+            }
+            sum = tape.add(&sum, &tape.sum_all(&tape.mul(gradient, gradient)?)?)?;
+        }
+        Ok(sum)
     };
     // Constants have no gradient to square, so both sides of a slope are computed with variables.
     let at = |inputs: &[Tensor]| {
         let tape = Tape::new();
         let variables: Vec<Var> = inputs.iter().map(|input| tape.variable(input.clone())).collect();
-        values(loss(&tape, &variables).unwrap().value())[0]
+        values(squares(&tape, &variables).unwrap().value())[0]
     };
     let tape = Tape::new();
     let variables: Vec<Var> = inputs.iter().map(|input| tape.variable(input.clone())).collect();
-    let gradients = tape.gradients(&loss(&tape, &variables).unwrap()).unwrap();
-    for i in 0..2 {
+    let gradients = tape.gradients(&squares(&tape, &variables).unwrap()).unwrap();
+    for i in 0..inputs.len() {
         let direction: Vec<f64> = normal("direction", inputs[i].len()).into_iter().map(f64::from).collect();
         let slope: f64 =
             values(gradients.of(&variables[i]).unwrap()).iter().zip(&direction).map(|(g, d)| g * d).sum();
@@ -274,7 +322,71 @@ fn gradients_have_gradients() {
             inputs[i] = moved(&inputs[i], &direction, change);
             at(&inputs)
         };
-        let measured = (shifted(1e-6) - shifted(-1e-6)) / 2e-6;
-        assert!((slope - measured).abs() < 1e-4 * measured.abs(), "input {i}: {slope} instead of {measured}");
+        let measured = (shifted(step) - shifted(-step)) / (2.0 * step);
+        assert!(
+            (slope - measured).abs() < within * measured.abs(),
+            "input {i}: {slope} instead of {measured}"
+        );
     }
+}
+
+#[test]
+fn gradients_have_gradients() {
+    let inputs = [f64_tensor("a", &[3, 3]), f64_tensor("b", &[3, 2])];
+    let solved = |tape: &Tape, v: &[Var]| {
+        let solved = tape.solve(&v[0], &v[1])?;
+        weighted(tape, &tape.mul(&solved, &solved)?)
+    };
+    check_second(&inputs, &solved, 1e-6, 1e-4);
+    let a = [heavy("a", &[2, 4, 4])];
+    check_second(&a, &|tape, v| weighted(tape, &tape.inv(&v[0])?), 1e-6, 1e-5);
+    check_second(&a, &|tape, v| weighted(tape, &tape.det(&v[0])?), 1e-6, 1e-5);
+    check_second(&a, &|tape, v| weighted(tape, &tape.slogdet(&v[0])?.1), 1e-6, 1e-5);
+    let gram = |tape: &Tape, a: &Var| tape.matmul(a, a, Transposed::B);
+    check_second(&a, &|tape, v| weighted(tape, &tape.cholesky(&gram(tape, &v[0])?)?), 1e-6, 1e-5);
+    // Squares of vectors do not depend on signs.
+    let squares = |tape: &Tape, x: &Var| weighted(tape, &tape.mul(x, x)?);
+    check_second(
+        &a,
+        &|tape, v| {
+            let (l, w) = tape.eigh(&tape.add(&v[0], &tape.transpose(&v[0])?)?)?;
+            tape.add(&weighted(tape, &l)?, &squares(tape, &w)?)
+        },
+        1e-6,
+        1e-5,
+    );
+    for shape in [[2, 4, 4], [2, 5, 3], [2, 3, 5]] {
+        let a = [heavy("a", &shape)];
+        check_second(
+            &a,
+            &|tape, v| {
+                let [u, s, vh] = tape.svd(&v[0])?;
+                tape.add(&weighted(tape, &s)?, &tape.add(&squares(tape, &u)?, &squares(tape, &vh)?)?)
+            },
+            1e-6,
+            1e-5,
+        );
+        check_second(
+            &a,
+            &|tape, v| {
+                let (q, r) = tape.qr(&v[0])?;
+                tape.add(&weighted(tape, &q)?, &squares(tape, &r)?)
+            },
+            1e-6,
+            1e-5,
+        );
+        check_second(&a, &|tape, v| weighted(tape, &tape.pinv(&v[0], None)?), 1e-6, 1e-5);
+        let both = [a[0].clone(), f64_tensor("right", &[2, shape[1], 2])];
+        check_second(&both, &|tape, v| squares(tape, &tape.lstsq(&v[0], &v[1])?), 1e-6, 1e-5);
+    }
+}
+
+/// What has no second derivative says so.
+#[test]
+fn a_second_derivative_that_does_not_exist() {
+    let tape = Tape::new();
+    let a = tape.variable(heavy("a", &[3, 3]));
+    let (_, l, _) = tape.lu(&a).unwrap();
+    let error = tape.recorded_gradients(&weighted(&tape, &l).unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "lu has no second derivative here");
 }

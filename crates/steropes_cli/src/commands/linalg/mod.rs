@@ -13,18 +13,21 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
+use steropes_ops::elementwise::transpose::transpose;
 use steropes_ops::linalg::cholesky::cholesky;
+use steropes_ops::linalg::cond::{CondNorm, cond};
 use steropes_ops::linalg::det::{det, slogdet};
 use steropes_ops::linalg::eigh::{Uplo, eigh, eigvalsh};
 use steropes_ops::linalg::lstsq::{LstsqDriver, lstsq};
 use steropes_ops::linalg::lu::lu;
 use steropes_ops::linalg::matmul::{Transposed, matmul};
 use steropes_ops::linalg::matrix_exp::matrix_exp;
-use steropes_ops::linalg::pinv::{cond, matrix_rank, pinv};
+use steropes_ops::linalg::pinv::{matrix_rank, pinv};
 use steropes_ops::linalg::qr::{QrMode, qr};
 use steropes_ops::linalg::solve::{inv, solve};
 use steropes_ops::linalg::svd::{svd, svdvals};
-use steropes_tensor::{Device, Tensor};
+use steropes_ops::linalg::svd_lowrank::{LowRank, svd_lowrank};
+use steropes_tensor::{DType, Device, Tensor};
 
 /// Factor and solve arrays in files
 ///
@@ -54,6 +57,23 @@ enum Operation {
     },
     /// Singular values, largest first
     Svdvals {
+        #[command(flatten)]
+        io: Io,
+    },
+    /// The largest singular values and their vectors, of a random range: A is close to U diag(S) Vᵀ
+    SvdLowrank {
+        /// Values that come out, somewhat more than are wanted
+        #[arg(short, long, default_value_t = LowRank::default().q)]
+        q: usize,
+        /// Power iterations: more are more exact
+        #[arg(long, default_value_t = LowRank::default().niter)]
+        niter: usize,
+        /// What the random vectors depend on
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Take the mean of the rows off first
+        #[arg(long)]
+        center: bool,
         #[command(flatten)]
         io: Io,
     },
@@ -138,8 +158,11 @@ enum Operation {
         #[command(flatten)]
         io: Io,
     },
-    /// Condition numbers: largest by smallest singular value
+    /// Condition numbers, |A| |A^-1|; infinite for singular matrices
     Cond {
+        /// The norm: 2 (largest by smallest singular value), -2, 1, -1, inf, -inf, fro or nuc
+        #[arg(short, long, value_name = "NORM", default_value_t = CondNorm::Two, allow_hyphen_values = true)]
+        p: CondNorm,
         #[command(flatten)]
         io: Io,
     },
@@ -205,6 +228,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
         Operation::Solve { io } | Operation::Lstsq { io, .. } => (vec![&io.a, &io.b], &io.common),
         Operation::Svd { io, .. }
         | Operation::Svdvals { io }
+        | Operation::SvdLowrank { io, .. }
         | Operation::Qr { io, .. }
         | Operation::Eigh { io, .. }
         | Operation::Eigvalsh { io, .. }
@@ -215,7 +239,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
         | Operation::Det { io }
         | Operation::Slogdet { io }
         | Operation::MatrixRank { io, .. }
-        | Operation::Cond { io }
+        | Operation::Cond { io, .. }
         | Operation::MatrixExp { io } => (vec![&io.a], &io.common),
     };
     let read = sources.into_iter().map(Array::read).collect::<anyhow::Result<Vec<_>>>()?;
@@ -294,6 +318,10 @@ impl Operation {
                 svd_outcome(a, u, s, vh)?
             }
             Self::Svdvals { .. } => Outcome::of([("S", svdvals(a)?)], []),
+            Self::SvdLowrank { q, niter, seed, center, .. } => {
+                let options = LowRank { q: *q, niter: *niter, seed: *seed };
+                low_rank_outcome(a, options, *center)?
+            }
             Self::Qr { complete, .. } => {
                 let (q, r) = qr(a, if *complete { QrMode::Complete } else { QrMode::Reduced })?;
                 let wide_q = wide(&q)?;
@@ -362,7 +390,7 @@ impl Operation {
                 Outcome::of([("sign", sign), ("logabsdet", logarithm)], [])
             }
             Self::MatrixRank { rtol, .. } => Outcome::of([("rank", matrix_rank(a, *rtol)?)], []),
-            Self::Cond { .. } => Outcome::of([("cond", cond(a, 2)?)], []),
+            Self::Cond { p, .. } => Outcome::of([("cond", cond(a, *p)?)], []),
             Self::MatrixExp { .. } => Outcome::of([("exp", matrix_exp(a)?)], []),
         })
     }
@@ -379,6 +407,55 @@ fn svd_outcome(a: &Tensor, u: Tensor, s: Tensor, vh: Tensor) -> anyhow::Result<O
         ("max |Vh Vh' - 1|", orthogonality(&wide_vh, true)?),
     ];
     Ok(Outcome::of([("U", u), ("S", s), ("Vh", vh)], checks))
+}
+
+fn low_rank_outcome(a: &Tensor, options: LowRank, center: bool) -> anyhow::Result<Outcome> {
+    let mean = center.then(|| row_means(a)).transpose()?;
+    let (u, s, v) = svd_lowrank(a, options, mean.as_ref())?;
+    let (wide_u, wide_v) = (wide(&u)?, wide(&v)?);
+    let found = product(&scaled_columns(&wide_u, &s)?, &transpose(&wide_v)?)?;
+    let whole = match &mean {
+        None => wide(a)?,
+        Some(mean) => less(&wide(a)?, &wide(mean)?)?,
+    };
+    let checks = [
+        ("|A - U S V'| / |A|", distance(&found, &whole)?),
+        ("max |U' U - 1|", orthogonality(&wide_u, false)?),
+        ("max |V' V - 1|", orthogonality(&wide_v, false)?),
+    ];
+    let mut outcome = Outcome::of([("U", u), ("S", s), ("V", v)], checks);
+    outcome.arrays.extend(mean.map(|mean| ("mean", mean)));
+    Ok(outcome)
+}
+
+/// The mean of the rows of every matrix, `[.., 1, n]`, in the dtype and on the device of `a`.
+fn row_means(a: &Tensor) -> anyhow::Result<Tensor> {
+    let &[ref batch @ .., rows, columns] = a.shape() else {
+        anyhow::bail!("a matrix has two extents, this array has {:?}", a.shape());
+    };
+    let values = arrays::values(a)?;
+    let mean = |matrix: &[f64]| -> Vec<f64> {
+        let of = |j: usize| matrix.iter().skip(j).step_by(columns).sum::<f64>() / rows as f64;
+        (0..columns).map(of).collect()
+    };
+    let means: Vec<f64> = values.chunks((rows * columns).max(1)).flat_map(mean).collect();
+    let shape = [batch, &[1, columns]].concat();
+    let count = shape.iter().product::<usize>();
+    // Without rows there is nothing to take a mean of.
+    let means = if means.len() == count { means } else { vec![0.0; count] };
+    Ok(match a.dtype() {
+        DType::F64 => Tensor::new(&Device::Cpu, &shape, means)?,
+        _ => Tensor::new(&a.device(), &shape, means.into_iter().map(|x| x as f32).collect())?,
+    })
+}
+
+/// Each row of `a` less the row of its matrix in `means`.
+fn less(a: &Tensor, means: &Tensor) -> anyhow::Result<Tensor> {
+    let (values, offsets) = (arrays::values(a)?, arrays::values(means)?);
+    let &[.., rows, columns] = a.shape() else { return Ok(a.clone()) };
+    let each = (rows * columns).max(1);
+    let at = |(e, x): (usize, &f64)| x - offsets[e / each * columns + e % columns];
+    Ok(Tensor::new(&Device::Cpu, a.shape(), values.iter().enumerate().map(at).collect::<Vec<f64>>())?)
 }
 
 fn uplo(upper: bool) -> Uplo {

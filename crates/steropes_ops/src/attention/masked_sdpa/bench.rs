@@ -1,4 +1,4 @@
-use super::{Attended, Mask, sdpa_backward, sdpa_masked};
+use super::{Attended, Mask, Segments, sdpa_backward, sdpa_masked};
 use half::f16;
 use steropes_tensor::{Device, Element, Tensor};
 use steropes_testkit::inputs::uniform;
@@ -17,6 +17,8 @@ pub(crate) fn benches() -> Vec<Bench> {
         backward("sdpa_backward/causal_2x2048x16x64", SHAPE, 64),
         backward("sdpa_backward/causal_2x2048x16x128", SHAPE, 128),
         backward("sdpa_backward/causal_1x2048x32_8x128", GROUPED, 128),
+        ragged("sdpa_masked/ragged_8192x16x64", false),
+        ragged("sdpa_backward/ragged_8192x16x64", true),
         f16_forward("sdpa_masked/f16/causal_2x2048x16x64", SHAPE, 64),
         f16_forward("sdpa_masked/f16/causal_2x2048x16x128", SHAPE, 128),
         f16_backward("sdpa_backward/f16/causal_2x2048x16x64", SHAPE, 64),
@@ -101,5 +103,38 @@ fn launch_backward<T: Element>(device: &Device, shape: [usize; 4], d: usize, to:
     Box::new(move || {
         let gradients = sdpa_backward([&q, &k, &v], &attended, &gradient, Mask::Causal, scale);
         std::hint::black_box(gradients.expect("valid arguments"));
+    })
+}
+
+/// Sixteen sequences of 32 to 992 tokens, causal.
+fn ragged(name: &'static str, back: bool) -> Bench {
+    let (heads, d) = (16, 64);
+    let lengths = (0..16).map(|i| 32 + 64 * i);
+    let sums: Vec<usize> = std::iter::once(0)
+        .chain(lengths.scan(0, |sum, n| {
+            *sum += n;
+            Some(*sum)
+        }))
+        .collect();
+    let tokens = sums[16];
+    let pairs: usize = sums.windows(2).map(|pair| (pair[1] - pair[0]) * (pair[1] - pair[0] + 1) / 2).sum();
+    let (flops, values) = (4.0 * (heads * pairs * d) as f64, (tokens * heads * d) as f64);
+    let (flops, bytes) = if back { (2.5 * flops, 32.0 * values) } else { (flops, 16.0 * values) };
+    bench(name, flops, bytes, move |device| {
+        let [q, k, v, gradient] = inputs(device, [1, tokens, heads, heads], d, |x| x);
+        let sums = sums.clone();
+        let attended = {
+            let mask = Mask::Segments(Segments { queries: &sums, keys: &sums, causal: true });
+            sdpa_masked(&q, &k, &v, mask, 0.125).expect("valid arguments")
+        };
+        Box::new(move || {
+            let mask = Mask::Segments(Segments { queries: &sums, keys: &sums, causal: true });
+            if back {
+                let gradients = sdpa_backward([&q, &k, &v], &attended, &gradient, mask, 0.125);
+                std::hint::black_box(gradients.expect("valid arguments"));
+            } else {
+                std::hint::black_box(sdpa_masked(&q, &k, &v, mask, 0.125).expect("valid arguments"));
+            }
+        })
     })
 }

@@ -2,10 +2,11 @@
 //! packed once in a task. A block of a register tile's rows meets it in steps: scores, weights in their place, then weights times rows. Only
 //! one step of scores exists at a time.
 
-use super::{Attended, Extents, Mask, Problem};
+use super::{Attended, Bands, Extents, Mask, Problem};
+use crate::attention::rows::Rows;
 use crate::cpu::Isa;
 use crate::cpu::math::exp2_weight;
-use crate::cpu::pack::{AlignedVec, RowSource, pack_column_panel, pack_rows, packed_len};
+use crate::cpu::pack::{AlignedVec, pack_column_panel, pack_rows, packed_len};
 use crate::cpu::product::Output;
 use crate::cpu::simd::{Kernel, Lane, MAX_TILE_ROWS, Place, Simd};
 use crate::error::values;
@@ -43,17 +44,48 @@ impl<'a> Inputs<'a> {
 
     /// A head of what is shaped as the queries.
     fn query_rows(&self, values: &'a [f32], batch: usize, head: usize) -> Rows<'a> {
-        Rows::of_head(values, [self.e.queries, self.e.heads, self.e.head_dim], batch, head)
+        self.rows(values, [self.e.queries, self.e.heads], [batch, head])
     }
 
     /// A head of what is shaped as the keys.
     fn key_rows(&self, values: &'a [f32], batch: usize, head: usize) -> Rows<'a> {
-        Rows::of_head(values, [self.e.keys, self.e.kv_heads, self.e.head_dim], batch, head)
+        self.rows(values, [self.e.keys, self.e.kv_heads], [batch, head])
     }
 
-    /// Keys that queries before `query` may attend to come before this one.
-    fn key_limit(&self, query: usize) -> usize {
-        if matches!(self.mask, Mask::Causal) { self.e.keys.min(query) } else { self.e.keys }
+    fn rows(&self, values: &'a [f32], [tokens, heads]: [usize; 2], [batch, head]: [usize; 2]) -> Rows<'a> {
+        let d = self.e.head_dim;
+        Rows::of_head(values, (batch * tokens * heads + head) * d, tokens, [heads * d, d])
+    }
+
+    /// The keys that some queries may attend to.
+    fn keys_of(&self, queries: &Range<usize>) -> Range<usize> {
+        match (self.mask, self.problem.bands) {
+            (Mask::Causal, _) => 0..self.e.keys.min(queries.end),
+            (_, Some(bands)) => Bands::together(&bands.of_queries, queries.clone()),
+            _ => 0..self.e.keys,
+        }
+    }
+
+    /// The queries that may attend to some keys.
+    fn queries_of(&self, keys: &Range<usize>) -> Range<usize> {
+        match (self.mask, self.problem.bands) {
+            (Mask::Causal, _) => keys.start.min(self.e.queries)..self.e.queries,
+            (_, Some(bands)) => Bands::together(&bands.of_keys, keys.clone()),
+            _ => 0..self.e.queries,
+        }
+    }
+
+    /// Scales what a band of tokens has, from `first` on, and closes what is outside.
+    #[inline(always)]
+    fn mask_band(&self, [from, to]: [u32; 2], first: usize, row: &mut [f32]) {
+        let [from, to] = [from, to].map(|token| (token as usize).saturating_sub(first).min(row.len()));
+        row[..from].fill(f32::NEG_INFINITY);
+        row[from..to].iter_mut().for_each(|x| *x *= self.problem.scale);
+        row[to..].fill(f32::NEG_INFINITY);
+    }
+
+    fn bands(&self) -> &Bands {
+        self.problem.bands.expect("sequences have bands")
     }
 
     /// Elements of the mask before those of a head.
@@ -83,6 +115,7 @@ impl<'a> Inputs<'a> {
                     *x = *x * scale + added;
                 }
             }
+            Mask::Segments(_) => self.mask_band(self.bands().of_queries[query], first_key, row),
         }
     }
 
@@ -111,6 +144,7 @@ impl<'a> Inputs<'a> {
                     *x = *x * scale + mask[start + i * stride];
                 }
             }
+            Mask::Segments(_) => self.mask_band(self.bands().of_keys[key], first_query, row),
         }
     }
 }
@@ -227,45 +261,6 @@ struct Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// The first tokens of one head of `[batch, tokens, heads, head_dim]`.
-struct Rows<'a> {
-    values: &'a [f32],
-    rows: usize,
-    stride: usize,
-    len: usize,
-}
-
-impl<'a> Rows<'a> {
-    fn of_head(values: &'a [f32], [tokens, heads, len]: [usize; 3], batch: usize, head: usize) -> Self {
-        // Without tokens there is nothing to begin at.
-        let first = ((batch * tokens * heads + head) * len).min(values.len());
-        Self { values: &values[first..], rows: tokens, stride: heads * len, len }
-    }
-
-    fn limited(self, rows: usize) -> Self {
-        Self { rows, ..self }
-    }
-
-    fn row(&self, index: usize) -> &[f32] {
-        &self.values[index * self.stride..][..self.len]
-    }
-}
-
-impl RowSource for Rows<'_> {
-    fn rows(&self) -> usize {
-        self.rows
-    }
-    fn segments(&self) -> usize {
-        1
-    }
-    fn segment_len(&self) -> usize {
-        self.len
-    }
-    fn segment(&self, row: usize, _: usize) -> Option<&[f32]> {
-        Some(self.row(row))
-    }
 }
 
 /// The rows as columns of a product: `[rows / C][head_dim][C]`, zeros behind the last.
@@ -449,7 +444,7 @@ impl Kernel for Forward<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { inputs, part: Part { batch, head, rows, .. }, out, lse, scratch } = self;
         let e = inputs.e;
-        let limit = inputs.key_limit(rows.end);
+        let limit = inputs.keys_of(&rows).end;
         let kv_head = head / e.group();
         let queries = inputs.query_rows(inputs.q, batch, head);
         let keys = inputs.key_rows(inputs.k, batch, kv_head).limited(limit);
@@ -466,8 +461,13 @@ impl Kernel for Forward<'_> {
             pack_rows(s, &queries, first, count, own);
             let mut largest = [f32::NEG_INFINITY; MAX_TILE_ROWS];
             let mut total = [0.0f32; MAX_TILE_ROWS];
-            let end = inputs.key_limit(first + count);
-            for first_key in (0..end).step_by(STEP) {
+            let seen = inputs.keys_of(&(first..first + count));
+            // The first of a panel.
+            let (start, end) = (seen.start / S::TILE_COLUMNS * S::TILE_COLUMNS, seen.end);
+            if start >= end {
+                sums.fill(0.0);
+            }
+            for first_key in (start..end).step_by(STEP) {
                 let step = first_key..end.min(first_key + STEP);
                 dots(s, own, keys, e.head_dim, &step, scores);
                 for (r, row) in scores.chunks_exact_mut(SCORE_ROW).take(S::TILE_ROWS).enumerate() {
@@ -483,11 +483,11 @@ impl Kernel for Forward<'_> {
                     let shrink = (largest[r] - shift).exp();
                     largest[r] = now;
                     total[r] = total[r] * shrink + weights_of_row(s, row, shift);
-                    if first_key > 0 && shrink != 1.0 {
+                    if first_key > start && shrink != 1.0 {
                         sums[r * padded_dim..][..padded_dim].iter_mut().for_each(|x| *x *= shrink);
                     }
                 }
-                add_weighted(s, scores, &value_rows, &step, sums, first_key > 0);
+                add_weighted(s, scores, &value_rows, &step, sums, first_key > start);
             }
             let mut factors = [0.0; MAX_TILE_ROWS];
             for r in 0..count {
@@ -521,7 +521,7 @@ impl Kernel for QueryGradient<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { inputs, sides, part: Part { batch, head, rows, .. }, out, scratch } = self;
         let e = inputs.e;
-        let limit = inputs.key_limit(rows.end);
+        let limit = inputs.keys_of(&rows).end;
         let kv_head = head / e.group();
         let queries = inputs.query_rows(inputs.q, batch, head);
         let gradients = inputs.query_rows(sides.gradient, batch, head);
@@ -544,8 +544,13 @@ impl Kernel for QueryGradient<'_> {
             pack_rows(s, &queries, first, count, own);
             pack_rows(s, &gradients, first, count, own_gradients);
             let side = (batch * e.heads + head) * e.queries + first;
-            let end = inputs.key_limit(first + count);
-            for first_key in (0..end).step_by(STEP) {
+            let seen = inputs.keys_of(&(first..first + count));
+            // The first of a panel.
+            let (start, end) = (seen.start / S::TILE_COLUMNS * S::TILE_COLUMNS, seen.end);
+            if start >= end {
+                sums.fill(0.0);
+            }
+            for first_key in (start..end).step_by(STEP) {
                 let step = first_key..end.min(first_key + STEP);
                 dots(s, own, keys, e.head_dim, &step, scores);
                 dots(s, own_gradients, value_columns, e.head_dim, &step, of_weights);
@@ -564,7 +569,7 @@ impl Kernel for QueryGradient<'_> {
                         *x = *x * (g - delta) * scale;
                     }
                 }
-                add_weighted(s, scores, &key_rows, &step, sums, first_key > 0);
+                add_weighted(s, scores, &key_rows, &step, sums, first_key > start);
             }
             let start = ((batch * e.queries + first) * e.heads + head) * e.head_dim;
             let factors = [1.0; MAX_TILE_ROWS];
@@ -625,11 +630,11 @@ impl Kernel for KeyGradient<'_> {
                 pack_rows(s, &keys, first, count, own_keys);
                 pack_rows(s, &value_rows, first, count, own_values);
                 let sums_at = (first - rows.start) * padded_dim;
-                let causal = matches!(inputs.mask, Mask::Causal);
-                // The panel of the first query that sees a key.
-                let from = if causal { first / S::TILE_COLUMNS * S::TILE_COLUMNS } else { 0 };
-                for first_query in (from..e.queries).step_by(STEP) {
-                    let step = first_query..e.queries.min(first_query + STEP);
+                let seen_by = inputs.queries_of(&(first..first + count));
+                // The first of a panel.
+                let from = seen_by.start / S::TILE_COLUMNS * S::TILE_COLUMNS;
+                for first_query in (from..seen_by.end).step_by(STEP) {
+                    let step = first_query..seen_by.end.min(first_query + STEP);
                     dots(s, own_keys, queries, e.head_dim, &step, scores);
                     dots(s, own_values, gradients, e.head_dim, &step, of_weights);
                     for (r, row) in scores.chunks_exact_mut(SCORE_ROW).take(S::TILE_ROWS).enumerate() {

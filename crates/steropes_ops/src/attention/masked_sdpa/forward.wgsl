@@ -1,7 +1,7 @@
 // Own tokens are queries; keys and values pass. The running maximum makes all weights at most 1; each invocation adds up the weights of
 // its own keys until the end.
 //
-// Header: that of tiles.wgsl; CAUSAL; own_q, columns_k, rows_v, put_result; logs; logit; row_largest, row_total (over the
+// Header: that of tiles.wgsl; own_q, columns_k, rows_v, put_result; logs; logit, keys_of; row_largest, row_total (over the
 // eight invocations of a row); params.
 
 @compute @workgroup_size(64)
@@ -26,12 +26,12 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) t
     for (var r = 0u; r < PER_THREAD; r++) {
         largest[r] = NEVER;
     }
-    let end = select(params.keys, min(params.keys, first_token + OWN), CAUSAL);
-    for (var first_key = 0u; first_key < end; first_key += PASSING) {
+    let keys = keys_of(first_token, first_token + OWN);
+    for (var first_key = keys.x; first_key < keys.y; first_key += PASSING) {
         var scores: array<vec4<f32>, PER_THREAD>;
         for (var chunk = 0u; chunk < CHUNKS; chunk++) {
             workgroupBarrier();
-            if (CHUNKS > 1u || first_key == 0u) {
+            if (CHUNKS > 1u || first_key == keys.x) {
                 own_q(first_token, params.queries, query_row, params.heads, chunk, thread);
             }
             columns_k(first_key, params.keys, key_row, kv_heads, chunk, thread);

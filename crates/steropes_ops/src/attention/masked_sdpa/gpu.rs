@@ -45,6 +45,7 @@ enum MaskKind {
     Causal,
     Boolean,
     Additive,
+    Segments,
 }
 
 impl MaskKind {
@@ -54,25 +55,29 @@ impl MaskKind {
             Mask::Causal => Self::Causal,
             Mask::Boolean(_) => Self::Boolean,
             Mask::Additive(_) => Self::Additive,
+            Mask::Segments(_) => Self::Segments,
         }
     }
 
-    /// The header with `logit`, and the array of the mask as `binding`.
+    /// The header with `logit`, `keys_of` and `queries_of`, and the array of the mask as `binding`.
     fn header(self, header: Header, binding: usize) -> Header {
         let array = |element: &str| {
             format!("@group(0) @binding({binding}) var<storage, read> mask: array<{element}>;\n")
         };
         match self {
-            Self::None => header.text(include_str!("mask_none.wgsl")),
+            Self::None => header.text(include_str!("mask_none.wgsl")).text(include_str!("bounds_none.wgsl")),
             Self::Causal => header.text(include_str!("mask_causal.wgsl")),
             Self::Boolean => header
                 .text(&array("u32"))
                 .text(include_str!("mask_at.wgsl"))
-                .text(include_str!("mask_boolean.wgsl")),
+                .text(include_str!("mask_boolean.wgsl"))
+                .text(include_str!("bounds_none.wgsl")),
             Self::Additive => header
                 .text(&array("Elem"))
                 .text(include_str!("mask_at.wgsl"))
-                .text(include_str!("mask_additive.wgsl")),
+                .text(include_str!("mask_additive.wgsl"))
+                .text(include_str!("bounds_none.wgsl")),
+            Self::Segments => header.text(&array("vec2<u32>")).text(include_str!("mask_segments.wgsl")),
         }
     }
 }
@@ -136,7 +141,6 @@ impl Form {
             .count("CHUNKS", chunks as u32)
             .count("CHUNK", chunk as u32)
             .count("COLUMNS", chunk.div_ceil(ROW) as u32)
-            .flag("CAUSAL", self.mask == MaskKind::Causal)
             .text(include_str!("tiles.wgsl"));
         match self.pass {
             Pass::Forward => {
@@ -271,7 +275,7 @@ impl<'a> Launch<'a> {
     }
 
     fn bind_mask(&mut self) {
-        let Some(mask) = self.problem.mask.tensor() else { return };
+        let Some(mask) = self.problem.mask_tensor() else { return };
         match mask_bytes(self.problem) {
             Some(bytes) => {
                 let window = window(mask, bytes, &self.batch);
@@ -295,7 +299,7 @@ fn bytes_of_batch(tensor: &Tensor, problem: &Problem<'_>) -> usize {
 
 /// Bytes of the mask for a batch element, if each has its own.
 fn mask_bytes(problem: &Problem<'_>) -> Option<usize> {
-    let mask = problem.mask.tensor()?;
+    let mask = problem.mask_tensor()?;
     (problem.layout.batch > 0).then(|| problem.layout.batch * mask.dtype().size_bytes())
 }
 
@@ -307,7 +311,7 @@ fn batches(
     tensors: &[&Tensor],
 ) -> Result<Vec<Range<usize>>, OpError> {
     let mut bytes: Vec<usize> = tensors.iter().map(|tensor| bytes_of_batch(tensor, problem)).collect();
-    match (problem.mask.tensor(), mask_bytes(problem)) {
+    match (problem.mask_tensor(), mask_bytes(problem)) {
         (_, Some(mask)) => bytes.push(mask),
         (Some(mask), None) if bind(mask).bytes > largest_binding(gpu) as u64 => {
             let why = format!("a mask of {} bytes does not fit one binding", bind(mask).bytes);

@@ -1,8 +1,8 @@
 // Own tokens are keys with their values; the queries of all heads of the group and the gradients of their results pass, so that
 // every sum belongs to one workgroup.
 //
-// Header: that of tiles.wgsl; CAUSAL; own_k, columns_q, rows_q, own_v, columns_g, rows_g, put_result (of the keys), put_second (of the
-// values); sides; logit; params.
+// Header: that of tiles.wgsl; own_k, columns_q, rows_q, own_v, columns_g, rows_g, put_result (of the keys), put_second (of the
+// values); sides; logit, queries_of; params.
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -19,12 +19,11 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) t
     let tx = thread % 8u;
     var key_sums: array<vec4<f32>, SUMS>;
     var value_sums: array<vec4<f32>, SUMS>;
-    // The step of the first query that sees a key.
-    let start = select(0u, first_token / PASSING * PASSING, CAUSAL);
+    let seen_by = queries_of(first_token, first_token + OWN);
     for (var head = kv_head * params.group; head < (kv_head + 1u) * params.group; head++) {
         let query_row = batch * params.queries * params.heads + head;
         let side = params.first_side + (batch * params.heads + head) * params.queries;
-        for (var first_query = start; first_query < params.queries; first_query += PASSING) {
+        for (var first_query = seen_by.x; first_query < seen_by.y; first_query += PASSING) {
             var scores: array<vec4<f32>, PER_THREAD>;
             for (var chunk = 0u; chunk < CHUNKS; chunk++) {
                 workgroupBarrier();

@@ -1,4 +1,4 @@
-//! Scaled dot-product attention with masks and grouped heads, and its gradient.
+//! Scaled dot-product attention with masks, grouped heads and sequences of different lengths, and its gradient.
 
 pub(crate) mod bench;
 mod cpu;
@@ -8,10 +8,10 @@ pub(crate) mod reference;
 pub(crate) mod tests;
 
 use crate::error::{Holds, OpError, Place, on_cpu, place};
-use steropes_tensor::{DType, Tensor};
+use steropes_tensor::{DType, Gpu, Tensor};
 
-use mask::Layout;
-pub use mask::Mask;
+use mask::{Bands, Layout};
+pub use mask::{Mask, Segments};
 
 const OP: &str = "attention::sdpa_masked";
 const BACKWARD: &str = "attention::sdpa_backward";
@@ -59,7 +59,7 @@ pub struct Gradients {
 ///
 /// # Errors
 /// [`OpError::Shape`], [`OpError::DType`], [`OpError::Device`] or [`OpError::Value`] if an argument is not as above or `scale` is not
-/// finite; [`OpError::Unsupported`] if one batch element of an argument, or a mask for all of them, does not fit a binding of the GPU.
+/// finite, or sequences are not those of the tokens; [`OpError::Unsupported`] if one batch element of an argument, or a mask for all of them, does not fit a binding of the GPU.
 /// Nothing is computed then.
 ///
 /// # Source
@@ -77,8 +77,10 @@ pub fn sdpa_masked(
     check_scale(OP, scale)?;
     let mut arguments = vec![("q", q, Holds::Float), ("k", k, Holds::Float), ("v", v, Holds::Float)];
     arguments.extend(mask.argument());
-    let problem = Problem { q, k, v, mask, layout, scale, extents };
-    match place(OP, &arguments)? {
+    let place = place(OP, &arguments)?;
+    let bands = mask.bands(gpu_of(&place))?;
+    let problem = Problem { q, k, v, mask, bands: bands.as_ref(), layout, scale, extents };
+    match place {
         Place::Cpu => {
             let (out, lse) = cpu::forward(&problem);
             let lse_shape = [extents.batch, extents.heads, extents.queries];
@@ -134,13 +136,22 @@ pub fn sdpa_backward(
     arguments.extend([("out", out, Holds::Float), ("lse", lse, Holds::F32)]);
     arguments.push(("gradient", gradient, Holds::Float));
     arguments.extend(mask.argument());
-    let problem = Problem { q, k, v, mask, layout, scale, extents };
-    match place(BACKWARD, &arguments)? {
+    let place = place(BACKWARD, &arguments)?;
+    let bands = mask.bands(gpu_of(&place))?;
+    let problem = Problem { q, k, v, mask, bands: bands.as_ref(), layout, scale, extents };
+    match place {
         Place::Cpu => {
             let [dq, dk, dv] = cpu::backward(&problem, attended, gradient);
             Ok(Gradients { q: on_cpu(q.shape(), dq), k: on_cpu(k.shape(), dk), v: on_cpu(v.shape(), dv) })
         }
         Place::Gpu(gpu) => gpu::backward(&gpu, &problem, attended, gradient),
+    }
+}
+
+fn gpu_of(place: &Place) -> Option<&Gpu> {
+    match place {
+        Place::Cpu => None,
+        Place::Gpu(gpu) => Some(gpu),
     }
 }
 
@@ -155,14 +166,21 @@ struct Problem<'a> {
     k: &'a Tensor,
     v: &'a Tensor,
     mask: Mask<'a>,
+    /// Those of [`Mask::Segments`].
+    bands: Option<&'a Bands>,
     layout: Layout,
     scale: f32,
     extents: Extents,
 }
 
-impl Problem<'_> {
+impl<'a> Problem<'a> {
     fn dtype(&self) -> DType {
         self.q.dtype()
+    }
+
+    /// What kernels of a GPU read of the mask.
+    fn mask_tensor(&self) -> Option<&'a Tensor> {
+        self.mask.tensor().or_else(|| self.bands?.uploaded.as_ref())
     }
 }
 

@@ -1,6 +1,6 @@
 // Own tokens are queries with the gradients of their results; keys and values pass.
 //
-// Header: that of tiles.wgsl; CAUSAL; own_q, columns_k, rows_k, own_g, columns_v, put_result; sides; logit; params.
+// Header: that of tiles.wgsl; own_q, columns_k, rows_k, own_g, columns_v, put_result; sides; logit, keys_of; params.
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -19,8 +19,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) t
     let ty = thread / 8u;
     let tx = thread % 8u;
     var sums: array<vec4<f32>, SUMS>;
-    let end = select(params.keys, min(params.keys, first_token + OWN), CAUSAL);
-    for (var first_key = 0u; first_key < end; first_key += PASSING) {
+    let keys = keys_of(first_token, first_token + OWN);
+    for (var first_key = keys.x; first_key < keys.y; first_key += PASSING) {
         var scores: array<vec4<f32>, PER_THREAD>;
         for (var chunk = 0u; chunk < CHUNKS; chunk++) {
             workgroupBarrier();

@@ -1,4 +1,4 @@
-use super::{Attended, Gradients, Mask, reference, sdpa_backward, sdpa_masked};
+use super::{Attended, Gradients, Mask, Segments, reference, sdpa_backward, sdpa_masked};
 use reference::{Extents, Scores};
 use steropes_tensor::{Device, Element, Tensor};
 use steropes_testkit::inputs::{fnv1a, normal, uniform_at};
@@ -39,6 +39,22 @@ fn oracles() -> Vec<Case> {
         f16_case("sdpa_masked/f16/odd_sizes", |d| f16_masks(d, &patterns(), [2, 37, 33, 4, 2, 12])),
         f16_case("sdpa_masked/f16/head_dim_5", |d| f16_masks(d, &two(), [1, 37, 33, 2, 1, 5])),
         f16_case("sdpa_masked/f16/head_dim_128", |d| f16_masks(d, &two(), [1, 37, 33, 2, 2, 128])),
+        case("sdpa_masked/oracle/segments", |d| segments(d, [1, 100, 104, 2, 1, 12], RAGGED)),
+        case("sdpa_masked/oracle/segments_of_a_batch", |d| segments(d, [2, 100, 104, 4, 2, 5], RAGGED)),
+        case("sdpa_masked/oracle/segments_of_one_token", |d| {
+            segments(d, [1, 3, 4, 1, 1, 4], [&[0, 1, 2, 3], &[0, 1, 2, 4]])
+        }),
+        case("sdpa_masked/oracle/segments_of_head_dim_128", |d| {
+            segments(d, [1, 100, 104, 2, 1, 128], RAGGED)
+        }),
+        cpu_case("sdpa_masked/oracle/segments_of_several_steps", |d| {
+            segments(d, [1, 450, 900, 1, 1, 16], [&[0, 20, 440, 450], &[0, 30, 890, 900]])
+        }),
+        f16_case("sdpa_masked/f16/segments", |d| f16_masks(d, &ragged(RAGGED), [1, 100, 104, 4, 2, 12])),
+        case("sdpa_masked/gradient/differences_of_segments", |d| {
+            let sums: [&[usize]; 2] = [&[0, 3, 3, 5], &[0, 2, 4, 7]];
+            ragged(sums).into_iter().try_for_each(|pattern| differences_of(d, [1, 5, 7, 2, 1, 5], pattern))
+        }),
         case("sdpa_masked/gradient/differences", |d| differences(d, [1, 5, 7, 2, 1, 5])),
         case("sdpa_masked/gradient/differences_of_groups", |d| differences(d, [2, 4, 3, 4, 2, 5])),
         small_bindings_case("sdpa_masked/property/in_ranges", 4096, |d| every_mask(d, [5, 9, 11, 4, 2, 12])),
@@ -52,6 +68,9 @@ fn properties() -> Vec<Case> {
         case("sdpa_masked/property/masked_keys_do_not_matter", masked_keys),
         case("sdpa_masked/property/masks_agree", masks_agree),
         case("sdpa_masked/property/as_sdpa_without_a_mask", as_sdpa),
+        case("sdpa_masked/property/one_segment_is_no_mask", one_segment),
+        case("sdpa_masked/property/segments_do_not_meet", segments_do_not_meet),
+        case("sdpa_masked/property/segments_alone", segments_alone),
         case("sdpa_masked/property/nan_stays_in_its_row", nan_stays),
         case("sdpa_masked/property/no_queries", no_queries),
         case("sdpa_masked/property/no_batch", no_batch),
@@ -63,6 +82,7 @@ fn errors() -> Vec<Case> {
     vec![
         case("sdpa_masked/error/shapes", shapes),
         case("sdpa_masked/error/mask_shape", mask_shape),
+        case("sdpa_masked/error/segments", wrong_segments),
         case("sdpa_masked/error/dtypes", dtypes),
         case("sdpa_masked/error/scale", scale),
         case("sdpa_masked/error/backward_shapes", backward_shapes),
@@ -93,7 +113,12 @@ enum Kind {
     Causal,
     Boolean,
     Additive,
+    /// Sums of lengths of queries and keys.
+    Segments([&'static [usize]; 2], bool),
 }
+
+/// Sequences that are longer and shorter than a tile, empty on one side or both, with more and fewer queries than keys.
+const RAGGED: [&[usize]; 2] = [&[0, 40, 40, 43, 43, 50, 95, 100], &[0, 9, 20, 20, 20, 61, 104, 104]];
 
 impl Pattern {
     const CAUSAL: Self = Self { kind: Kind::Causal, has: [false; 3], scale: 0.5 };
@@ -109,6 +134,13 @@ impl Pattern {
             Kind::None => 0.0,
             Kind::Causal if j > i => f64::NEG_INFINITY,
             Kind::Causal => 0.0,
+            Kind::Segments([queries, keys], causal) => {
+                let sequence = |sums: &[usize], token: usize| sums.partition_point(|&sum| sum <= token);
+                let (own, other) = (sequence(queries, i), sequence(keys, j));
+                // Counted from the last of both.
+                let is_open = own == other && (!causal || keys[other] - j >= queries[own] - i);
+                if is_open { 0.0 } else { f64::NEG_INFINITY }
+            }
             _ if masked => f64::NEG_INFINITY,
             Kind::Boolean => 0.0,
             // Numbers that f16 holds.
@@ -138,6 +170,7 @@ impl Pattern {
         match self.kind {
             Kind::None => f(Mask::None),
             Kind::Causal => f(Mask::Causal),
+            Kind::Segments([queries, keys], causal) => f(Mask::Segments(Segments { queries, keys, causal })),
             Kind::Boolean => {
                 let bytes = values.iter().map(|&v| if v == 0.0 { 3u8 } else { 0 }).collect();
                 f(Mask::Boolean(&tensor(device, &shape, bytes)))
@@ -177,6 +210,17 @@ fn two() -> [Pattern; 2] {
 
 fn two_masks(device: &Device, extents: Extents) -> Verdict {
     two()
+        .into_iter()
+        .try_for_each(|pattern| check_all(device, extents, pattern).map_err(|e| format!("{pattern:?}: {e}")))
+}
+
+/// Causal and not.
+fn ragged(sums: [&'static [usize]; 2]) -> [Pattern; 2] {
+    [false, true].map(|causal| Pattern { kind: Kind::Segments(sums, causal), has: [false; 3], scale: 0.5 })
+}
+
+fn segments(device: &Device, extents: Extents, sums: [&'static [usize]; 2]) -> Verdict {
+    ragged(sums)
         .into_iter()
         .try_for_each(|pattern| check_all(device, extents, pattern).map_err(|e| format!("{pattern:?}: {e}")))
 }
@@ -286,12 +330,17 @@ fn f16_masks(device: &Device, patterns: &[Pattern], extents: Extents) -> Verdict
     Ok(())
 }
 
-/// The gradients against central differences of the forward oracle.
+/// With every mask.
 fn differences(device: &Device, extents: Extents) -> Verdict {
+    patterns().into_iter().try_for_each(|pattern| differences_of(device, extents, pattern))
+}
+
+/// The gradients against central differences of the forward oracle.
+fn differences_of(device: &Device, extents: Extents, pattern: Pattern) -> Verdict {
     let values = inputs(extents);
     let shapes = shapes_of(extents);
     let tensors = [0, 1, 2, 3].map(|i| tensor(device, &shapes[i], values[i].clone()));
-    for pattern in patterns() {
+    {
         let [q, k, v, gradient] = values.each_ref().map(|values| exact(values));
         let scores = Scores { scale: pattern.scale.into(), mask: &|b, h, i, j| pattern.at(b, h, i, j) };
         let want = reference::differences([&q, &k, &v], &gradient, &scores, extents);
@@ -402,6 +451,88 @@ fn as_sdpa(device: &Device) -> Verdict {
     let want = crate::attention::sdpa::sdpa(&q, &k, &v, 0.5).map_err(|e| e.to_string())?;
     let got = sdpa_masked(&q, &k, &v, Mask::None, 0.5).map_err(|e| e.to_string())?;
     check_close(&floats(&got.out)?, &exact(&floats(&want)?), Tolerance::OfLargest(3e-6))
+}
+
+/// One sequence of all tokens attends as without a mask, and causal as with a causal one where there are as many queries as keys.
+fn one_segment(device: &Device) -> Verdict {
+    let extents = [2, 70, 70, 4, 2, 12];
+    let values = inputs(extents);
+    let tensors = [0, 1, 2, 3].map(|i| tensor(device, &shapes_of(extents)[i], values[i].clone()));
+    let all = [0, 70];
+    for (causal, plain) in [(false, Mask::None), (true, Mask::Causal)] {
+        let one = run(&tensors, Mask::Segments(Segments { queries: &all, keys: &all, causal }), 0.5)?;
+        for ((name, got), want) in NAMES.iter().zip(&one).zip(&run(&tensors, plain, 0.5)?) {
+            check_close(got, &exact(want), Tolerance::OfLargest(1e-6)).map_err(|e| format!("{name}: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What other sequences hold changes nothing of a sequence, to the bit.
+fn segments_do_not_meet(device: &Device) -> Verdict {
+    let extents = [1, 100, 104, 2, 1, 12];
+    let values = inputs(extents);
+    let mask = Mask::Segments(Segments { queries: RAGGED[0], keys: RAGGED[1], causal: true });
+    let with = |other: f32| {
+        let mut values = values.clone();
+        // All but the sixth sequence, 50 .. 95 and 61 .. 104.
+        for (which, own, each) in [(0, 50..95, 24), (1, 61..104, 12), (2, 61..104, 12), (3, 50..95, 24)] {
+            let tokens = values[which].chunks_exact_mut(each).enumerate();
+            tokens.filter(|(token, _)| !own.contains(token)).for_each(|(_, token)| token.fill(other));
+        }
+        run(&[0, 1, 2, 3].map(|i| tensor(device, &shapes_of(extents)[i], values[i].clone())), mask, 0.5)
+    };
+    let (one, other) = (with(0.0)?, with(100.0)?);
+    for (which, own) in
+        [(0, 50 * 24..95 * 24), (2, 50 * 24..95 * 24), (3, 61 * 12..104 * 12), (4, 61 * 12..104 * 12)]
+    {
+        check_equal(&one[which][own.clone()], &other[which][own])?;
+    }
+    check_equal(&one[1][50..95], &other[1][50..95])
+}
+
+/// Each sequence as by itself.
+fn segments_alone(device: &Device) -> Verdict {
+    let sums = [0, 33, 40, 77];
+    let extents = [1, 77, 77, 2, 1, 12];
+    let values = inputs(extents);
+    let tensors = [0, 1, 2, 3].map(|i| tensor(device, &shapes_of(extents)[i], values[i].clone()));
+    let mask = Mask::Segments(Segments { queries: &sums, keys: &sums, causal: true });
+    let packed = run(&tensors, mask, 0.5)?;
+    for pair in sums.windows(2) {
+        let (first, end) = (pair[0], pair[1]);
+        let own = [1, end - first, end - first, 2, 1, 12];
+        let part = [0, 1, 2, 3].map(|i| {
+            let each = values[i].len() / 77;
+            tensor(device, &shapes_of(own)[i], values[i][first * each..end * each].to_vec())
+        });
+        let alone = run(&part, Mask::Causal, 0.5)?;
+        for which in [0, 2, 3, 4] {
+            let each = packed[which].len() / 77;
+            let got = &packed[which][first * each..end * each];
+            check_close(got, &exact(&alone[which]), Tolerance::OfLargest(2e-6))
+                .map_err(|e| format!("{first}..{end}, {}: {e}", NAMES[which]))?;
+        }
+    }
+    Ok(())
+}
+
+fn wrong_segments(device: &Device) -> Verdict {
+    let (q, k) = (zeros(device, &[1, 6, 2, 4]), zeros(device, &[1, 5, 1, 4]));
+    let attend = |queries: &[usize], keys: &[usize]| {
+        sdpa_masked(&q, &k, &k, Mask::Segments(Segments { queries, keys, causal: false }), 1.0)
+    };
+    for wrong in [&[][..], &[0], &[0, 5], &[1, 6], &[0, 4, 3, 6], &[0, 6, 7]] {
+        expect_error(
+            attend(wrong, &[0, 5]),
+            "attention::sdpa_masked: `mask` must be sums of lengths of queries from 0 to 6, got [",
+        )?;
+    }
+    expect_error(attend(&[0, 6], &[0, 6]), "`mask` must be sums of lengths of keys from 0 to 5, got [0, 6]")?;
+    expect_error(
+        attend(&[0, 2, 6], &[0, 5]),
+        "`mask` must be as many sequences of queries as of keys, got [2, 1]",
+    )
 }
 
 fn nan_stays(device: &Device) -> Verdict {

@@ -5,9 +5,10 @@
 mod pairs;
 
 use super::{Arguments, Extents, Heads};
+use crate::attention::rows::Rows;
 use crate::cpu::Isa;
 use crate::cpu::math::{exp, exp2_weight};
-use crate::cpu::pack::{AlignedVec, RowSource, pack_column_panel, pack_rows, packed_len};
+use crate::cpu::pack::{AlignedVec, pack_column_panel, pack_rows, packed_len};
 use crate::cpu::pairs::PairUnit;
 use crate::cpu::product::Output;
 use crate::cpu::simd::{Kernel, Lane, Place, Simd};
@@ -47,6 +48,11 @@ struct Side<'a> {
 impl<'a> Side<'a> {
     fn new(heads: &Heads<'a>) -> Self {
         Self { values: values(heads.tensor), token: heads.token(), before: heads.before() }
+    }
+
+    fn head(self, tokens: usize, head_dim: usize, [batch, head]: [usize; 2]) -> Rows<'a> {
+        let first = batch * tokens * self.token + self.before + head * head_dim;
+        Rows::of_head(self.values, first, tokens, [self.token, head_dim])
     }
 }
 
@@ -117,40 +123,6 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Rows of `len` values, `stride` apart: the tokens of one head of `[batch, tokens, heads, head_dim]`, or its weights.
-struct Rows<'a> {
-    values: &'a [f32],
-    rows: usize,
-    stride: usize,
-    len: usize,
-}
-
-impl<'a> Rows<'a> {
-    fn of_head(side: Side<'a>, tokens: usize, head_dim: usize, batch: usize, head: usize) -> Self {
-        let first = batch * tokens * side.token + side.before + head * head_dim;
-        Self { values: &side.values[first..], rows: tokens, stride: side.token, len: head_dim }
-    }
-
-    fn row(&self, index: usize) -> &[f32] {
-        &self.values[index * self.stride..][..self.len]
-    }
-}
-
-impl RowSource for Rows<'_> {
-    fn rows(&self) -> usize {
-        self.rows
-    }
-    fn segments(&self) -> usize {
-        1
-    }
-    fn segment_len(&self) -> usize {
-        self.len
-    }
-    fn segment(&self, row: usize, _: usize) -> Option<&[f32]> {
-        Some(self.row(row))
-    }
-}
-
 /// Some queries of one head.
 struct Part<'a> {
     inputs: &'a Inputs<'a>,
@@ -163,12 +135,12 @@ struct Part<'a> {
 impl<'a> Part<'a> {
     fn queries(&self) -> Rows<'a> {
         let Inputs { q, extents: e, .. } = *self.inputs;
-        Rows::of_head(q, e.queries, e.head_dim, self.batch, self.head)
+        q.head(e.queries, e.head_dim, [self.batch, self.head])
     }
 
     fn keys_and_values(&self) -> [Rows<'a>; 2] {
         let Inputs { k, v, extents: e, .. } = *self.inputs;
-        [k, v].map(|side| Rows::of_head(side, e.keys, e.head_dim, self.batch, self.head))
+        [k, v].map(|side| side.head(e.keys, e.head_dim, [self.batch, self.head]))
     }
 
     /// Writes rows of sums, `width` values each, over those of the weights to queries `first ..`.

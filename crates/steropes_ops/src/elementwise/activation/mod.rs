@@ -3,7 +3,7 @@
 pub(crate) mod bench;
 mod cpu;
 mod formula;
-mod gpu;
+pub(in crate::elementwise) mod gpu;
 pub(crate) mod reference;
 pub(crate) mod tests;
 

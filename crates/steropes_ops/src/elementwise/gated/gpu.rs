@@ -1,8 +1,8 @@
 //! Launches.
 
-use crate::elementwise::activation::Activation;
+use crate::elementwise::activation::{Activation, gpu::over};
 use crate::error::OpError;
-use crate::gpu::{Packs, destination, destination_header, flat_header, launch_flat};
+use crate::gpu::{Packs, flat_header, launch_flat};
 use steropes_tensor::{Gpu, Header, Kernel, Tensor};
 
 pub(super) fn forward(
@@ -12,16 +12,7 @@ pub(super) fn forward(
     gate: Tensor,
     up: &Tensor,
 ) -> Result<Tensor, OpError> {
-    let packs = Packs::wide(gate.dtype());
-    let count = gate.len().div_ceil(packs.lanes);
-    let (y, source) = destination(gpu, op, gate)?;
-    let header = activation.header(packs.header(Header::new()));
-    let header = destination_header(flat_header(header), source.is_some().then_some(2));
-    let kernel = Kernel::new("gated", &header, include_str!("gated.wgsl"));
-    let mut arrays = vec![(&y, packs.bytes()), (up, packs.bytes())];
-    arrays.extend(source.iter().map(|gate| (gate, packs.bytes())));
-    launch_flat(gpu, &kernel, count, &arrays)?;
-    Ok(y)
+    over(gpu, op, activation, ("gated", include_str!("gated.wgsl")), gate, &[up])
 }
 
 pub(super) fn backward(

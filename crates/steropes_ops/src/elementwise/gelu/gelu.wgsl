@@ -18,7 +18,9 @@ fn gelu(x: Quad) -> Quad {
     p = fma(p, t, Quad(-4.5911545e-1));
     p = fma(p, t, Quad(-1.1511233));
     p = fma(p, t, Quad(-9.9999887e-1));
-    return max(x, Quad(0.0)) - t * exp2(p);
+    // max() may drop what is not a number, and compilers make it of a comparison; negative numbers by their bits.
+    let negative = bitcast<vec4<u32>>(x) - vec4<u32>(0x80000000u) <= vec4<u32>(0x7f800000u);
+    return select(x, Quad(), negative) - t * exp2(p);
 }
 
 @compute @workgroup_size(THREADS)

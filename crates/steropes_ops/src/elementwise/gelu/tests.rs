@@ -18,6 +18,8 @@ pub(crate) fn cases() -> Vec<Case> {
         f16_case("gelu/f16/full_workgroups", |d| f16_against_oracle(d, &[3, 8192])),
         f16_case("gelu/f16/tiny_hidden", |d| f16_against_oracle(d, &[48, 1024])),
         case("gelu/property/large_values", large_values),
+        case("gelu/property/nan_stays_nan", |d| nan_stays(d, false)),
+        f16_case("gelu/f16/nan_stays_nan", |d| nan_stays(d, true)),
         case("gelu/property/shared_memory_is_not_changed", shared_memory_is_not_changed),
         case("gelu/property/nothing", |d| check_equal(&run(Tensor::zeros::<f32>(d, &[2, 0]))?, &[])),
         gpu_case("gelu/property/longer_than_a_binding", longer_than_a_binding),
@@ -49,6 +51,25 @@ fn against_oracle(device: &Device, shape: &[usize], spread: f32) -> Verdict {
     let x: Vec<f32> = normal("gelu/x", shape.iter().product()).iter().map(|v| v * spread).collect();
     let want = reference::gelu(&x);
     check_close(&run_both(tensor(device, shape, x))?, &want, Tolerance::Absolute(7e-7))
+}
+
+/// Of either sign, and of no other value.
+fn nan_stays(device: &Device, half: bool) -> Verdict {
+    let mut x = normal("gelu/x", 1000);
+    for (i, place) in [3, 64, 501, 999].into_iter().enumerate() {
+        x[place] = if i % 2 == 0 { f32::NAN } else { -f32::NAN };
+    }
+    let x_tensor = if half { f16_tensor(device, &[1000], &x).0 } else { tensor(device, &[1000], x.clone()) };
+    let got: Vec<bool> = run_both_bits(x_tensor)?.iter().map(|y| y.is_nan()).collect();
+    check_equal(&got, &x.iter().map(|x| x.is_nan()).collect::<Vec<_>>())
+}
+
+/// As [`run_both`], where some are not numbers.
+fn run_both_bits(x: Tensor) -> Result<Vec<f32>, String> {
+    let apart = run(x.clone())?;
+    let over = run(x)?;
+    let same = apart.iter().zip(&over).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()));
+    if same { Ok(apart) } else { Err("over the argument it is another result".to_owned()) }
 }
 
 fn whole_range(device: &Device) -> Verdict {

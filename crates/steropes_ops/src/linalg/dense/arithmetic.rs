@@ -1,13 +1,12 @@
 //! Arithmetic that gradients are made of: products of stacks of matrices, masks of triangles.
 
-use super::gpu::{F32, Matrices, Writes, check_lengths, groups_of, over_elements, product as product_on_gpu};
-use super::one::{self, Part};
-use super::{Pieces, View, for_matrices};
+use super::gpu::{F32, groups_of, over_elements};
 use crate::cpu::lanes::Real;
+use crate::elementwise::arithmetic::scale;
 use crate::error::{Holds, OpError, Place, common_place, on_cpu, values};
 use crate::gpu::bind;
+use crate::linalg::matmul::{Transposed, matmul};
 use crate::linalg::stack::Stack;
-use faer::Accum;
 use steropes_tensor::{DType, Header, Tensor};
 
 /// A factor of a product: a stack of matrices, or of their transposed matrices.
@@ -34,65 +33,9 @@ pub(crate) fn product(
     b: Factor<'_>,
     factor: f64,
 ) -> Result<Tensor, OpError> {
-    let (of_a, of_b) = (Stack::of(op, "a", a.tensor)?, Stack::of(op, "b", b.tensor)?);
-    let (m, k) = if a.transposed { (of_a.columns, of_a.rows) } else { (of_a.rows, of_a.columns) };
-    let n = if b.transposed { of_b.rows } else { of_b.columns };
-    let (extents, shape, count) = ([m, n, k], of_a.with(&[m, n]), of_a.count());
-    match common_place(op, &[("a", a.tensor, Holds::Real), ("b", b.tensor, Holds::Real)])? {
-        Place::Cpu if a.tensor.dtype() == DType::F64 => {
-            Ok(on_cpu(&shape, product_on_cpu::<f64>([a, b], factor, count, extents)))
-        }
-        Place::Cpu => Ok(on_cpu(&shape, product_on_cpu::<f32>([a, b], factor, count, extents))),
-        Place::Gpu(gpu) => {
-            check_lengths(op, &gpu, &[a.tensor.len(), b.tensor.len(), count * m * n])?;
-            let c = Tensor::on_gpu(&gpu, op, F32, &shape)?;
-            if k == 0 {
-                gpu.clear(c.gpu_memory().expect("it is on a GPU"))?;
-            } else if !c.is_empty() {
-                let seen = |x: Factor<'_>, step| {
-                    let columns = x.tensor.shape()[x.tensor.shape().len() - 1];
-                    (View::of_columns(columns).transposed_if(x.transposed), step)
-                };
-                let ((of_a, step_a), (of_b, step_b)) = (seen(a, m * k), seen(b, k * n));
-                let target = Matrices { tensor: &c, view: View::of_columns(n), step: m * n };
-                let a = Matrices { tensor: a.tensor, view: of_a, step: step_a };
-                let b = Matrices { tensor: b.tensor, view: of_b, step: step_b };
-                let writes = Writes { adds: false, factor: factor as f32, lower: false };
-                product_on_gpu(&gpu, target, (a, b), writes, count, extents)?;
-            }
-            Ok(c)
-        }
-    }
-}
-
-fn product_on_cpu<T: Real>(
-    factors: [Factor<'_>; 2],
-    factor: f64,
-    count: usize,
-    [m, n, k]: [usize; 3],
-) -> Vec<T> {
-    let mut c = vec![T::of(0.0); count * m * n];
-    if c.is_empty() || k == 0 {
-        return c;
-    }
-    let pieces = Pieces::new(&mut c, m * n);
-    for_matrices(count, m * n * k, |index, par| {
-        let part = |x: Factor<'_>, each: usize| {
-            let columns = x.tensor.shape()[x.tensor.shape().len() - 1];
-            let matrix = &values::<T>(x.tensor)[index * each..][..each];
-            // SAFETY: a row-major matrix, which is only read.
-            unsafe {
-                Part::new(matrix.as_ptr().cast_mut(), View::of_columns(columns).transposed_if(x.transposed))
-            }
-        };
-        let [a, b] = factors;
-        // SAFETY: each matrix once; extents are those of the stacks.
-        unsafe {
-            let c = Part::new(pieces.get(index).as_mut_ptr(), View::of_columns(n));
-            one::product(c, Accum::Replace, factor, (part(a, m * k), part(b, k * n)), [m, n, k], par);
-        }
-    });
-    c
+    let transposed = Transposed { a: a.transposed, b: b.transposed };
+    let result = matmul(a.tensor, b.tensor, transposed).map_err(|error| error.of(op))?;
+    if factor == 1.0 { Ok(result) } else { scale(result, factor).map_err(|error| error.of(op)) }
 }
 
 /// What becomes of the elements of square matrices.

@@ -7,6 +7,7 @@
 pub(crate) mod arithmetic;
 pub(crate) mod gpu;
 pub(crate) mod one;
+pub(crate) mod parts;
 pub(crate) mod side_by_side;
 pub(crate) mod testing;
 

@@ -1,11 +1,14 @@
 //! Least squares.
 
+mod backward;
 pub(crate) mod bench;
 mod cpu;
 mod gpu;
 mod pivoted;
 pub(crate) mod reference;
 pub(crate) mod tests;
+
+pub use backward::lstsq_backward;
 
 use crate::cpu::lanes::Real;
 use crate::error::{Holds, OpError, Place, on_cpu, place, values};

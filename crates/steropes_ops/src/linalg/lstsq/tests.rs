@@ -1,6 +1,10 @@
-use super::{Lstsq, LstsqDriver, lstsq, reference};
+use super::{Lstsq, LstsqDriver, lstsq, lstsq_backward, reference};
+use crate::linalg::dense::testing::{
+    check_gradient, differences, done, dot, precisions, random as normals, read, tensor as held_tensor,
+};
 use crate::linalg::qr::reference::{product, transposed};
 use crate::linalg::qr::tests::{dtypes_of, eps, random, tensor, text, values};
+use crate::linalg::stack::Broadcast;
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::{Case, Verdict, case, check_equal, cpu_case, expect_error, gpu_case};
 
@@ -37,6 +41,14 @@ pub(crate) fn cases() -> Vec<Case> {
         gpu_case("lstsq/property/no_full_rank_is_nan", no_full_rank_is_nan),
         cpu_case("lstsq/error/no_full_rank", no_full_rank),
         gpu_case("lstsq/error/pivots_on_a_gpu", pivots_on_a_gpu),
+        case("lstsq_backward/gradient/tall", |d| {
+            gradients(d, &[[1, 1, 1], [5, 2, 3], [4, 4, 1], [9, 6, 2], [30, 3, 1]])
+        }),
+        case("lstsq_backward/gradient/wide", |d| gradients(d, &[[1, 4, 2], [2, 5, 3], [6, 9, 1]])),
+        case("lstsq_backward/gradient/batches", repeated_gradients),
+        case("lstsq_backward/property/vectors", vector_gradients),
+        case("lstsq_backward/property/empty", backward_empty),
+        case("lstsq_backward/error/arguments", backward_arguments),
         case("lstsq/error/shapes", wrong_shapes),
         case("lstsq/error/rcond", wrong_rcond),
         case("lstsq/error/dtypes", dtypes),
@@ -354,4 +366,133 @@ fn dtypes(device: &Device) -> Verdict {
         )?;
     }
     Ok(())
+}
+
+/// Solutions of least squares `[n, k]` and residuals `[k]`, from the normal equations in f64.
+fn oracle(a: &[f64], b: &[f64], [m, n, k]: [usize; 3]) -> [Vec<f64>; 2] {
+    let at = transposed(a, m, n);
+    let (gram, rank) = if m >= n { (product(&at, a, [n, m, n]), n) } else { (product(a, &at, [m, n, m]), m) };
+    let right = if m >= n { product(&at, b, [n, m, k]) } else { b.to_vec() };
+    let columns: Vec<Vec<f64>> = (0..k)
+        .map(|j| {
+            let right: Vec<f64> = (0..rank).map(|i| right[i * k + j]).collect();
+            crate::linalg::solve::reference::solve(&gram, rank, &right).expect("full rank")
+        })
+        .collect();
+    let y: Vec<f64> = (0..rank * k).map(|e| columns[e % k][e / k]).collect();
+    let x = if m >= n { y } else { product(&at, &y, [n, m, k]) };
+    let fitted = product(a, &x, [m, n, k]);
+    let residuals =
+        (0..k).map(|j| (0..m).map(|i| (b[i * k + j] - fitted[i * k + j]).powi(2)).sum()).collect();
+    [x, residuals]
+}
+
+fn heavy(name: &str, count: usize, [m, n]: [usize; 2]) -> Vec<f64> {
+    let plain = normals(name, count * m * n).into_iter().enumerate();
+    plain.map(|(e, x)| 0.4 * x + if e / n % m == e % n { 2.0 } else { 0.0 }).collect()
+}
+
+fn gradients(device: &Device, shapes: &[[usize; 3]]) -> Verdict {
+    shapes.iter().try_for_each(|&extents| {
+        gradients_of(device, [&[2], &[2], &[2]], extents)?;
+        gradients_of(device, [&[], &[], &[]], extents)
+    })
+}
+
+fn repeated_gradients(device: &Device) -> Verdict {
+    for extents in [[4, 2, 2], [2, 4, 2], [3, 3, 1]] {
+        gradients_of(device, [&[2, 1], &[1, 3], &[2, 3]], extents)?;
+        gradients_of(device, [&[1, 1], &[2, 3], &[2, 3]], extents)?;
+        gradients_of(device, [&[2, 3], &[1, 1], &[2, 3]], extents)?;
+    }
+    Ok(())
+}
+
+/// Batches of `a` and `b` and the common one.
+fn gradients_of(device: &Device, [of_a, of_b, both]: [&[usize]; 3], [m, n, k]: [usize; 3]) -> Verdict {
+    let count = |batch: &[usize]| batch.iter().product::<usize>();
+    let repeat = done(Broadcast::of("test", "b", of_a, of_b))?;
+    for (dtype, eps) in precisions(device) {
+        let (a, a_held) =
+            held_tensor(device, dtype, &[of_a, &[m, n]].concat(), &heavy("a", count(of_a), [m, n]));
+        let (b, b_held) =
+            held_tensor(device, dtype, &[of_b, &[m, k]].concat(), &normals("b", count(of_b) * m * k));
+        let (grad, w) =
+            held_tensor(device, dtype, &[both, &[n, k]].concat(), &normals("w", count(both) * n * k));
+        let (of_rest, w_rest) =
+            held_tensor(device, dtype, &[both, &[k]].concat(), &normals("r", count(both) * k));
+        let solution = done(lstsq(&a, &b, None, LstsqDriver::Gels))?.solution;
+        for with_residuals in [false, true] {
+            if with_residuals && m <= n {
+                continue;
+            }
+            let loss = |a: &[f64], b: &[f64]| -> f64 {
+                let one = |i: usize| {
+                    let [s, t] = repeat.sources(i);
+                    let [x, rest] = oracle(&a[s * m * n..][..m * n], &b[t * m * k..][..m * k], [m, n, k]);
+                    let of_rest = if with_residuals { dot(&rest, &w_rest[i * k..][..k]) } else { 0.0 };
+                    dot(&x, &w[i * n * k..][..n * k]) + of_rest
+                };
+                (0..repeat.count()).map(one).sum()
+            };
+            let given = with_residuals.then_some(&of_rest);
+            let (got_a, got_b) = done(lstsq_backward(&grad, given, &a, &b, &solution))?;
+            check_equal(got_a.shape(), a.shape())?;
+            check_equal(got_b.shape(), b.shape())?;
+            let what =
+                format!("{m}x{n}, {k} columns, {of_a:?} and {of_b:?} {dtype:?}, residuals {with_residuals}");
+            check_gradient(&format!("A, {what}"), &got_a, &differences(&a_held, |a| loss(a, &b_held)), eps)?;
+            check_gradient(&format!("B, {what}"), &got_b, &differences(&b_held, |b| loss(&a_held, b)), eps)?;
+        }
+    }
+    Ok(())
+}
+
+/// Those of one column.
+fn vector_gradients(device: &Device) -> Verdict {
+    for [m, n] in [[5, 3], [3, 5]] {
+        let (a, _) = held_tensor(device, DType::F32, &[2, m, n], &heavy("a", 2, [m, n]));
+        let (b, _) = held_tensor(device, DType::F32, &[2, m], &normals("b", 2 * m));
+        let solution = done(lstsq(&a, &b, None, LstsqDriver::Gels))?.solution;
+        let (of_a, of_b) = done(lstsq_backward(&solution, None, &a, &b, &solution))?;
+        check_equal(of_b.shape(), b.shape())?;
+        let column = |x: &Tensor| x.clone().reshape(&[x.shape(), &[1]].concat()).expect("as many elements");
+        let x = column(&solution);
+        let (want_a, want_b) = done(lstsq_backward(&x, None, &a, &column(&b), &x))?;
+        check_equal(&read(&of_a)?, &read(&want_a)?)?;
+        check_equal(&read(&of_b)?, &read(&want_b)?)?;
+    }
+    Ok(())
+}
+
+fn backward_empty(device: &Device) -> Verdict {
+    for [count, m, n, k] in [[0, 3, 2, 1], [2, 0, 3, 1], [2, 3, 0, 1], [2, 3, 2, 0]] {
+        let (a, b) =
+            (Tensor::zeros::<f32>(device, &[count, m, n]), Tensor::zeros::<f32>(device, &[count, m, k]));
+        let x = Tensor::zeros::<f32>(device, &[count, n, k]);
+        let (of_a, of_b) = done(lstsq_backward(&x, None, &a, &b, &x))?;
+        check_equal(&read(&of_a)?, &vec![0.0; count * m * n])?;
+        check_equal(&read(&of_b)?, &vec![0.0; count * m * k])?;
+    }
+    Ok(())
+}
+
+fn backward_arguments(device: &Device) -> Verdict {
+    let zeros = |shape: &[usize]| Tensor::zeros::<f32>(device, shape);
+    let (a, b, x) = (zeros(&[4, 3]), zeros(&[4, 2]), zeros(&[3, 2]));
+    let run = |grad: &Tensor, rest: Option<&Tensor>, x: &Tensor| lstsq_backward(grad, rest, &a, &b, x);
+    expect_error(run(&b, None, &x), "linalg::lstsq_backward: `grad` must be [3, 2], got [4, 2]")?;
+    expect_error(run(&x, None, &b), "linalg::lstsq_backward: `solution` must be [3, 2], got [4, 2]")?;
+    expect_error(
+        run(&x, Some(&zeros(&[3])), &x),
+        "linalg::lstsq_backward: `grad_residuals` must be [2], got [3]",
+    )?;
+    let square = zeros(&[4, 4]);
+    expect_error(
+        lstsq_backward(&b, Some(&zeros(&[2])), &square, &b, &b),
+        "linalg::lstsq_backward: `grad_residuals` must be none without more rows than columns",
+    )?;
+    expect_error(lstsq_backward(&x, None, &a, &x, &x), "linalg::lstsq_backward: `b` must be")?;
+    let integers = Tensor::zeros::<i32>(device, &[3, 2]);
+    expect_error(run(&integers, None, &x), "linalg::lstsq_backward: `grad` must hold f32")
 }

@@ -1,10 +1,13 @@
 //! Factors of stacks of matrices by elimination with partial pivoting, and systems that are solved with them.
 
+mod backward;
 pub(crate) mod bench;
 pub(crate) mod cpu;
 pub(crate) mod gpu;
 pub(crate) mod reference;
 pub(crate) mod tests;
+
+pub use backward::{lu_backward, lu_factor_backward};
 
 use super::dense::check_info;
 use super::solve_triangular::System;
@@ -15,6 +18,8 @@ use steropes_tensor::{DType, Tensor};
 const FACTOR: &str = "linalg::lu_factor";
 const LU: &str = "linalg::lu";
 const SOLVE: &str = "linalg::lu_solve";
+const LU_BACKWARD: &str = "linalg::lu_backward";
+const FACTOR_BACKWARD: &str = "linalg::lu_factor_backward";
 
 /// Factors of matrices in one array, and the rows that were exchanged: `A = P L U`.
 ///
@@ -88,23 +93,35 @@ pub(crate) fn factor(op: &'static str, a: &Tensor) -> Result<(Tensor, Tensor, Te
 pub fn lu(a: &Tensor) -> Result<(Tensor, Tensor, Tensor), OpError> {
     let stack = Stack::of(LU, "a", a)?;
     let (factors, pivots, _) = factor(LU, a)?;
+    let [p, l, u] = unpacked(LU, &factors, &pivots, &stack)?;
+    Ok((p, l, u))
+}
+
+/// The factors as matrices of their own, of a stack of matrices `[m, n]`.
+fn unpacked(
+    op: &'static str,
+    factors: &Tensor,
+    pivots: &Tensor,
+    stack: &Stack,
+) -> Result<[Tensor; 3], OpError> {
     let (m, n) = (stack.rows, stack.columns);
     let shapes = [[m, m], [m, m.min(n)], [m.min(n), n]].map(|matrix| stack.with(&matrix));
-    let parts = match place(LU, &[("a", &factors, Holds::Real)])? {
-        Place::Cpu if a.dtype() == DType::F64 => cpu::parts::<f64>(values(&factors), values(&pivots), &stack)
+    let parts = match place(op, &[("factors", factors, Holds::Real), ("pivots", pivots, Holds::Integer)])? {
+        Place::Cpu if factors.dtype() == DType::F64 => {
+            cpu::parts::<f64>(values(factors), values(pivots), stack)
+                .into_iter()
+                .zip(&shapes)
+                .map(|(part, shape)| on_cpu(shape, part))
+                .collect()
+        }
+        Place::Cpu => cpu::parts::<f32>(values(factors), values(pivots), stack)
             .into_iter()
             .zip(&shapes)
             .map(|(part, shape)| on_cpu(shape, part))
             .collect(),
-        Place::Cpu => cpu::parts::<f32>(values(&factors), values(&pivots), &stack)
-            .into_iter()
-            .zip(&shapes)
-            .map(|(part, shape)| on_cpu(shape, part))
-            .collect(),
-        Place::Gpu(gpu) => gpu::parts(LU, &gpu, &factors, &pivots, &stack, &shapes)?,
+        Place::Gpu(gpu) => gpu::parts(op, &gpu, factors, pivots, stack, &shapes)?,
     };
-    let [p, l, u] = <[Tensor; 3]>::try_from(parts).expect("three parts");
-    Ok((p, l, u))
+    Ok(<[Tensor; 3]>::try_from(parts).expect("three parts"))
 }
 
 /// `X` with `A X = B` from the factors of `A`: `A^T X = B` if `adjoint`, `X A = B` unless `left`, `X A^T = B` if both.
@@ -142,6 +159,14 @@ pub fn lu_solve(
     solve_factored(SOLVE, [lu, pivots], Right::Of(b), &system, adjoint)
 }
 
+/// Refuses pivots that are not numbers of rows.
+fn check_numbers(op: &'static str, pivots: &[i32], rows: usize) -> Result<(), OpError> {
+    match pivots.iter().find(|&&pivot| !(1..=rows as i32).contains(&pivot)) {
+        None => Ok(()),
+        Some(pivot) => Err(OpError::value(op, "pivots", "numbers of rows, counted from 1", pivot)),
+    }
+}
+
 /// Right sides of systems.
 #[derive(Clone, Copy)]
 pub(crate) enum Right<'a> {
@@ -167,9 +192,7 @@ pub(crate) fn solve_factored(
     match place(op, &arguments)? {
         Place::Cpu => {
             let pivots: &[i32] = values(pivots);
-            if let Some(pivot) = pivots.iter().find(|&&pivot| !(1..=system.n as i32).contains(&pivot)) {
-                return Err(OpError::value(op, "pivots", "numbers of rows, counted from 1", pivot));
-            }
+            check_numbers(op, pivots, system.n)?;
             Ok(if lu.dtype() == DType::F64 {
                 let x = cpu::solve::<f64, 8>((values(lu), pivots), b, system, transposed);
                 on_cpu(&system.shape(), x)

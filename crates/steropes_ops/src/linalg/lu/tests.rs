@@ -1,7 +1,7 @@
-use super::{lu, lu_factor, lu_factor_ex, lu_solve, reference};
+use super::{lu, lu_backward, lu_factor, lu_factor_backward, lu_factor_ex, lu_solve, reference};
 use crate::linalg::dense::testing::{
-    SIZES, check_within, count_for, done, magnitudes, precisions, product, random, read, same_on_any_threads,
-    tensor, transposed,
+    SIZES, check_within, count_for, differences, done, dot, magnitudes, precisions, product, random, read,
+    same_on_any_threads, tensor, transposed,
 };
 use crate::linalg::stack::Broadcast;
 use steropes_tensor::{DType, Device, Tensor};
@@ -37,6 +37,11 @@ pub(crate) fn cases() -> Vec<Case> {
             let pivots = Tensor::new(d, &[2], vec![1, 3]).expect("two values");
             expect_error(lu_solve(&a, &pivots, &b, true, false), "`pivots` must be numbers of rows")
         }),
+        case("lu_backward/gradient/shapes", gradients),
+        case("lu_backward/property/missing_gradients_are_zero", missing_gradients),
+        case("lu_backward/property/empty", backward_empty),
+        cpu_case("lu_backward/property/same_bits_on_any_threads", |_| backward_threads()),
+        case("lu_backward/error/arguments", backward_errors),
         case("lu/error/arguments", errors),
         small_bindings_case("lu/error/small_bindings", 1024, |d| {
             let a = Tensor::zeros::<f32>(d, &[5, 8, 8]);
@@ -316,4 +321,124 @@ fn errors(device: &Device) -> Verdict {
     expect_error(of(&[3, 3], &[3, 1]), "`pivots` must be [3], got [2]")?;
     let wrong = lu_solve(&zeros(&[2, 2]), &zeros(&[2]), &zeros(&[2, 1]), true, false);
     expect_error(wrong, "`pivots` must hold i32, got f32")
+}
+
+/// `L` `[m, k]` and `U` `[k, n]` of a matrix, by the oracle.
+fn oracle_parts(a: &[f64], [m, n]: [usize; 2]) -> [Vec<f64>; 2] {
+    let (all, k) = (reference::lu(a, m, n).0, m.min(n));
+    let lower = (0..m * k).map(|e| match (e / k, e % k) {
+        (i, j) if j < i => all[i * n + j],
+        (i, j) => f64::from(u8::from(i == j)),
+    });
+    let upper = (0..k * n).map(|e| if e / n <= e % n { all[e] } else { 0.0 });
+    [lower.collect(), upper.collect()]
+}
+
+/// Of each matrix of a batch against differences of the oracle; entries that the factors do not have get gradients too, which do not count.
+fn gradients(device: &Device) -> Verdict {
+    for (dtype, eps) in precisions(device) {
+        for [m, n] in [[1, 1], [2, 2], [4, 4], [7, 3], [3, 7], [1, 4], [4, 1], [18, 18], [20, 9]] {
+            let (k, batch) = (m.min(n), 3);
+            // Columns whose largest element is far from the others keep their pivots.
+            let mut all = random("lu_backward/a", batch * m * n);
+            for (e, x) in all.iter_mut().enumerate() {
+                let (i, j) = (e / n % m, e % n);
+                *x = 0.4 * *x + if (i + 1) % m == j % m { 4.0 } else { 0.0 };
+            }
+            let (a, held) = tensor(device, dtype, &[batch, m, n], &all);
+            let (of_l, wl) = tensor(device, dtype, &[batch, m, k], &random("lu_backward/l", batch * m * k));
+            let (of_u, wu) = tensor(device, dtype, &[batch, k, n], &random("lu_backward/u", batch * k * n));
+            let (both, w) = tensor(device, dtype, &[batch, m, n], &random("lu_backward/lu", batch * m * n));
+            let (p, l, u) = done(lu(&a))?;
+            let got = [[true, true], [true, false], [false, true]].map(|[with_l, with_u]| {
+                done(lu_backward(with_l.then_some(&of_l), with_u.then_some(&of_u), &p, &l, &u))
+            });
+            let (factors, pivots) = done(lu_factor(&a))?;
+            let of_factors = read(&done(lu_factor_backward(&both, &factors, &pivots))?)?;
+            let [all_got, l_got, u_got] = got;
+            let got = [read(&all_got?)?, read(&l_got?)?, read(&u_got?)?];
+            for i in 0..batch {
+                let part = |x: &[f64], each: usize| x[i * each..][..each].to_vec();
+                let (a, wl, wu, w) =
+                    (part(&held, m * n), part(&wl, m * k), part(&wu, k * n), part(&w, m * n));
+                let want = [[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]].map(|[of_l, of_u]| {
+                    differences(&a, |a| {
+                        let [l, u] = oracle_parts(a, [m, n]);
+                        of_l * dot(&l, &wl) + of_u * dot(&u, &wu)
+                    })
+                });
+                for (which, (got, want)) in got.iter().zip(&want).enumerate() {
+                    let what = format!("{m}x{n} {dtype:?}, matrix {i}, gradients {which}");
+                    near(&what, &part(got, m * n), want, eps)?;
+                }
+                let want = differences(&a, |a| dot(&reference::lu(a, m, n).0, &w));
+                near(&format!("factors of {m}x{n} {dtype:?}"), &part(&of_factors, m * n), &want, eps)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn near(what: &str, got: &[f64], want: &[f64], eps: f64) -> Verdict {
+    let largest = want.iter().fold(1e-3, |m: f64, v| m.max(v.abs()));
+    check_within(what, got, want, |_| (2e3 * eps + 1e-7) * largest)
+}
+
+fn missing_gradients(device: &Device) -> Verdict {
+    let (a, _) = tensor(device, DType::F32, &[2, 4, 3], &random("a", 24));
+    let (p, l, u) = done(lu(&a))?;
+    check_equal(&read(&done(lu_backward(None, None, &p, &l, &u))?)?, &[0.0; 24])?;
+    let (zero_l, zero_u) = (Tensor::zeros::<f32>(device, l.shape()), Tensor::zeros::<f32>(device, u.shape()));
+    let (of_l, _) = tensor(device, DType::F32, &[2, 4, 3], &random("l", 24));
+    let (of_u, _) = tensor(device, DType::F32, &[2, 3, 3], &random("u", 18));
+    for [with, without] in [
+        [lu_backward(Some(&of_l), Some(&zero_u), &p, &l, &u), lu_backward(Some(&of_l), None, &p, &l, &u)],
+        [lu_backward(Some(&zero_l), Some(&of_u), &p, &l, &u), lu_backward(None, Some(&of_u), &p, &l, &u)],
+    ] {
+        check_equal(&read(&done(with)?)?, &read(&done(without)?)?)?;
+    }
+    Ok(())
+}
+
+fn backward_empty(device: &Device) -> Verdict {
+    for shape in [[0, 3, 3], [2, 0, 3], [2, 3, 0]] {
+        let a = Tensor::zeros::<f32>(device, &shape);
+        let (p, l, u) = done(lu(&a))?;
+        check_equal(done(lu_backward(Some(&l), Some(&u), &p, &l, &u))?.shape(), &shape)?;
+        let (factors, pivots) = done(lu_factor(&a))?;
+        check_equal(done(lu_factor_backward(&a, &factors, &pivots))?.shape(), &shape)?;
+    }
+    Ok(())
+}
+
+fn backward_threads() -> Verdict {
+    let (a, _) = tensor(&Device::Cpu, DType::F32, &[40, 9, 6], &random("a", 40 * 54));
+    let (factors, pivots) = done(lu_factor(&a))?;
+    same_on_any_threads(|| read(&done(lu_factor_backward(&a, &factors, &pivots))?))
+}
+
+fn backward_errors(device: &Device) -> Verdict {
+    let zeros = |shape: &[usize]| Tensor::zeros::<f32>(device, shape);
+    let (p, l, u) = (zeros(&[4, 4]), zeros(&[4, 3]), zeros(&[3, 3]));
+    let run = |p, l, u, of_l, of_u| lu_backward(Some(of_l), Some(of_u), p, l, u);
+    expect_error(run(&p, &l, &u, &u, &u), "linalg::lu_backward: `grad_l` must be [4, 3], got [3, 3]")?;
+    expect_error(run(&p, &l, &u, &l, &l), "linalg::lu_backward: `grad_u` must be [3, 3], got [4, 3]")?;
+    expect_error(run(&u, &l, &u, &l, &u), "linalg::lu_backward: `p` must be [4, 4], got [3, 3]")?;
+    expect_error(run(&p, &l, &p, &l, &p), "linalg::lu_backward: `u` must be [3, 4], got [4, 4]")?;
+    expect_error(run(&p, &p, &l, &p, &l), "linalg::lu_backward: `l` must be [4, 3], got [4, 4]")?;
+    let integers = Tensor::zeros::<i32>(device, &[4, 3]);
+    expect_error(run(&p, &l, &u, &integers, &u), "linalg::lu_backward: `grad_l` must hold f32")?;
+    let pivots = Tensor::zeros::<i32>(device, &[3]);
+    let factored = |grad: &Tensor, pivots: &Tensor| lu_factor_backward(grad, &l, pivots);
+    expect_error(factored(&u, &pivots), "linalg::lu_factor_backward: `grad` must be [4, 3], got [3, 3]")?;
+    expect_error(factored(&l, &integers), "linalg::lu_factor_backward: `pivots` must be [3], got [4, 3]")?;
+    expect_error(factored(&l, &zeros(&[3])), "linalg::lu_factor_backward: `pivots` must hold i32")?;
+    expect_error(factored(&integers, &pivots), "linalg::lu_factor_backward: `grad` must hold f32")?;
+    if device.gpu().is_some() {
+        return Ok(());
+    }
+    expect_error(
+        factored(&l, &pivots),
+        "linalg::lu_factor_backward: `pivots` must be numbers of rows, counted from 1, got 0",
+    )
 }

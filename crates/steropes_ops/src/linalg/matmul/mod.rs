@@ -151,7 +151,7 @@ pub fn matmul_backward(
 }
 
 /// Sums of `gradient` over the extents of the batch that are 1 or missing in `shape`.
-fn unrepeated(mut gradient: Tensor, shape: &[usize]) -> Result<Tensor, OpError> {
+pub(crate) fn unrepeated(mut gradient: Tensor, shape: &[usize]) -> Result<Tensor, OpError> {
     let missing = gradient.shape().len() - shape.len();
     for axis in (0..gradient.shape().len() - 2).rev() {
         let own = if axis < missing { 1 } else { shape[axis - missing] };

@@ -2,7 +2,8 @@
 
 use super::{coefficient, largest_norm};
 use crate::cpu::lanes::Real;
-use crate::linalg::squares::product;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 /// Multiplications in a task, so that taking it from the queue costs little beside it.
@@ -154,4 +155,10 @@ fn factors<T: Real>(halvings: i32) -> [T; 2] {
 
 fn scaled<T: Real>(x: T, [first, second]: [T; 2]) -> T {
     x * first * second
+}
+
+/// `to = left right` for row-major matrices of one extent, on this thread.
+fn product<T: Real>(left: &[T], right: &[T], n: usize, to: &mut [T]) {
+    let [left, right] = [left, right].map(|matrix| MatRef::from_row_major_slice(matrix, n, n));
+    matmul(MatMut::from_row_major_slice_mut(to, n, n), Accum::Replace, left, right, T::one(), Par::Seq);
 }

@@ -4,7 +4,7 @@
 use super::{BACKWARD_OP, OP, coefficient, largest_norm};
 use crate::error::OpError;
 use crate::gpu::{row_ranges, window};
-use crate::linalg::squares::{product_into, product_on_gpu};
+use crate::linalg::dense::arithmetic::{plain, product};
 use crate::linalg::stack::Stack;
 use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 
@@ -62,7 +62,7 @@ struct Job<'a> {
 impl Job<'_> {
     /// The exponentials of matrices that were scaled.
     fn of_scaled(&self, one: Tensor, halvings: &Tensor) -> Result<Tensor, OpError> {
-        let product = |left, right| product_on_gpu(self.gpu, self.op, [left, right], [false, false]);
+        let product = |left: &Tensor, right: &Tensor| product(self.op, plain(left), plain(right), 1.0);
         let two = product(&one, &one)?;
         let three = product(&two, &one)?;
         let four = product(&two, &two)?;
@@ -73,9 +73,25 @@ impl Job<'_> {
         let memories = [sum, self.matrices()?];
         for number in 0..SQUARINGS {
             let [x, to] = [number, number + 1].map(|i| &memories[i as usize % 2]);
-            product_into(self.gpu, self.op, [x, x], [false, false], to, Some((halvings, number)))?;
+            self.square(x, to, halvings, number)?;
         }
         self.choose(&memories, halvings)
+    }
+
+    /// `to = x x` for the matrices that are halved more than `number` times.
+    fn square(&self, x: &Tensor, to: &Tensor, halvings: &Tensor, number: u32) -> Result<(), OpError> {
+        let (n, tiles) = (self.n, self.n.div_ceil(16));
+        let header = Header::new().count("N", n as u32).count("TILES", tiles as u32);
+        let kernel = Kernel::new("matrix_exp_squaring", &header, include_str!("squaring.wgsl"));
+        let bytes = 4 * n * n;
+        for range in row_ranges(self.op, self.gpu, self.count, &[bytes])? {
+            let windows = [window(x, bytes, &range), window(to, bytes, &range), window(halvings, 4, &range)];
+            let [x_shift, to_shift, wanted_shift] = windows.each_ref().map(|window| window.shift(4));
+            let params = [range.len() as u32, x_shift, to_shift, wanted_shift, number];
+            let groups = spread((range.len() * tiles * tiles) as u64);
+            self.gpu.launch(&kernel, &windows.map(|window| window.binding), &params, groups)?;
+        }
+        Ok(())
     }
 
     /// Memory for how often each matrix is halved.

@@ -30,20 +30,3 @@ pub(super) fn ranks<T: Real>(stack: &Stack, s: &[T], rtol: f64) -> Vec<i64> {
     let above = |s: &[T]| s.iter().filter(|&&x| x > s[0] * T::of(rtol)).count() as i64;
     (0..stack.count()).map(|i| above(&s[i * k..][..k])).collect()
 }
-
-pub(super) fn conditions<T: Real>(stack: &Stack, s: &[T], p: i32) -> Vec<T> {
-    let k = stack.rows.min(stack.columns);
-    let condition = |s: &[T]| match s {
-        [] => T::zero(),
-        [.., last] if last.is_zero() => {
-            if p > 0 {
-                T::infinity()
-            } else {
-                T::zero()
-            }
-        }
-        [first, ..] if p > 0 => *first / s[k - 1],
-        [first, ..] => s[k - 1] / *first,
-    };
-    (0..stack.count()).map(|i| condition(&s[i * k..][..k])).collect()
-}

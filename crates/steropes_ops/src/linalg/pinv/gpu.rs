@@ -8,9 +8,6 @@ use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 /// Invocations of a workgroup.
 const THREADS: usize = 64;
 
-/// The bits of infinity, which WGSL has no constant for.
-const INFINITY: u32 = 0x7f80_0000;
-
 pub(super) fn pinv(
     op: &'static str,
     gpu: &Gpu,
@@ -50,24 +47,12 @@ pub(super) fn matrix_rank(
     per_matrix(op, gpu, stack, s, (DType::I64, 8), &kernel, rtol.to_bits())
 }
 
-pub(super) fn cond(
-    op: &'static str,
-    gpu: &Gpu,
-    stack: &Stack,
-    s: &Tensor,
-    p: i32,
-) -> Result<Tensor, OpError> {
-    let header = header(stack).flag("INVERSE", p < 0);
-    let kernel = Kernel::new("cond", &header, include_str!("cond.wgsl"));
-    per_matrix(op, gpu, stack, s, (DType::F32, 4), &kernel, INFINITY)
-}
-
 fn header(stack: &Stack) -> Header {
     Header::new().count("K", stack.rows.min(stack.columns) as u32)
 }
 
 /// One number for each matrix from its singular values; 0 where there are none.
-fn per_matrix(
+pub(in crate::linalg) fn per_matrix(
     op: &'static str,
     gpu: &Gpu,
     stack: &Stack,

@@ -1,8 +1,12 @@
-//! What singular values say of a matrix: its pseudo-inverse, its rank and its condition.
+//! What singular values say of a matrix: its pseudo-inverse and its rank.
 
+mod backward;
+pub(crate) mod bench;
 mod cpu;
-mod gpu;
+pub(super) mod gpu;
 pub(crate) mod tests;
+
+pub use backward::pinv_backward;
 
 use super::stack::Stack;
 use super::svd::{svd, svdvals};
@@ -26,7 +30,7 @@ pub fn pinv(a: &Tensor, rtol: Option<f64>) -> Result<Tensor, OpError> {
     let stack = Stack::of(OP, "a", a)?;
     let rtol = cut(OP, a, &stack, rtol)?;
     let place = place(OP, &[("a", a, Holds::Real)])?;
-    let (u, s, vh) = svd(a, false).map_err(|error| named(OP, error))?;
+    let (u, s, vh) = svd(a, false).map_err(|error| error.of(OP))?;
     let shape = stack.with(&[stack.columns, stack.rows]);
     match place {
         Place::Cpu if a.dtype() == DType::F64 => {
@@ -49,35 +53,13 @@ pub fn matrix_rank(a: &Tensor, rtol: Option<f64>) -> Result<Tensor, OpError> {
     let stack = Stack::of(OP, "a", a)?;
     let rtol = cut(OP, a, &stack, rtol)?;
     let place = place(OP, &[("a", a, Holds::Real)])?;
-    let s = svdvals(a).map_err(|error| named(OP, error))?;
+    let s = svdvals(a).map_err(|error| error.of(OP))?;
     match place {
         Place::Cpu if a.dtype() == DType::F64 => {
             Ok(on_cpu(&stack.batch, cpu::ranks::<f64>(&stack, values(&s), rtol)))
         }
         Place::Cpu => Ok(on_cpu(&stack.batch, cpu::ranks::<f32>(&stack, values(&s), rtol))),
         Place::Gpu(gpu) => gpu::matrix_rank(OP, &gpu, &stack, &s, rtol as f32),
-    }
-}
-
-/// The condition of every matrix in the norm `p`, `[..]` in the dtype of `a`: the largest singular value over the smallest for 2, infinite if that is
-/// 0, and its inverse for -2; 0 for matrices without elements.
-///
-/// # Errors
-/// [`OpError::Value`] if `p` is neither 2 nor -2; else as [`svd`].
-pub fn cond(a: &Tensor, p: i32) -> Result<Tensor, OpError> {
-    const OP: &str = "linalg::cond";
-    let stack = Stack::of(OP, "a", a)?;
-    if p != 2 && p != -2 {
-        return Err(OpError::value(OP, "p", "2 or -2", p));
-    }
-    let place = place(OP, &[("a", a, Holds::Real)])?;
-    let s = svdvals(a).map_err(|error| named(OP, error))?;
-    match place {
-        Place::Cpu if a.dtype() == DType::F64 => {
-            Ok(on_cpu(&stack.batch, cpu::conditions::<f64>(&stack, values(&s), p)))
-        }
-        Place::Cpu => Ok(on_cpu(&stack.batch, cpu::conditions::<f32>(&stack, values(&s), p))),
-        Place::Gpu(gpu) => gpu::cond(OP, &gpu, &stack, &s, p),
     }
 }
 
@@ -90,14 +72,5 @@ fn cut(op: &'static str, a: &Tensor, stack: &Stack, rtol: Option<f64>) -> Result
             let eps = if a.dtype() == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
             Ok(eps * stack.rows.max(stack.columns) as f64)
         }
-    }
-}
-
-/// An error of the decomposition as one of `op`.
-fn named(op: &'static str, error: OpError) -> OpError {
-    match error {
-        OpError::Matrix { argument, batch, problem, .. } => OpError::Matrix { op, argument, batch, problem },
-        OpError::Unsupported { device, why, .. } => OpError::Unsupported { op, device, why },
-        other => other,
     }
 }

@@ -1,6 +1,10 @@
 #![expect(clippy::neg_cmp_op_on_partial_ord, reason = "a NaN must not pass")]
 
-use super::{cond, matrix_rank, pinv};
+use super::{matrix_rank, pinv, pinv_backward};
+use crate::linalg::dense::testing::{
+    check_gradient, check_within, differences, done, dot, precisions, product, random, read as held_values,
+    tensor as held_tensor,
+};
 use crate::linalg::svd::reference;
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::inputs::normal;
@@ -18,11 +22,13 @@ pub(crate) fn cases() -> Vec<Case> {
         case("pinv/property/no_elements", no_elements),
         case("matrix_rank/oracle/ranks", ranks),
         case("matrix_rank/property/cut", cut_of_ranks),
-        case("cond/oracle/shapes", conditions),
-        case("cond/property/singular", singular),
         small_bindings_case("pinv/property/many_bindings", 1024, many_bindings),
         gpu_case("pinv/property/not_finite", not_finite_on_gpu),
         cpu_case("pinv/error/not_finite", not_finite),
+        case("pinv_backward/gradient/full_rank", full_rank_gradients),
+        case("pinv_backward/gradient/low_rank", low_rank_gradients),
+        case("pinv_backward/property/empty", backward_empty),
+        case("pinv_backward/error/arguments", backward_arguments),
         case("pinv/error/arguments", arguments),
     ]
 }
@@ -67,7 +73,7 @@ fn f64_against_oracle(device: &Device) -> Verdict {
         }
     }
     check_equal(&matrix_rank(&x, None).and_then(|x| Ok(x.read::<i64>()?)).map_err(|e| e.to_string())?, &[5])?;
-    check_equal(&[cond(&x, 2).map_err(|e| e.to_string())?.dtype()], &[DType::F64])
+    check_equal(&[pinv(&x, None).map_err(|e| e.to_string())?.dtype()], &[DType::F64])
 }
 
 /// Rank two of five columns.
@@ -127,7 +133,6 @@ fn no_elements(device: &Device) -> Verdict {
     for (shape, inverse) in [([2, 0, 3], [2, 3, 0]), ([0, 3, 2], [0, 2, 3])] {
         let a = Tensor::zeros::<f32>(device, &shape);
         check_equal(pinv(&a, None).map_err(|e| e.to_string())?.shape(), &inverse)?;
-        check_equal(&f32s(cond(&a, 2))?, &vec![0.0; shape[0]])?;
         let ranks = matrix_rank(&a, None).and_then(|r| Ok(r.read::<i64>()?)).map_err(|e| e.to_string())?;
         check_equal(&ranks, &vec![0; shape[0]])?;
     }
@@ -152,35 +157,15 @@ fn cut_of_ranks(device: &Device) -> Verdict {
     Ok(())
 }
 
-fn conditions(device: &Device) -> Verdict {
-    for shape in [[1, 1], [3, 3], [2, 5], [12, 9]] {
-        let a = normal("pinv/a", shape[0] * shape[1]);
-        let s = reference::svdvals(&a.map_f64(), shape[0], shape[1]);
-        let want = s[0] / s[s.len() - 1];
-        let a = tensor(device, &[1, shape[0], shape[1]], a);
-        check_close(&f32s(cond(&a, 2))?, &[want], Tolerance::OfLargest(1e-5 * want))?;
-        check_close(&f32s(cond(&a, -2))?, &[1.0 / want], Tolerance::OfLargest(1e-5 * want))?;
-    }
-    Ok(())
-}
-
-fn singular(device: &Device) -> Verdict {
-    let a = tensor(device, &[2, 2], vec![3.0, 0.0, 0.0, 0.0]);
-    check_equal(&f32s(cond(&a, 2))?, &[f32::INFINITY])?;
-    check_equal(&f32s(cond(&a, -2))?, &[0.0])
-}
-
 fn many_bindings(device: &Device) -> Verdict {
     let a = normal("pinv/a", 90 * 6);
     let x = tensor(device, &[90, 2, 3], a.clone());
-    let (inverses, conditions) = (f32s(pinv(&x, None))?, f32s(cond(&x, 2))?);
+    let inverses = f32s(pinv(&x, None))?;
     let ranks = matrix_rank(&x, None).and_then(|r| Ok(r.read::<i64>()?)).map_err(|e| e.to_string())?;
     check_equal(&ranks, &[2; 90])?;
     for (i, a) in a.chunks_exact(6).enumerate() {
         let a = a.to_vec().map_f64();
         check_close(&inverses[i * 6..][..6], &oracle(&a, [2, 3], 2), Tolerance::OfLargest(1e-4))?;
-        let s = reference::svdvals(&a, 2, 3);
-        check_close(&conditions[i..=i], &[s[0] / s[1]], Tolerance::OfLargest(1e-4))?;
     }
     Ok(())
 }
@@ -194,7 +179,6 @@ fn not_finite_on_gpu(device: &Device) -> Verdict {
         &inverse.iter().map(|x| x.is_nan()).collect::<Vec<_>>(),
         &(0..18).map(|i| i / 6 == 1).collect::<Vec<_>>(),
     )?;
-    check_equal(&f32s(cond(&a, 2))?.iter().map(|x| x.is_nan()).collect::<Vec<_>>(), &[false, true, false])?;
     let ranks = matrix_rank(&a, None).and_then(|r| Ok(r.read::<i64>()?)).map_err(|e| e.to_string())?;
     check_equal(&ranks, &[2, 0, 2])
 }
@@ -204,8 +188,7 @@ fn not_finite(device: &Device) -> Verdict {
     a[8] = f32::NAN;
     let a = tensor(device, &[2, 3, 2], a);
     expect_error(pinv(&a, None), "linalg::pinv: matrix [1] of `a` holds NaN")?;
-    expect_error(matrix_rank(&a, None), "linalg::matrix_rank: matrix [1] of `a` holds NaN")?;
-    expect_error(cond(&a, 2), "linalg::cond: matrix [1] of `a` holds NaN")
+    expect_error(matrix_rank(&a, None), "linalg::matrix_rank: matrix [1] of `a` holds NaN")
 }
 
 fn arguments(device: &Device) -> Verdict {
@@ -214,10 +197,83 @@ fn arguments(device: &Device) -> Verdict {
         expect_error(pinv(&a, Some(rtol)), "linalg::pinv: `rtol` must be a finite number from 0 on, got")?;
         expect_error(matrix_rank(&a, Some(rtol)), "linalg::matrix_rank: `rtol` must be a finite number")?;
     }
-    expect_error(cond(&a, 1), "linalg::cond: `p` must be 2 or -2, got 1")?;
     let flat = Tensor::zeros::<f32>(device, &[2]);
     expect_error(pinv(&flat, None), "linalg::pinv: `a` must be [.., rows, columns]")?;
     expect_error(matrix_rank(&flat, None), "linalg::matrix_rank: `a` must be [.., rows, columns]")?;
-    expect_error(cond(&flat, 2), "linalg::cond: `a` must be [.., rows, columns]")?;
     expect_error(pinv(&Tensor::zeros::<i32>(device, &[2, 2]), None), "linalg::pinv: `a` must hold f32")
+}
+
+fn full_rank_gradients(device: &Device) -> Verdict {
+    for (dtype, eps) in precisions(device) {
+        for [m, n] in [[1, 1], [3, 3], [5, 2], [2, 5], [1, 4], [9, 7]] {
+            let mut all = random("pinv_backward/a", 2 * m * n);
+            for (e, x) in all.iter_mut().enumerate() {
+                *x = 0.3 * *x + if e / n % m == e % n { 2.0 } else { 0.0 };
+            }
+            let (a, held) = held_tensor(device, dtype, &[2, m, n], &all);
+            let (grad, weights) =
+                held_tensor(device, dtype, &[2, n, m], &random("pinv_backward/g", 2 * m * n));
+            let inverse = done(pinv(&a, None))?;
+            let got = done(pinv_backward(&grad, &a, &inverse))?;
+            let each = m * n;
+            let want: Vec<f64> = (0..2)
+                .flat_map(|i| {
+                    let weights = &weights[i * each..][..each];
+                    differences(&held[i * each..][..each], |a| dot(&oracle(a, [m, n], m.min(n)), weights))
+                })
+                .collect();
+            check_gradient(&format!("{m}x{n} {dtype:?}"), &got, &want, eps)?;
+        }
+    }
+    Ok(())
+}
+
+/// Of `A = X Y` by `X` and `Y`, so that the rank stays.
+fn low_rank_gradients(device: &Device) -> Verdict {
+    for (dtype, eps) in precisions(device) {
+        for [m, n, rank] in [[6, 4, 2], [4, 6, 2], [5, 5, 1], [5, 5, 3]] {
+            let heavy = |name: &str, rows: usize, columns: usize| -> Vec<f64> {
+                let plain = random(name, rows * columns).into_iter().enumerate();
+                plain.map(|(e, x)| 0.3 * x + if e / columns == e % columns { 2.0 } else { 0.0 }).collect()
+            };
+            let (_, x) = held_tensor(device, dtype, &[m, rank], &heavy("x", m, rank));
+            let (_, y) = held_tensor(device, dtype, &[rank, n], &heavy("y", rank, n));
+            let (a, _) = held_tensor(device, dtype, &[m, n], &product(&x, &y, [m, n, rank]));
+            let (grad, weights) = held_tensor(device, dtype, &[n, m], &random("pinv_backward/g", m * n));
+            let inverse = done(pinv(&a, Some(1e-3)))?;
+            let got = held_values(&done(pinv_backward(&grad, &a, &inverse))?)?;
+            let transposed = |a: &[f64], rows: usize, columns: usize| -> Vec<f64> {
+                (0..a.len()).map(|e| a[e % rows * columns + e / rows]).collect()
+            };
+            let of_x = product(&got, &transposed(&y, rank, n), [m, rank, n]);
+            let of_y = product(&transposed(&x, m, rank), &got, [rank, n, m]);
+            let loss =
+                |x: &[f64], y: &[f64]| dot(&oracle(&product(x, y, [m, n, rank]), [m, n], rank), &weights);
+            let largest = |want: &[f64]| want.iter().fold(1e-3, |m: f64, v| m.max(v.abs()));
+            for (what, got, want) in
+                [("X", of_x, differences(&x, |x| loss(x, &y))), ("Y", of_y, differences(&y, |y| loss(&x, y)))]
+            {
+                let within = (2e3 * eps + 1e-7) * largest(&want);
+                check_within(&format!("{what}, {m}x{n} of rank {rank} {dtype:?}"), &got, &want, |_| within)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn backward_empty(device: &Device) -> Verdict {
+    for shape in [[0, 3, 2], [2, 0, 3], [2, 3, 0]] {
+        let a = Tensor::zeros::<f32>(device, &shape);
+        let inverse = done(pinv(&a, None))?;
+        check_equal(done(pinv_backward(&inverse, &a, &inverse))?.shape(), &shape)?;
+    }
+    Ok(())
+}
+
+fn backward_arguments(device: &Device) -> Verdict {
+    let (a, p) = (Tensor::zeros::<f32>(device, &[2, 3]), Tensor::zeros::<f32>(device, &[3, 2]));
+    expect_error(pinv_backward(&a, &a, &p), "linalg::pinv_backward: `grad` must be [3, 2], got [2, 3]")?;
+    expect_error(pinv_backward(&p, &a, &a), "linalg::pinv_backward: `inverse` must be [3, 2], got [2, 3]")?;
+    let integers = Tensor::zeros::<i32>(device, &[3, 2]);
+    expect_error(pinv_backward(&integers, &a, &p), "linalg::pinv_backward: `grad` must hold f32")
 }

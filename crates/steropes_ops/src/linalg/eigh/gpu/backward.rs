@@ -3,7 +3,7 @@
 use super::super::BACKWARD_OP as OP;
 use crate::error::OpError;
 use crate::gpu::{row_ranges, window};
-use crate::linalg::squares::product_on_gpu;
+use crate::linalg::dense::arithmetic::{plain, product, transposed};
 use crate::linalg::stack::Stack;
 use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 
@@ -21,11 +21,10 @@ pub(in super::super) fn backward(
     if vectors.is_empty() {
         return Ok(Tensor::on_gpu(gpu, OP, DType::F32, vectors.shape())?);
     }
-    let basis =
-        grad_vectors.map(|grad| product_on_gpu(gpu, OP, [vectors, grad], [true, false])).transpose()?;
+    let basis = grad_vectors.map(|grad| product(OP, transposed(vectors), plain(grad), 1.0)).transpose()?;
     let middle = middle(gpu, stack, values, grad_values, basis.as_ref())?;
-    let left = product_on_gpu(gpu, OP, [vectors, &middle], [false, false])?;
-    product_on_gpu(gpu, OP, [&left, vectors], [false, true])
+    let left = product(OP, plain(vectors), plain(&middle), 1.0)?;
+    product(OP, plain(&left), transposed(vectors), 1.0)
 }
 
 /// What stands between the vectors.
