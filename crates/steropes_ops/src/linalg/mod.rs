@@ -47,6 +47,7 @@ pub(crate) fn cases() -> Vec<Case> {
         solve_triangular::tests::cases(),
         svd::tests::cases(),
         svd_lowrank::tests::cases(),
+        svd_lowrank::normals::tests::cases(),
     ]
     .into_iter()
     .flatten()

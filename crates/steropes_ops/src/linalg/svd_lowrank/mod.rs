@@ -1,7 +1,7 @@
 //! The largest singular values and their vectors, of the range that random vectors find.
 
 pub(crate) mod bench;
-mod normals;
+pub(crate) mod normals;
 pub(crate) mod reference;
 pub(crate) mod tests;
 

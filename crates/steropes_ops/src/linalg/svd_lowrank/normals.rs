@@ -23,11 +23,20 @@ fn mixed(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use steropes_testkit::{Case, unit_case};
 
-    #[test]
+    pub(crate) fn cases() -> Vec<Case> {
+        vec![
+            unit_case("svd_lowrank/unit/moments_of_a_normal_distribution", moments_of_a_normal_distribution),
+            unit_case(
+                "svd_lowrank/unit/seeds_and_shapes_give_other_numbers",
+                seeds_and_shapes_give_other_numbers,
+            ),
+        ]
+    }
+
     fn moments_of_a_normal_distribution() {
         let numbers = normals(7, [300, 400]);
         let mean = |power: i32| numbers.iter().map(|x| x.powi(power)).sum::<f64>() / numbers.len() as f64;
@@ -39,7 +48,6 @@ mod tests {
         assert!(product.abs() < 0.01, "{product}");
     }
 
-    #[test]
     fn seeds_and_shapes_give_other_numbers() {
         assert_eq!(normals(1, [3, 2]), normals(1, [3, 2]));
         assert_ne!(normals(1, [3, 2]), normals(2, [3, 2]));
