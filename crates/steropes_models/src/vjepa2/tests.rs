@@ -382,7 +382,7 @@ fn bad_arguments_are_refused() {
     let narrow =
         Tokens::new(Tensor::zeros::<f32>(&Device::cpu(), &[1, 4, 8]), embedded.grid(), None).unwrap();
     refused(model.encode(narrow.clone()), "[batch, tokens, 32]");
-    refused(model.predict(&narrow, &[vec![1]], 1), "");
+    refused(model.predict(&narrow, &[vec![1]], 1), "`x` must be");
     refused(model.predict(&embedded, &[vec![]], 1), "lists of 1");
     let tubelet = embedded.tubelet(1).map(|_| ()).unwrap_err().to_string();
     assert!(tubelet.contains("`t` must be below 1"), "{tubelet}");
@@ -718,7 +718,7 @@ fn precisions_of_the_cpu_agree() {
     };
     let exact = run(Precision::F32);
     for (precision, limit) in
-        [(Precision::Bf16, 3e-2), (Precision::Int8, 5e-2), (Precision::Q8, 3e-2), (Precision::Q4, 3e-1)]
+        [(Precision::Bf16, 3e-2), (Precision::Int8, 5e-2), (Precision::Q8, 3e-2), (Precision::Q4, 5e-1)]
     {
         let rough = run(precision);
         let errors = [distance(&exact.0, &rough.0), distance(&exact.1, &rough.1)];
