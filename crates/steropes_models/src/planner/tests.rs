@@ -76,9 +76,8 @@ fn reference(world: &Linear, s: &CemSettings, noise: fn(Draw) -> f64) -> Plan {
     let energy = |plan: &[[f64; 4]; 2]| {
         let mut z = world.start;
         for a in plan {
-            for i in 0..4 {
-                let b = world.matrix[i];
-                z[i] += b[0] * a[0] + b[1] * a[1] + b[2] * a[2] + b[3] * a[3];
+            for (b, z) in world.matrix.iter().zip(&mut z) {
+                *z += b[0] * a[0] + b[1] * a[1] + b[2] * a[2] + b[3] * a[3];
             }
         }
         world.energies(&vec![z]).unwrap()[0]

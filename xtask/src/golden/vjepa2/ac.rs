@@ -141,9 +141,15 @@ fn run_case(
         let z = step_of(file, &format!("{case}.z"), steps, step, golden)?;
         let conditions =
             Conditions { actions: &actions[step], states: &states[step], extrinsics: &extrinsics[step] };
-        let out = predictor.step_observed(&mut past, &z, grid, &conditions, &mut |name, tensor| {
-            seen.entry(name.to_owned()).or_default().push(tensor.clone());
-        })?;
+        let out = predictor.step_observed(
+            &mut past,
+            &z,
+            grid,
+            &conditions,
+            &mut |name: &str, tensor: &Tensor| {
+                seen.entry(name.to_owned()).or_default().push(tensor.clone());
+            },
+        )?;
         seen.entry("out".to_owned()).or_default().push(out);
     }
     let last = format!("predictor_blocks.{}", predictor.config().trunk.depth - 1);

@@ -91,9 +91,9 @@ fn run_case(
     probe.logits_observed(&tokens, &mut |name: &str, tensor: &Tensor| {
         seen.insert(name.to_owned(), tensor.clone());
     })?;
+    // The block of the cross-attention ends where the pooler does.
     let last = format!("blocks.{}", probe.pooler().config().depth - 1);
-    let taps =
-        [("block0", "blocks.0"), ("block_last", &last), ("cross", "cross_attention"), ("pooled", "pooled")];
+    let taps = [("block0", "blocks.0"), ("block_last", &last), ("cross", "pooled"), ("pooled", "pooled")];
     for (tap, own) in taps {
         let name = format!("{case}.{tap}");
         if file.has(&name) {
