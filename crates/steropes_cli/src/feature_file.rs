@@ -104,12 +104,7 @@ impl FeatureFile {
             let about = json!({ "dtype": kind, "shape": shape, "data_offsets": place });
             header.insert(name.to_owned(), about);
         };
-        // What follows has 8 bytes a value, and begins at a multiple of that.
-        let padding = features % 8;
         entry(self.name, "F32", &self.shape(), features);
-        if padding > 0 {
-            entry("padding", "U8", &[padding], padding);
-        }
         entry("times", "F64", &[clips, frames], times.len());
         entry("frames", "I64", &[clips, frames], indices.len());
         entry("taken", "I64", &[clips], taken.len());
@@ -118,7 +113,7 @@ impl FeatureFile {
             bail!("the header of `{}` would be too long: give the source a shorter name", self.path.display());
         }
         text.resize(HEADER_BYTES, b' ');
-        for part in [&vec![0; padding], &times, &indices, &taken] {
+        for part in [&times, &indices, &taken] {
             self.write(part)?;
         }
         self.file
