@@ -40,7 +40,10 @@ impl Camera {
         let (kind, device_name) = input_of(device)?;
         let mut input: Vec<OsString> = vec!["-f".into(), kind.into()];
         if let Some(rate) = format.rate {
-            input.extend(["-framerate".into(), checked_rate("the rate of a camera", rate)?.to_string().into()]);
+            input.extend([
+                "-framerate".into(),
+                checked_rate("the rate of a camera", rate)?.to_string().into(),
+            ]);
         }
         if let Some([width, height]) = format.size {
             input.extend(["-video_size".into(), format!("{width}x{height}").into()]);
@@ -190,7 +193,8 @@ mod tests {
 
     #[test]
     fn a_camera_that_is_not_there_is_one_line() {
-        let mut camera = Camera::open("/dev/no-such-camera", CameraFormat::default(), &Ffmpeg::default()).unwrap();
+        let mut camera =
+            Camera::open("/dev/no-such-camera", CameraFormat::default(), &Ffmpeg::default()).unwrap();
         let line = camera.next_frame().unwrap_err().to_string();
         assert!(line.contains("no-such-camera") && !line.contains('\n'), "{line}");
         assert!(Camera::open("", CameraFormat::default(), &Ffmpeg::default()).is_err());

@@ -58,7 +58,9 @@ pub enum VideoError {
         said: String,
     },
     /// Frames came without time stamps.
-    #[error("the frames of `{name}` have no time stamps: remux it first, as `ffmpeg -i {name} -c copy out.mkv`")]
+    #[error(
+        "the frames of `{name}` have no time stamps: remux it first, as `ffmpeg -i {name} -c copy out.mkv`"
+    )]
     NoTimes {
         /// The file.
         name: String,

@@ -108,7 +108,8 @@ impl Ffmpeg {
     pub(crate) fn frames(&self, name: &str, input: &[OsString]) -> Result<FramePipe, VideoError> {
         const BEFORE: [&str; 5] = ["-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info"];
         // Rounding that does not depend on the processor, and colour at every pixel.
-        const FILTERS: &str = "showinfo=checksum=0,scale=flags=bicubic+accurate_rnd+full_chroma_int,format=rgb24";
+        const FILTERS: &str =
+            "showinfo=checksum=0,scale=flags=bicubic+accurate_rnd+full_chroma_int,format=rgb24";
         let after = ["-map", "0:V:0", "-vf", FILTERS, "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"];
         let program = self.program("ffmpeg");
         let pass_through = self.pass_through()?;

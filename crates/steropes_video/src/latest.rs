@@ -190,7 +190,10 @@ mod tests {
         assert_eq!((arrived.frame.index, arrived.dropped), (4, 4));
         let short = Duration::from_millis(30);
         let stalled = latest.wait(short).unwrap_err();
-        assert!(matches!(stalled, VideoError::Stalled { after } if after == short), "no frame twice: {stalled}");
+        assert!(
+            matches!(stalled, VideoError::Stalled { after } if after == short),
+            "no frame twice: {stalled}"
+        );
         sender.send(Ok(5)).unwrap();
         assert_eq!(latest.wait(LONG).unwrap().unwrap().frame.index, 5, "after a stall it goes on");
     }
@@ -201,7 +204,8 @@ mod tests {
         (0..5).for_each(|index| sender.send(Ok(index)).unwrap());
         drop(sender);
         std::thread::sleep(Duration::from_millis(30));
-        let seen: Vec<u64> = std::iter::from_fn(|| latest.wait(LONG).unwrap()).map(|a| a.frame.index).collect();
+        let seen: Vec<u64> =
+            std::iter::from_fn(|| latest.wait(LONG).unwrap()).map(|a| a.frame.index).collect();
         assert_eq!((seen, latest.dropped()), (vec![0, 1, 2, 3, 4], 0));
         let (sender, receiver) = channel();
         let asked = Latest::with_delivery(Box::new(Sent(receiver, false)), Delivery::Newest);

@@ -115,7 +115,8 @@ fn time_in_name(path: &Path) -> Result<i128, String> {
     if fraction.contains('.') || fraction.len() > 9 || whole.len() > 20 {
         return refuse("the number in its name is no time");
     }
-    let digits = |text: &str| text.parse::<i128>().map_err(|_| "the number in its name is no time".to_owned());
+    let digits =
+        |text: &str| text.parse::<i128>().map_err(|_| "the number in its name is no time".to_owned());
     if !fraction.is_empty() {
         let scale = 10i128.pow(9 - fraction.len() as u32);
         return Ok(digits(whole)? * 1_000_000_000 + digits(fraction)? * scale);
@@ -155,7 +156,11 @@ fn time_in_exif(path: &Path) -> Result<i128, String> {
 /// Days of the Gregorian calendar, whose year is taken to begin in March so that leap days are its last.
 fn days_since_march_0000(year: i128, month: i128, day: i128) -> i128 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * month + 2) / 5 + day - 1
+    365 * year + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (153 * month + 2) / 5
+        + day
+        - 1
 }
 
 impl FrameSource for Pictures {

@@ -22,8 +22,10 @@ impl<R: Read + Send> RawFrames<R> {
     /// [`VideoError::Setting`] for a size or rate out of its range.
     pub fn new(input: R, size: [u32; 2], rate: f64) -> Result<Self, VideoError> {
         if size.iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
-            let problem =
-                format!("the size of raw frames must be between 1x1 and {MAX_SIDE}x{MAX_SIDE}, got {}x{}", size[0], size[1]);
+            let problem = format!(
+                "the size of raw frames must be between 1x1 and {MAX_SIDE}x{MAX_SIDE}, got {}x{}",
+                size[0], size[1]
+            );
             return Err(VideoError::Setting { problem });
         }
         let rate = checked_rate("the rate of raw frames", rate)?;
@@ -107,6 +109,9 @@ mod tests {
         let line = raw.next_frame().unwrap_err().to_string();
         assert!(line.contains("inside frame 1: 2 of 6 bytes"), "{line}");
         assert!(raw.next_frame().unwrap().is_none());
-        assert!(RawFrames::new(&[][..], [0, 1], 1.0).is_err() && RawFrames::new(&[][..], [1, 1], f64::NAN).is_err());
+        assert!(
+            RawFrames::new(&[][..], [0, 1], 1.0).is_err()
+                && RawFrames::new(&[][..], [1, 1], f64::NAN).is_err()
+        );
     }
 }

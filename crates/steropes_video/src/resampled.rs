@@ -175,7 +175,10 @@ mod tests {
     #[test]
     fn a_rate_that_makes_no_sense_is_refused() {
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(matches!(Resampled::new(Times::new([]), rate), Err(VideoError::Setting { .. })), "{rate}");
+            assert!(
+                matches!(Resampled::new(Times::new([]), rate), Err(VideoError::Setting { .. })),
+                "{rate}"
+            );
         }
     }
 }

@@ -19,7 +19,9 @@ pub enum SamplingError {
     #[error("the video does not say how many frames it has a second: give --frame-step")]
     NoRate,
     /// The step would be below one frame, or is no number.
-    #[error("{what} gives a step below one frame of a video of {rate:.3} frames a second: use a frame step of 1")]
+    #[error(
+        "{what} gives a step below one frame of a video of {rate:.3} frames a second: use a frame step of 1"
+    )]
     NoStep {
         /// What was asked for.
         what: String,
@@ -103,7 +105,12 @@ mod tests {
         assert_eq!(ClipSampling::Duration(4.0).step(16, Some(29.97)), Ok(7));
         assert_eq!(ClipSampling::FrameStep(3).step(16, None), Ok(3));
         assert_eq!(ClipSampling::Fps(4.0).step(16, None), Err(SamplingError::NoRate));
-        for none in [ClipSampling::Fps(60.0), ClipSampling::Fps(0.0), ClipSampling::Duration(0.1), ClipSampling::FrameStep(0)] {
+        for none in [
+            ClipSampling::Fps(60.0),
+            ClipSampling::Fps(0.0),
+            ClipSampling::Duration(0.1),
+            ClipSampling::FrameStep(0),
+        ] {
             assert!(matches!(none.step(16, Some(30.0)), Err(SamplingError::NoStep { .. })), "{none:?}");
         }
     }

@@ -47,7 +47,11 @@ impl<R: Read + Send> Y4mFrames<R> {
         let refuse = |problem: String| Err(VideoError::Stream { problem });
         let side = 1..=MAX_SIDE as usize;
         if !side.contains(&decoder.get_width()) || !side.contains(&decoder.get_height()) {
-            return refuse(format!("frames of {} x {} pixels are too large", decoder.get_width(), decoder.get_height()));
+            return refuse(format!(
+                "frames of {} x {} pixels are too large",
+                decoder.get_width(),
+                decoder.get_height()
+            ));
         }
         if decoder.get_bit_depth() != 8 {
             return refuse(format!(

@@ -23,7 +23,8 @@ fn has_ffmpeg() -> bool {
 /// Makes a file from the arguments of ffmpeg.
 fn make(folder: &TempDir, name: &str, args: &[&str]) -> PathBuf {
     let path = folder.path().join(name);
-    let output = Command::new("ffmpeg").args(["-loglevel", "error", "-y"]).args(args).arg(&path).output().unwrap();
+    let output =
+        Command::new("ffmpeg").args(["-loglevel", "error", "-y"]).args(args).arg(&path).output().unwrap();
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     path
 }
@@ -84,7 +85,16 @@ fn colours_are_those_of_the_picture() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let red = ["-f", "lavfi", "-i", "color=c=0xC02010:size=64x64:rate=5:duration=0.4", "-c:v", "libx264", "-crf", "1"];
+    let red = [
+        "-f",
+        "lavfi",
+        "-i",
+        "color=c=0xC02010:size=64x64:rate=5:duration=0.4",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "1",
+    ];
     let seen = frames(&mut open(&make(&folder, "red.mp4", &red)));
     let pixel = seen[1].image.get_pixel(30, 30).0;
     let off = pixel.iter().zip([0xC0u8, 0x20, 0x10]).map(|(a, b)| a.abs_diff(b)).max().unwrap();
@@ -98,13 +108,18 @@ fn times_are_those_of_the_file_when_the_rate_varies() {
     }
     let folder = tempfile::tempdir().unwrap();
     // Frame n is shown at n * n / 40 seconds, and the first one half a second after the start of the file.
-    let args = [&PATTERN[..], &["-vf", "settb=1/1000,setpts=(N*N/40+0.5)/TB", "-enc_time_base", "1/1000"]].concat();
+    let args =
+        [&PATTERN[..], &["-vf", "settb=1/1000,setpts=(N*N/40+0.5)/TB", "-enc_time_base", "1/1000"]].concat();
     for (name, codec) in [("vary.mp4", "libx264"), ("vary.mkv", "libx264")] {
         let seen = frames(&mut open(&make(&folder, name, &[&args[..], &["-c:v", codec]].concat())));
         assert_eq!(seen.len(), 12, "{name}");
         for (n, frame) in seen.iter().enumerate() {
             let want = (n * n) as f64 / 40.0;
-            assert!((frame.time.as_secs_f64() - want).abs() < 1.1e-3, "{name}: frame {n} at {:?}", frame.time);
+            assert!(
+                (frame.time.as_secs_f64() - want).abs() < 1.1e-3,
+                "{name}: frame {n} at {:?}",
+                frame.time
+            );
         }
     }
 }
@@ -115,7 +130,11 @@ fn turned_videos_come_upright() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let plain = make(&folder, "plain.mp4", &[&PATTERN[..], &["-c:v", "libx264", "-crf", "1", "-pix_fmt", "yuv444p"]].concat());
+    let plain = make(
+        &folder,
+        "plain.mp4",
+        &[&PATTERN[..], &["-c:v", "libx264", "-crf", "1", "-pix_fmt", "yuv444p"]].concat(),
+    );
     let upright = frames(&mut open(&plain));
     let source = plain.to_str().unwrap();
     // The tag says how far the stored picture has to be turned anticlockwise.
@@ -218,7 +237,16 @@ fn a_dropped_file_ends_its_process() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let long = ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=30:duration=20", "-c:v", "libx264", "-preset", "ultrafast"];
+    let long = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=320x240:rate=30:duration=20",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+    ];
     let path = make(&folder, "long.mp4", &long);
     let running = || {
         let mut found = 0;

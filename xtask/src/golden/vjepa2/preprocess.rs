@@ -13,11 +13,15 @@ pub(super) fn run(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<
     let cases = file.entry()["cases"].as_object().context("`cases` is an object")?;
     for (name, case) in cases {
         let video = format!("{name}.video_u8_THWC");
-        let &[_, height, width, 3] = file.shape(&video)?.as_slice() else { bail!("`{video}` has four extents") };
+        let &[_, height, width, 3] = file.shape(&video)?.as_slice() else {
+            bail!("`{video}` has four extents")
+        };
         let video = file.u8(&video)?;
-        for (form, resampling) in
-            [("meta_eval", Resampling::MetaEval), ("meta_tensor", Resampling::MetaTensor), ("hf", Resampling::Hf)]
-        {
+        for (form, resampling) in [
+            ("meta_eval", Resampling::MetaEval),
+            ("meta_tensor", Resampling::MetaTensor),
+            ("hf", Resampling::Hf),
+        ] {
             let stored = format!("{name}.{form}.u8_THWC");
             let want = file.u8(&stored)?;
             let preprocess = Preprocess { resampling, size: file.shape(&stored)?[1], crop: Crop::Centre };
@@ -31,8 +35,10 @@ pub(super) fn run(file: &TensorFile, report: &mut Report<'_>) -> anyhow::Result<
             let channel = |c: usize| values.iter().skip(c).step_by(3).flat_map(|v| v.to_le_bytes());
             let ordered: Vec<u8> = (0..3).flat_map(channel).collect();
             let hash = format!("{:x}", Sha256::digest(&ordered));
-            let want = case[form]["f32_le_sha256"].as_str().with_context(|| format!("the hash of `{label}`"))?;
-            let same = if hash == want { Ok(String::new()) } else { Err(format!("SHA-256 {hash}, want {want}")) };
+            let want =
+                case[form]["f32_le_sha256"].as_str().with_context(|| format!("the hash of `{label}`"))?;
+            let same =
+                if hash == want { Ok(String::new()) } else { Err(format!("SHA-256 {hash}, want {want}")) };
             report.verdict(&format!("{label}.values"), same);
         }
     }

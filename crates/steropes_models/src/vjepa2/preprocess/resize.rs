@@ -189,7 +189,9 @@ pub(super) fn antialias_u8(rgb: &[u8], [height, width]: [usize; 2], part: Part) 
     let mut sums = vec![0i32; columns];
     for window in &down {
         sums.fill(0);
-        for (row, w) in between[(window.first - read.start) * columns..].chunks_exact(columns).zip(&window.weights) {
+        for (row, w) in
+            between[(window.first - read.start) * columns..].chunks_exact(columns).zip(&window.weights)
+        {
             sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += w * i32::from(v));
         }
         out.extend(sums.iter().map(|&sum| to_byte(sum, down_bits)));
@@ -226,7 +228,9 @@ pub(super) fn antialias_f32(rgb: &[u8], [height, width]: [usize; 2], part: Part)
     let mut sums = vec![0f32; columns];
     for window in &down {
         sums.fill(0.0);
-        for (row, w) in between[(window.first - read.start) * columns..].chunks_exact(columns).zip(&window.weights) {
+        for (row, w) in
+            between[(window.first - read.start) * columns..].chunks_exact(columns).zip(&window.weights)
+        {
             sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += w * v);
         }
         out.extend(sums.iter().map(to_byte));

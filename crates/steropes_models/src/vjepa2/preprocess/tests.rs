@@ -24,14 +24,16 @@ fn centre_crops_lie_where_the_published_programs_have_them() {
     ];
     for ([width, height], at_256, at_384) in cases {
         for (size, [w, h, x, y]) in [(256, at_256), (384, at_384)] {
-            let got = preprocess(Resampling::MetaEval, size, Crop::Centre).placements([height, width]).unwrap();
+            let got =
+                preprocess(Resampling::MetaEval, size, Crop::Centre).placements([height, width]).unwrap();
             let want = Placement { frame: [height, width], resized: [h, w], origin: [y, x], size: [size; 2] };
             assert_eq!(got, [want]);
         }
     }
     let hf = preprocess(Resampling::Hf, 256, Crop::Centre).placements([720, 1280]).unwrap();
     assert_eq!(hf[0].origin, [18, 131]);
-    let kept = preprocess(Resampling::MetaEval, 256, Crop::Centre).placements([480, 640]).unwrap()[0].area_kept();
+    let kept =
+        preprocess(Resampling::MetaEval, 256, Crop::Centre).placements([480, 640]).unwrap()[0].area_kept();
     assert!((kept - 0.577).abs() < 5e-4, "{kept}");
 }
 
@@ -93,7 +95,10 @@ fn flat_pictures_stay_flat() {
                         assert_eq!(out.len(), 3 * placement.size[0] * placement.size[1]);
                         // Sixteen-bit weights need not sum to one exactly.
                         let slack = u8::from(resampling == Resampling::Hf);
-                        assert!(out.iter().all(|v| v.abs_diff(grey) <= slack), "{resampling} {frame:?} {grey}");
+                        assert!(
+                            out.iter().all(|v| v.abs_diff(grey) <= slack),
+                            "{resampling} {frame:?} {grey}"
+                        );
                     }
                 }
             }
@@ -124,7 +129,8 @@ fn antialias_is_near_the_exact_filter() {
     let axis = |from: usize, to: usize| -> Vec<Vec<(usize, f64)>> {
         let scale = from as f64 / to as f64;
         let weights = |i: usize| {
-            let weight = |j: usize| (1.0 - ((j as f64 + 0.5 - (i as f64 + 0.5) * scale) / scale).abs()).max(0.0);
+            let weight =
+                |j: usize| (1.0 - ((j as f64 + 0.5 - (i as f64 + 0.5) * scale) / scale).abs()).max(0.0);
             let sum: f64 = (0..from).map(weight).sum();
             (0..from).map(|j| (j, weight(j) / sum)).filter(|w| w.1 > 0.0).collect()
         };
@@ -155,7 +161,8 @@ fn antialias_is_near_the_exact_filter() {
 fn opencv_samples_and_does_not_average() {
     // Columns of black and white at a quarter of the size: samples at 1.5 + 4 i lie between a black and a white one.
     let frame = [256, 512];
-    let rgb: Vec<u8> = (0..frame[0] * frame[1]).flat_map(|i| [if i % 512 % 4 == 0 { 255 } else { 0 }; 3]).collect();
+    let rgb: Vec<u8> =
+        (0..frame[0] * frame[1]).flat_map(|i| [if i % 512 % 4 == 0 { 255 } else { 0 }; 3]).collect();
     let eval = preprocess(Resampling::MetaEval, 64, Crop::Full);
     let placement = eval.placements(frame).unwrap()[0];
     let out = eval.frame(&rgb, frame, &placement);
