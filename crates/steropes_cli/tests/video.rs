@@ -252,6 +252,33 @@ fn frames_on_standard_input_are_the_same_video() {
     assert!(!desk.entries().iter().any(|name| name.contains("cut")), "something was left behind");
 }
 
+/// What a file alone does not say can be given.
+#[test]
+fn a_file_without_its_config_needs_the_number_of_heads() {
+    let desk = Desk::new();
+    desk.json(&on_walk("embed", &["-o", "folder.safetensors"]), &[]);
+    desk.weights("bare.safetensors", &checkpoint(&TINY, Version::V2_0));
+    let bare = [
+        "embed",
+        "walk",
+        "--source-fps",
+        "8",
+        "--model",
+        "bare.safetensors",
+        "--frames",
+        "4",
+        "--size",
+        "32",
+    ];
+    let bare = [&bare[..], &["-o", "bare_features.safetensors"]].concat();
+    desk.refuses(&bare, "heads");
+    desk.json(&[&bare[..], &["--heads", "2"]].concat(), &[]);
+    let tokens = |file| desk.tensor(file, "tokens");
+    assert!(tokens("bare_features.safetensors") == tokens("folder.safetensors"));
+    desk.json(&[&bare[..], &["--heads", "4", "--force"]].concat(), &[]);
+    assert!(tokens("bare_features.safetensors") != tokens("folder.safetensors"), "heads matter");
+}
+
 #[test]
 fn a_video_file_is_embedded() {
     if !has_ffmpeg() {
