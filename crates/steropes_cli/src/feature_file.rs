@@ -107,12 +107,7 @@ impl FeatureFile {
             let about = json!({ "dtype": kind, "shape": shape, "data_offsets": place });
             header.insert(name.to_owned(), about);
         };
-        // What follows has 8 bytes a value, and begins at a multiple of that.
-        let padding = features % 8;
         entry(self.name, "F32", &self.shape(), features);
-        if padding > 0 {
-            entry("padding", "U8", &[padding], padding);
-        }
         entry("times", "F64", &[clips, frames], times.len());
         entry("frames", "I64", &[clips, frames], indices.len());
         entry("taken", "I64", &[clips], taken.len());
@@ -124,7 +119,7 @@ impl FeatureFile {
             );
         }
         text.resize(HEADER_BYTES, b' ');
-        for part in [&vec![0; padding], &times, &indices, &taken] {
+        for part in [&times, &indices, &taken] {
             self.write(part)?;
         }
         self.file.seek(SeekFrom::Start(0)).with_context(|| format!("writing `{}`", self.path.display()))?;

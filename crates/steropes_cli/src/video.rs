@@ -73,6 +73,9 @@ pub(crate) struct ClipArgs {
     /// Which encoder of a training checkpoint: auto (the average over the training if there is one), target or online
     #[arg(long, default_value = "auto", value_parser = parse_encoder)]
     encoder: WhichEncoder,
+    /// Heads of the encoder, where neither its width nor a config.json beside it says how many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    heads: Option<u16>,
     #[command(flatten)]
     place: DeviceArgs,
     /// Numbers that the network computes with: f32, f16 (GPU), bf16, int8, q8, q4 (CPU), or auto
@@ -162,7 +165,12 @@ impl ClipArgs {
     /// No such device, the files are damaged or hold another network, or nobody has trained it and that was not asked for.
     pub(crate) fn load(&self, path: PathBuf) -> anyhow::Result<Network> {
         let device = self.place.open()?;
-        let options = OpenOptions { encoder: self.encoder, with_predictor: false, ..OpenOptions::default() };
+        let options = OpenOptions {
+            encoder: self.encoder,
+            with_predictor: false,
+            heads: self.heads.map(usize::from),
+            ..OpenOptions::default()
+        };
         let model = Model::open(&path, &device, self.precision(), &options)?;
         if model.info().is_untrained {
             if !self.random_weights {

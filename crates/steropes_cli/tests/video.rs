@@ -67,9 +67,9 @@ impl Desk {
 
     /// Runs with `input` on standard input.
     fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>, input: &[u8]) -> Output {
-        let piped = [Stdio::piped(), Stdio::piped(), Stdio::piped()];
-        let [stdin, stdout, stderr] = piped;
-        let mut child = self.command(args).stdin(stdin).stdout(stdout).stderr(stderr).spawn().unwrap();
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         // A program that refuses its arguments does not read.
         child.stdin.take().unwrap().write_all(input).unwrap_or_default();
         child.wait_with_output().unwrap()
@@ -143,7 +143,10 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / largest
 }
 
-const WALK: [&str; 6] = ["walk", "--source-fps", "8", "--model", "net", "--frames"];
+/// A command on the pictures in `walk`, eight a second, in clips of four.
+fn on_walk<'a>(command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&[command, "walk", "--source-fps", "8", "--model", "net", "--frames", "4"], more].concat()
+}
 
 /// Whether ffmpeg is here; where CI runs it has to be.
 #[expect(clippy::print_stderr, reason = "a test that checks nothing has to say so")]
@@ -159,7 +162,7 @@ fn has_ffmpeg() -> bool {
 #[test]
 fn the_features_of_a_folder_are_those_of_the_library() {
     let desk = Desk::new();
-    let args = [&["embed"], &WALK[..], &["4", "--fps", "4", "-o", "f.safetensors"]].concat();
+    let args = on_walk("embed", &["--fps", "4", "-o", "f.safetensors"]);
     let summary = desk.json(&args, &[]);
     // Every second of twelve pictures: a clip of four, and one of two with its last again.
     assert_eq!((&summary["clips"], &summary["shape"]), (&json!(2), &json!([2, 8, 32])));
@@ -192,8 +195,7 @@ fn the_features_of_a_folder_are_those_of_the_library() {
 fn modes_crops_counting_and_pooling_are_as_asked() {
     let desk = Desk::new();
     let run = |more: &[&str]| {
-        let args = [&["embed"], &WALK[..], &["4", "-o", "f.safetensors", "--force"], more].concat();
-        desk.json(&args, &[])
+        desk.json(&on_walk("embed", &[&["-o", "f.safetensors", "--force"], more].concat()), &[])
     };
     let check = |resampling, crop, indices: &[i64]| {
         let want = desk.features(Preprocess { resampling, size: SIZE, crop }, indices);
@@ -210,7 +212,7 @@ fn modes_crops_counting_and_pooling_are_as_asked() {
     let summary = run(&["--fps", "8", "--crop", "full", "--seconds", "0.5"]);
     assert_eq!(
         (&summary["shape"], &summary["placement"]["network_size"]),
-        (&json!([1, 4, 32]), &json!([32, 32]))
+        (&json!([1, 8, 32]), &json!([32, 32]))
     );
     check(Resampling::MetaEval, Crop::Full, &[0, 1, 2, 3]);
     let summary = run(&["--fps", "8", "--crop", "views-3", "--seconds", "0.5"]);
@@ -228,7 +230,7 @@ fn modes_crops_counting_and_pooling_are_as_asked() {
 #[test]
 fn frames_on_standard_input_are_the_same_video() {
     let desk = Desk::new();
-    desk.json(&[&["embed"], &WALK[..], &["4", "-o", "folder.safetensors"]].concat(), &[]);
+    desk.json(&on_walk("embed", &["-o", "folder.safetensors"]), &[]);
     let raw: Vec<u8> = (0..12).flat_map(|i| picture(i).into_raw()).collect();
     let stream =
         ["embed", "-", "--frame-size", "64x48", "--source-fps", "8", "--model", "net", "--frames", "4"];
@@ -248,6 +250,33 @@ fn frames_on_standard_input_are_the_same_video() {
     let stderr = String::from_utf8_lossy(&cut.stderr);
     assert!(cut.status.code() == Some(2) && stderr.contains("inside frame 11"), "{stderr}");
     assert!(!desk.entries().iter().any(|name| name.contains("cut")), "something was left behind");
+}
+
+/// What a file alone does not say can be given.
+#[test]
+fn a_file_without_its_config_needs_the_number_of_heads() {
+    let desk = Desk::new();
+    desk.json(&on_walk("embed", &["-o", "folder.safetensors"]), &[]);
+    desk.weights("bare.safetensors", &checkpoint(&TINY, Version::V2_0));
+    let bare = [
+        "embed",
+        "walk",
+        "--source-fps",
+        "8",
+        "--model",
+        "bare.safetensors",
+        "--frames",
+        "4",
+        "--size",
+        "32",
+    ];
+    let bare = [&bare[..], &["-o", "bare_features.safetensors"]].concat();
+    desk.refuses(&bare, "heads");
+    desk.json(&[&bare[..], &["--heads", "2"]].concat(), &[]);
+    let tokens = |file| desk.tensor(file, "tokens");
+    assert!(tokens("bare_features.safetensors") == tokens("folder.safetensors"));
+    desk.json(&[&bare[..], &["--heads", "4", "--force"]].concat(), &[]);
+    assert!(tokens("bare_features.safetensors") != tokens("folder.safetensors"), "heads matter");
 }
 
 #[test]
@@ -286,8 +315,7 @@ fn a_video_is_classified() {
     let desk = Desk::new();
     desk.weights("probe.safetensors", &probe(TINY.encoder.width, 2, &[("linear", 7)]));
     let probe_args = ["--probe", "probe.safetensors", "--probe-heads", "2"];
-    let run =
-        |more: &[&str]| desk.json(&[&["classify"], &WALK[..], &["4"], &probe_args[..], more].concat(), &[]);
+    let run = |more: &[&str]| desk.json(&on_walk("classify", &[&probe_args[..], more].concat()), &[]);
     let all = run(&["--top", "7", "--fps", "8"]);
     let top = all["top"]["class"].as_array().unwrap();
     let probability = |entry: &Value| entry["probability"].as_f64().unwrap();
@@ -314,15 +342,14 @@ fn a_video_is_classified() {
         (joined["segments"].as_array().unwrap().len(), joined["top"]["class"].as_array().unwrap().len()),
         (1, 5)
     );
-    assert_ne!(joined["top"], all["top"]);
-    let output = desk.run([&["classify"], &WALK[..], &["4", "--top", "2"], &probe_args[..]].concat(), &[]);
+    assert_ne!(probability(&joined["top"]["class"][0]), probability(&top[0]));
+    let output = desk.run(on_walk("classify", &[&probe_args[..], &["--top", "2"]].concat()), &[]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.lines().count() == 2 && text.contains("%  class"), "{text}");
-    desk.refuses(&[&["classify"], &WALK[..], &["4"]].concat(), "--probe");
+    desk.refuses(&on_walk("classify", &[]), "--probe");
     desk.weights("wide.safetensors", &probe(48, 2, &[("linear", 7)]));
-    let wide =
-        [&["classify"], &WALK[..], &["4", "--probe", "wide.safetensors", "--probe-heads", "2"]].concat();
-    desk.refuses(&wide, "belongs to the model");
+    let wide = ["--probe", "wide.safetensors", "--probe-heads", "2"];
+    desk.refuses(&on_walk("classify", &wide), "belongs to the model");
 }
 
 /// Weights as a network begins with are refused, and marked if they are asked for.
@@ -350,7 +377,7 @@ fn weights_that_nobody_trained_are_refused() {
         .iter()
         .map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
     std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
-    let args = [&["embed"], &WALK[..], &["4", "-o", "f.safetensors"]].concat();
+    let args = on_walk("embed", &["-o", "f.safetensors"]);
     desk.refuses(&args, "was not trained");
     let summary = desk.json(&[&args[..], &["--random-weights"]].concat(), &[]);
     assert_eq!(summary["model"]["random_weights"], true);
@@ -362,7 +389,7 @@ fn weights_that_nobody_trained_are_refused() {
 #[test]
 fn what_makes_no_sense_is_one_line() {
     let desk = Desk::new();
-    let walk = [&["embed"], &WALK[..], &["4", "-o", "f.safetensors"]].concat();
+    let walk = on_walk("embed", &["-o", "f.safetensors"]);
     let with = |more: &[&'static str]| [&walk[..], more].concat();
     desk.refuses(
         &["embed", "walk", "--source-fps", "8", "-o", "f.safetensors"],
@@ -390,7 +417,7 @@ fn what_makes_no_sense_is_one_line() {
     std::fs::write(desk.path("walk/frame6.png"), "broken").unwrap();
     desk.refuses(&with(&["--force"]), "frame6.png");
     RgbImage::new(48, 96).save(desk.path("walk/frame6.png")).unwrap();
-    desk.refuses(&with(&["--force", "--crop", "full"]), "--crop centre");
+    desk.refuses(&with(&["--force", "--crop", "full", "--fps", "8"]), "--crop centre");
 }
 
 /// An interrupt while a video is read leaves neither a file nor a process behind.

@@ -70,7 +70,9 @@ fn open_folder(path: &Path, options: &SourceOptions) -> Result<Opened, VideoErro
         ),
     })?;
     let pictures = Pictures::open(path, times, options.read_picture)?;
-    let frame_rate = pictures.frame_rate();
+    // As it was given, and not with what rounding of times makes of it.
+    let given = if let PictureTimes::Rate(rate) = times { Some(rate) } else { None };
+    let frame_rate = given.or_else(|| pictures.frame_rate());
     let duration = frame_rate.map(|rate| Duration::from_secs_f64(pictures.files().len() as f64 / rate));
     Ok(Opened { source: Box::new(pictures), frame_rate, duration })
 }

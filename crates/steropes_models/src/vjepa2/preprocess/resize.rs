@@ -32,8 +32,8 @@ struct Neighbours {
     weights: [i32; 2],
 }
 
-/// The neighbours of output pixels `first..first + count` of an axis; `clamps_weight` says whether an axis ends with whole weights (rows of
-/// pixels do, columns repeat their last pixel instead; the results differ by rounding only).
+/// The neighbours of output pixels `first..first + count` of an axis. With `clamps_weight`, as along rows of pixels, the end of the axis has all the
+/// weight; without it, as along columns, the last pixel stands for what is behind it, too, which differs in rounding only.
 fn neighbours(from: usize, to: usize, first: usize, count: usize, clamps_weight: bool) -> Vec<Neighbours> {
     let last = from as i64 - 1;
     (first..first + count)
