@@ -122,7 +122,7 @@ fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
         "--top-k",
         "5",
     ];
-    [&sound, more].concat()
+    [&sound[..], more].concat()
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
