@@ -93,6 +93,27 @@ impl Default for Noise {
 }
 
 impl Calibration {
+    /// What is supposed of a camera of which nothing is known: 60 degrees wide, level, 0.5 m above the floor, on a robot 0.6 m wide.
+    pub fn guess([width, height]: [u32; 2]) -> Self {
+        let focal = f64::from(width) / (2.0 * 30f64.to_radians().tan());
+        Self {
+            camera: CameraCalibration {
+                width,
+                height,
+                focal_px: [focal; 2],
+                center_px: [f64::from(width) / 2.0, f64::from(height) / 2.0],
+                above_floor: Some(0.5),
+                pitch: 0.0,
+                roll: 0.0,
+                yaw: 0.0,
+                left_of_middle: 0.0,
+                behind_front: 0.0,
+            },
+            robot: Robot { width: 0.6, low: 0.03, high: 1.2, speed: None, deceleration: 1.0, reaction: 0.1, margin: 0.15 },
+            noise: Noise::default(),
+        }
+    }
+
     /// Reads a calibration file.
     ///
     /// # Errors

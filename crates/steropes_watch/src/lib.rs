@@ -2,20 +2,32 @@
 //!
 //! This is no safety-rated device: whoever relies on it needs an independent stop.
 
+mod analysis;
 mod calibration;
 mod corridor;
+mod decision;
 mod error;
 mod eye;
+mod health;
 mod look;
 mod motion;
+mod movers;
+mod near;
 mod network;
 mod ruler;
+mod watch;
 
+pub use analysis::{Analysis, Analyst, Scale, Zone};
 pub use calibration::{Calibration, CameraCalibration, Noise, Robot};
 pub use corridor::{Kind, Lane, Nearest, RANGE, Surfaces};
+pub use decision::{Ahead, Decider, Entry, Evidence, Reason, State, sentence, stopping_distance};
 pub use error::WatchError;
 pub use eye::Eye;
+pub use health::{Fault, Health, Vitals};
 pub use look::{Look, Match};
 pub use motion::{Motion, expansion};
+pub use movers::{Mover, Movers};
+pub use near::bring_near;
 pub use network::{IMAGE_SIZE, Key, Network};
 pub use ruler::Ruler;
+pub use watch::{Decision, Seen, Watch};
