@@ -19,6 +19,7 @@ pub(crate) fn install() -> anyhow::Result<()> {
         // The lock is held until the process is gone, so that no result can be moved into place meanwhile.
         let mut unfinished = lock();
         remove_all(&mut unfinished);
+        steropes_video::stop_all();
         std::process::exit(INTERRUPTED);
     })
     .context("watching for Ctrl-C")

@@ -3,9 +3,11 @@
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 ran and the answer
 //! is no, 2 could not run.
 
+mod clips;
 mod commands;
 mod device;
 mod download;
+mod feature_file;
 mod guard;
 mod inputs;
 mod interrupt;
@@ -13,6 +15,7 @@ mod model_store;
 mod output;
 mod profile;
 mod progress;
+mod video;
 
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -36,6 +39,9 @@ Examples:
   steropes reconstruct photos/ -o scene          cameras and a point cloud from a folder of photos
   steropes match a.jpg b.jpg -o matches.png      what two photos have in common, as a picture
   steropes infer a.jpg b.jpg -o pair.safetensors the network's raw outputs for a pair
+  steropes embed walk.mp4 --model vjepa2-large -o walk.safetensors
+                                                 features of a video, clip by clip
+  steropes classify jump.mp4 --model FOLDER      what happens in a video
   steropes devices                               the CPU and GPUs of this machine
   steropes doctor                                whether the answers are right here
   steropes bench linear                          how fast the kernels are here
@@ -66,6 +72,8 @@ enum Command {
     Reconstruct(commands::reconstruct::Args),
     Match(commands::match_pair::Args),
     Infer(commands::infer::Args),
+    Embed(commands::embed::Args),
+    Classify(commands::classify::Args),
     Devices(commands::devices::Args),
     Doctor(commands::doctor::Args),
     Bench(commands::bench::Args),
@@ -100,6 +108,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Reconstruct(args) => commands::reconstruct::run(args, &cli.common, out),
         Command::Match(args) => commands::match_pair::run(args, &cli.common, out),
         Command::Infer(args) => commands::infer::run(args, &cli.common, out),
+        Command::Embed(args) => commands::embed::run(args, &cli.common, out),
+        Command::Classify(args) => commands::classify::run(args, &cli.common, out),
         Command::Devices(args) => commands::devices::run(args, &cli.common, out),
         Command::Doctor(args) => commands::doctor::run(args, &cli.common, out),
         Command::Bench(args) => commands::bench::run(args, &cli.common, out),

@@ -1,12 +1,12 @@
 //! Where the time of a GPU went: a table, and a trace for chrome://tracing or ui.perfetto.dev.
 
 use crate::output::write_file;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
-use steropes_tensor::Span;
+use steropes_tensor::{Device, Span};
 
 /// The launches of one kernel together.
 struct Total {
@@ -78,6 +78,28 @@ pub(crate) fn write_trace(
         return writeln!(out, "{trace}").context("writing the trace");
     }
     write_file(place, force, |path| Ok(std::fs::write(path, trace.to_string())?))
+}
+
+/// Runs `work`; if a trace is asked for, times every launch on the GPU meanwhile, and writes the table and the trace to `place`.
+///
+/// # Errors
+/// Those of `work`; or the device is no GPU, or the trace cannot be written.
+pub(crate) fn profiled<T>(
+    place: Option<&Path>,
+    force: bool,
+    device: &Device,
+    out: &mut dyn Write,
+    work: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let Some(place) = place else { return work() };
+    let Some(gpu) = device.gpu() else {
+        bail!("--profile reads the clock of a GPU: choose one with --device");
+    };
+    let (result, spans) = gpu.profile(work)?;
+    let result = result?;
+    write_table(&mut std::io::stderr(), &spans)?;
+    write_trace(place, force, device.name(), &spans, out)?;
+    Ok(result)
 }
 
 #[cfg(test)]

@@ -548,7 +548,7 @@ fn files_are_described() {
         (about["holds"].as_str().unwrap().to_owned(), about["network"]["is_complete"].clone())
     };
     let other = |holds: &str| (holds.to_owned(), Value::Null);
-    assert_eq!(named(&["target_encoder.x", "predictor.x"]), other("V-JEPA"));
+    assert_eq!(named(&["target_encoder.x", "predictor.x"]), ("V-JEPA 2".to_owned(), json!(false)));
     assert_eq!(named(&["prewhiten.m", "prewhiten.p"]), other("retrieval"));
     let encoder = ["encoder.blocks.0.0.attn.qkv.weight", "encoder.patch_embed.proj.weight"];
     assert_eq!(named(&encoder), other("DUNE encoder"));

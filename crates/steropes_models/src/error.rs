@@ -82,6 +82,12 @@ pub enum ModelError {
         /// The network.
         model: String,
     },
+    /// Features at other places were asked for from a network without a mask predictor.
+    #[error("`{model}` has no mask predictor (only V-JEPA 2.0 files that hold one have)")]
+    NoPredictor {
+        /// The network.
+        model: String,
+    },
     /// The system does not give the threads asked for.
     #[error("the threads cannot be started: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),

@@ -12,12 +12,14 @@ pub enum Licence {
     CcByNcSa4,
     /// Naver's own licence for DUNE: not for commercial use.
     Dune,
+    /// MIT or Apache-2.0: those who publish V-JEPA 2 state one or the other on the pages of its files.
+    MitOrApache2,
 }
 
 impl Licence {
     /// Whether the terms rule out commercial use.
     pub fn is_non_commercial(self) -> bool {
-        self != Self::Apache2
+        !matches!(self, Self::Apache2 | Self::MitOrApache2)
     }
 
     /// Where the text is.
@@ -26,6 +28,7 @@ impl Licence {
             Self::Apache2 => "https://www.apache.org/licenses/LICENSE-2.0",
             Self::CcByNcSa4 => "https://creativecommons.org/licenses/by-nc-sa/4.0/",
             Self::Dune => DUNE,
+            Self::MitOrApache2 => VJEPA2,
         }
     }
 }
@@ -36,6 +39,7 @@ impl std::fmt::Display for Licence {
             Self::Apache2 => "Apache-2.0",
             Self::CcByNcSa4 => "CC BY-NC-SA 4.0 (non-commercial)",
             Self::Dune => "DUNE licence (non-commercial)",
+            Self::MitOrApache2 => "MIT or Apache-2.0, as its page says",
         })
     }
 }
@@ -71,7 +75,7 @@ pub struct KnownModel {
     pub purpose: &'static str,
     /// On which terms.
     pub licence: Licence,
-    /// Size in MiB, rounded.
+    /// Size in MiB, rounded; 0 if it is not known.
     pub mebibytes: u32,
     /// SHA-256 as 64 hexadecimal digits, if it is known.
     pub sha256: Option<&'static str>,
@@ -84,6 +88,7 @@ pub struct KnownModel {
 const MAST3R: &str = "https://github.com/naver/mast3r";
 const DUST3R: &str = "https://github.com/naver/dust3r";
 const DUNE: &str = "https://github.com/naver/dune";
+const VJEPA2: &str = "https://github.com/facebookresearch/vjepa2";
 
 /// All known weights. Their publishers state no checksums, so only that of the built-in network is known.
 pub const KNOWN_MODELS: &[KnownModel] = &[
@@ -172,7 +177,29 @@ pub const KNOWN_MODELS: &[KnownModel] = &[
         420,
         "https://download.europe.naverlabs.com/dune/dune_vitbase14_448_paper.pth",
     ),
+    vjepa2("vjepa2-large", "vitl.pt", Some("https://dl.fbaipublicfiles.com/vjepa2/vitl.pt")),
+    vjepa2("vjepa2-huge", "vith.pt", Some("https://dl.fbaipublicfiles.com/vjepa2/vith.pt")),
+    vjepa2("vjepa2-giant", "vitg.pt", Some("https://dl.fbaipublicfiles.com/vjepa2/vitg.pt")),
+    vjepa2("vjepa2-giant-384", "vitg-384.pt", Some("https://dl.fbaipublicfiles.com/vjepa2/vitg-384.pt")),
+    // Those of the two largest of 2.1 differ only in the case of a letter, which some file systems do not tell apart.
+    vjepa2("vjepa2.1-base-384", "vjepa2_1_vitb_dist_vitG_384.pt", None),
+    vjepa2("vjepa2.1-large-384", "vjepa2_1_vitl_dist_vitG_384.pt", None),
 ];
+
+/// Their publisher states no sizes.
+const fn vjepa2(name: &'static str, file: &'static str, address: Option<&'static str>) -> KnownModel {
+    KnownModel {
+        name,
+        file,
+        holds: Holds::Weights(Family::VJepa),
+        purpose: "clips to features",
+        licence: Licence::MitOrApache2,
+        mebibytes: 0,
+        sha256: None,
+        address,
+        page: VJEPA2,
+    }
+}
 
 /// Published on the page of DUSt3R; sizes follow from the number of weights in f32.
 const fn dust3r(name: &'static str, file: &'static str, mebibytes: u32) -> KnownModel {

@@ -8,10 +8,13 @@ pub mod engine;
 mod error;
 mod known;
 pub mod mast3r;
+mod memory;
 mod place;
+pub mod planner;
 mod precision;
 pub mod retrieval;
 mod settings;
+pub mod vjepa2;
 
 pub use error::ModelError;
 pub use known::{Holds, KNOWN_MODELS, KnownModel, Licence};

@@ -97,6 +97,40 @@ impl Conv2d {
         Self::pack(weights, &weight, Some(&bias), patch, 0)
     }
 
+    /// A convolution in time and space that turns each `patch x patch` square of `frames` frames into one token, for images whose
+    /// channels are those of the frames, one frame after the other: `weight` `[outputs, channels, frames, patch, patch]` and `bias`
+    /// `[outputs]`, to which `shift`, as many values, is added. The inputs of a sum are only taken in another order.
+    ///
+    /// # Errors
+    /// [`LoadError`] if a tensor is missing or not as above.
+    ///
+    /// # Panics
+    /// If `shift` has another length.
+    pub fn load_tubelets(
+        weights: &Weights<'_>,
+        [channels, frames]: [usize; 2],
+        outputs: usize,
+        patch: usize,
+        shift: Option<&[f32]>,
+    ) -> Result<Self, LoadError> {
+        let area = patch * patch;
+        let stored = weights.values("weight", &[outputs, channels, frames, patch, patch])?;
+        let mut kernels = vec![0.0; stored.len()];
+        for (to, plane) in kernels.chunks_exact_mut(area.max(1)).enumerate() {
+            let (output, frame, channel) = (to / (channels * frames), to / channels % frames, to % channels);
+            let from = (output * channels + channel) * frames + frame;
+            plane.copy_from_slice(&stored[from * area..][..area]);
+        }
+        let mut bias = weights.values("bias", &[outputs])?;
+        if let Some(shift) = shift {
+            assert_eq!(shift.len(), outputs, "a shift for each output");
+            bias.iter_mut().zip(shift).for_each(|(bias, shift)| *bias += shift);
+        }
+        let weight = weights.upload_factor("weight", &[outputs, channels * frames, patch, patch], kernels)?;
+        let bias = weights.upload("bias", &[outputs], bias)?;
+        Self::pack(weights, &weight, Some(&bias), patch, 0)
+    }
+
     fn load(weights: &Weights<'_>, name: &str, bias: Option<&str>, e: Extents) -> Result<Self, LoadError> {
         let weight = weights.factor(name, &[e.outputs, e.inputs, e.kernel, e.kernel])?;
         let bias = bias.map(|bias| weights.tensor(bias, &[e.outputs])).transpose()?;

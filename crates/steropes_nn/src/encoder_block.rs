@@ -1,6 +1,6 @@
 //! The block of a vision transformer.
 
-use crate::{LayerNorm, LoadError, Mlp, Rotary, SelfAttention, Weights};
+use crate::{KeyValues, LayerNorm, LoadError, Mlp, Rotary, SelfAttention, Weights};
 use steropes_ops::OpError;
 use steropes_tensor::Tensor;
 
@@ -59,6 +59,22 @@ impl EncoderBlock {
     pub fn forward(&self, x: Tensor, rotary: Option<&Rotary>) -> Result<Tensor, OpError> {
         let normed = self.norm1.forward(&x)?;
         let x = self.attn.forward(x, &normed, rotary)?;
+        let normed = self.norm2.forward(&x)?;
+        self.mlp.forward_add(x, &normed)
+    }
+
+    /// [`EncoderBlock::forward`] of tokens that also attend to those of `before`: [`SelfAttention::forward_after`].
+    ///
+    /// # Errors
+    /// [`OpError`] if an argument does not fit.
+    pub fn forward_after(
+        &self,
+        before: &mut KeyValues,
+        x: Tensor,
+        rotary: Option<&Rotary>,
+    ) -> Result<Tensor, OpError> {
+        let normed = self.norm1.forward(&x)?;
+        let x = self.attn.forward_after(before, x, &normed, rotary)?;
         let normed = self.norm2.forward(&x)?;
         self.mlp.forward_add(x, &normed)
     }

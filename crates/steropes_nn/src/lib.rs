@@ -14,7 +14,7 @@ mod mlp;
 mod weight_type;
 mod weights;
 
-pub use attention::{CrossAttention, Rotary, SelfAttention};
+pub use attention::{CrossAttention, KeyValues, Rotary, SelfAttention};
 pub use checkpoint::{Checkpoint, Codebook, Container, Converted, Family, Summary, Value};
 pub use conv::{Conv2d, ConvTranspose2d};
 pub use encoder_block::{BlockExtents, EncoderBlock};

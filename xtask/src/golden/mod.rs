@@ -1,7 +1,7 @@
 //! Golden cases: stored inputs and outputs of the reference programs, described by `manifest.json` files.
 //!
-//! A manifest of the networks is an object keyed by case; a manifest of the geometry pipeline has a list
-//! `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
+//! A manifest of the networks is an object keyed by case; a manifest of the geometry pipeline has a list `files`, one of V-JEPA 2 an
+//! object `files`. Everything comes from the manifest: files, parameters, tensor roles and tolerances.
 
 mod alignment;
 mod dense_alignment;
@@ -18,6 +18,7 @@ mod retrieval;
 mod spectral;
 mod triangulation;
 mod tsdf;
+mod vjepa2;
 
 pub use files::TensorFile;
 pub use report::{Outcome, Report};
@@ -61,6 +62,7 @@ fn run_manifest(path: &Path, report: &mut Report<'_>) -> anyhow::Result<()> {
     let folder = path.parent().context("a manifest lies in a folder")?;
     match manifest.get("files") {
         Some(Value::Array(files)) => run_pipeline(folder, &manifest, files, report),
+        Some(Value::Object(files)) => vjepa2::run(folder, &manifest, files, report),
         _ => {
             if report.is_on_cpu("preprocessing") {
                 run_preprocessing(folder, &manifest, report)?;

@@ -1,9 +1,11 @@
 //! One file per command, each with its `Args` and `run`.
 
 pub(crate) mod bench;
+pub(crate) mod classify;
 pub(crate) mod completions;
 pub(crate) mod devices;
 pub(crate) mod doctor;
+pub(crate) mod embed;
 pub(crate) mod infer;
 pub(crate) mod linalg;
 pub(crate) mod match_pair;

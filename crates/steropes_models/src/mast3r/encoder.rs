@@ -16,11 +16,17 @@ pub struct Encoded {
     pub(super) tokens: Tensor,
     /// Where the tokens stand, as the decoder reads it.
     pub(super) rotary: Rotary,
+    rope_base: f32,
     pub(super) grid: [usize; 2],
     pub(super) size: [usize; 2],
 }
 
 impl Encoded {
+    fn new(tokens: Tensor, rope_base: f32, grid: [usize; 2], size: [usize; 2]) -> Self {
+        let rotary = grid_rotary(&tokens.device(), tokens.shape()[0], grid, rope_base);
+        Self { tokens, rotary, rope_base, grid, size }
+    }
+
     /// The images in groups of `each`, the last of which may have fewer.
     ///
     /// # Errors
@@ -31,9 +37,7 @@ impl Encoded {
     pub fn split(&self, each: usize) -> Result<Vec<Self>, ModelError> {
         let group = |first: usize| -> Result<Self, ModelError> {
             let tokens = copy_rows(&self.tokens, first..(first + each).min(self.batch()))?;
-            let positions = grid_positions(&tokens.device(), tokens.shape()[0], self.grid);
-            let rotary = Rotary { positions, base: self.rotary.base };
-            Ok(Self { tokens, rotary, grid: self.grid, size: self.size })
+            Ok(Self::new(tokens, self.rope_base, self.grid, self.size))
         };
         (0..self.batch()).step_by(each).map(group).collect()
     }
@@ -68,9 +72,7 @@ impl Encoded {
             Ok(tokens) => tokens,
             Err(_) => return Err(OpError::value("stack", "parts", "of one model", "of several").into()),
         };
-        let positions = grid_positions(&tokens.device(), batch, first.grid);
-        let rotary = Rotary { positions, base: first.rotary.base };
-        Ok(Self { tokens, rotary, grid: first.grid, size: first.size })
+        Ok(Self::new(tokens, first.rope_base, first.grid, first.size))
     }
 
     /// The normalised tokens, `[batch, rows * columns, width]`, row by row.
@@ -128,19 +130,20 @@ impl Encoder {
             }
         };
         let grid = [height / patch, width / patch];
-        let positions = grid_positions(&images.device(), batch, grid);
-        let rotary = Rotary { positions, base: config.rope_base };
+        let rope_base = config.rope_base;
+        let rotary = grid_rotary(&images.device(), batch, grid, rope_base);
         let tokens = match self {
             Self::Croco(encoder) => encoder.forward(images, &rotary, observe)?,
             Self::Dune(encoder) => encoder.forward(images, grid, observe)?,
         };
-        Ok(Encoded { tokens, rotary, grid, size: [height, width] })
+        Ok(Encoded { tokens, rotary, rope_base, grid, size: [height, width] })
     }
 }
 
-/// (row, column) of every patch of every image, `[batch, rows * columns, 2]`.
-fn grid_positions(device: &Device, batch: usize, [rows, columns]: [usize; 2]) -> Tensor {
+/// The places of the patches of every image, row by row.
+fn grid_rotary(device: &Device, batch: usize, [rows, columns]: [usize; 2], base: f32) -> Rotary {
     let places: Vec<u32> =
         (0..rows as u32).flat_map(|r| (0..columns as u32).flat_map(move |c| [r, c])).collect();
-    Tensor::new(device, &[batch, rows * columns, 2], places.repeat(batch)).expect("two numbers per patch")
+    let positions = Tensor::new(device, &[batch, rows * columns, 2], places.repeat(batch));
+    Rotary::Plane { positions: positions.expect("two numbers per patch"), base }
 }

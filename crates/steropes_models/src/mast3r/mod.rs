@@ -24,6 +24,7 @@ pub use config::{Config, EncoderKind, HeadKind, Trunk};
 pub use conversion::ConfigSource;
 pub use encoder::Encoded;
 pub use head::ViewOutput;
+pub(crate) use model::name_of;
 pub use model::{BothOrders, Model, ModelInfo};
 pub use stored::{PairTolerance, StoredPair};
 

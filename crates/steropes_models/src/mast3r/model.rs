@@ -6,6 +6,7 @@ use super::encoder::{Encoded, Encoder};
 use super::head::{Head, ViewOutput};
 use super::{Config, ConfigSource, EncoderKind, HeadKind, Observer};
 use crate::dune::{self, DuneEncoder};
+use crate::memory::give_back_freed_memory;
 use crate::precision::upload;
 use crate::{ModelError, Precision};
 use sha2::{Digest as _, Sha256};
@@ -344,16 +345,6 @@ fn load_parts(
     Ok((encoder, Decoder::load(&pair, config)?, heads?))
 }
 
-/// Lets the system have what layers needed while they were read: glibc keeps freed pieces between those that stay, 90 MB for
-/// a network of 690 million weights in f32. Other allocators give such pieces back themselves.
-fn give_back_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: the call touches no memory that is in use.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 const NO_ENCODER: &str = "has no DUNE encoder (`dune_backbone.cls_token`); put the encoder's file beside it, as encoder.safetensors";
 
 /// What the names of the decoder's and the heads' tensors begin with.
@@ -387,7 +378,7 @@ fn is_known_unused(name: &str) -> bool {
 }
 
 /// The name of the model at `path`: that of its folder, or of its file if that says more.
-fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     let stem = path.file_stem().filter(|stem| !path.is_dir() && *stem != "model");
     if let Some(stem) = stem {
         return stem.to_string_lossy().into_owned();

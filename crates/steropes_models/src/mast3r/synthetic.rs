@@ -218,7 +218,7 @@ fn dpt(out: &mut Vec<Parameter>, dpt: &str, e: &Extents) {
     layer(out, &format!("{dpt}.head.4"), &[4, last, 1, 1]);
 }
 
-fn norms(out: &mut Vec<Parameter>, parent: &str, names: &[&str], width: usize) {
+pub(crate) fn norms(out: &mut Vec<Parameter>, parent: &str, names: &[&str], width: usize) {
     let dot = if parent.is_empty() { "" } else { "." };
     for name in names {
         out.push((format!("{parent}{dot}{name}.weight"), vec![width]));
@@ -226,12 +226,12 @@ fn norms(out: &mut Vec<Parameter>, parent: &str, names: &[&str], width: usize) {
     }
 }
 
-fn layer(out: &mut Vec<Parameter>, name: &str, shape: &[usize]) {
+pub(crate) fn layer(out: &mut Vec<Parameter>, name: &str, shape: &[usize]) {
     out.push((format!("{name}.weight"), shape.to_vec()));
     out.push((format!("{name}.bias"), vec![shape[0]]));
 }
 
-fn mlp(out: &mut Vec<Parameter>, name: &str, [inputs, hidden, outputs]: [usize; 3]) {
+pub(crate) fn mlp(out: &mut Vec<Parameter>, name: &str, [inputs, hidden, outputs]: [usize; 3]) {
     layer(out, &format!("{name}.fc1"), &[hidden, inputs]);
     layer(out, &format!("{name}.fc2"), &[outputs, hidden]);
 }

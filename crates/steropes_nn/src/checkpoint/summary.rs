@@ -31,7 +31,7 @@ pub enum Family {
     DuneMast3r,
     /// The whitening of image retrieval.
     Retrieval,
-    /// V-JEPA: encoders and predictor.
+    /// V-JEPA 2: encoders, predictors and classifiers.
     VJepa,
     /// None of these.
     Unknown,
@@ -91,13 +91,25 @@ impl Checkpoint {
                 (false, true) => Family::Dust3r,
                 (false, false) => Family::Croco,
             }
-        } else if below("predictor") && (below("encoder") || below("target_encoder")) {
+        } else if self.is_of_video() {
             Family::VJepa
         } else if ends("blocks.0.0.attn.qkv.weight") && ends("patch_embed.proj.weight") {
             Family::DuneEncoder
         } else {
             Family::Unknown
         }
+    }
+
+    /// Whether it is a training checkpoint with a predictor, or holds blocks behind an embedding in time and space, in the names of
+    /// the authors or of Hugging Face's library.
+    fn is_of_video(&self) -> bool {
+        let below = |path: &str| super::below(&self.entries, path).next().is_some();
+        let ends = |end: &str| self.names().any(|name| name.ends_with(end));
+        let embeds =
+            |end: &str| self.entries.iter().any(|(name, e)| name.ends_with(end) && e.shape.len() == 5);
+        below("predictor") && (below("encoder") || below("target_encoder"))
+            || embeds("patch_embed.proj.weight") && ends("blocks.0.attn.qkv.weight")
+            || embeds("embeddings.patch_embeddings.proj.weight") && ends("layer.0.attention.query.weight")
     }
 }
 
@@ -135,7 +147,7 @@ impl fmt::Display for Family {
             Self::DuneEncoder => "DUNE encoder",
             Self::DuneMast3r => "MASt3R on DUNE",
             Self::Retrieval => "retrieval",
-            Self::VJepa => "V-JEPA",
+            Self::VJepa => "V-JEPA 2",
             Self::Unknown => "unknown",
         })
     }

@@ -145,6 +145,24 @@ fn what_a_file_says_beside_its_tensors_is_reachable() {
 }
 
 #[test]
+fn tensors_of_dictionaries_in_a_list_have_its_places_in_their_names() {
+    let tensor = |p: Pickle, name: &str, at: i64| p.text(name).tensor("FloatStorage", "0", 2, at, &[1], &[1]);
+    let pickle = Pickle::default().raw(b"}(").text("heads").raw(b"](}(");
+    let pickle = tensor(pickle, "module.linear.bias", 0).raw(b"u}(");
+    let pickle = tensor(pickle, "module.linear.bias", 1).raw(b"ue");
+    // Lists of anything else are values, empty ones too.
+    let pickle = pickle.text("sizes").raw(b"](").int(3).raw(b"e").text("none").raw(b"]").raw(b"u").end();
+    let storage: Vec<u8> = [1.5f32, 2.5].into_iter().flat_map(f32::to_le_bytes).collect();
+    let file = archive(&[("archive/data.pkl", pickle), ("archive/data/0", storage)]);
+    let file = open(file).unwrap();
+    assert_eq!(file.names().collect::<Vec<_>>(), ["heads.0.linear.bias", "heads.1.linear.bias"]);
+    assert_eq!(values(&file, "heads.1.linear.bias", &[1]), [2.5]);
+    assert_eq!(file.value("heads"), None);
+    assert_eq!(file.value("sizes"), Some(&Value::List(vec![Value::Int(3)])));
+    assert_eq!(file.value("none"), Some(&Value::List(Vec::new())));
+}
+
+#[test]
 fn integers_of_every_length_are_read() {
     for (instruction, value) in [
         (&b"\x8a\x00"[..], Value::Int(0)),
@@ -209,6 +227,24 @@ fn families_are_known_by_their_names() {
     ] {
         let tensors: Vec<_> = names.iter().map(|name| ((*name).to_owned(), vec![1], vec![0.5])).collect();
         assert_eq!(open(checkpoint("", &tensors, &[])).unwrap().summary().family, family, "{names:?}");
+    }
+}
+
+#[test]
+fn networks_of_video_are_known_by_an_embedding_in_time() {
+    let family = |names: [&str; 2], extents: usize| {
+        let shapes = [vec![1; extents], vec![1]];
+        let tensors: Vec<_> =
+            names.iter().zip(shapes).map(|(name, shape)| ((*name).to_owned(), shape, vec![0.5])).collect();
+        open(checkpoint("", &tensors, &[])).unwrap().summary().family
+    };
+    let official = ["backbone.patch_embed.proj.weight", "backbone.blocks.0.attn.qkv.weight"];
+    let renamed = [
+        "vjepa2.encoder.embeddings.patch_embeddings.proj.weight",
+        "vjepa2.encoder.layer.0.attention.query.weight",
+    ];
+    for names in [official, renamed] {
+        assert_eq!((family(names, 5), family(names, 4)), (Family::VJepa, Family::Unknown));
     }
 }
 

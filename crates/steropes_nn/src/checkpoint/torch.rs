@@ -16,7 +16,7 @@ const STATE_DICTS: [&str; 2] = ["model", "state_dict"];
 /// The tensors and plain values of a file.
 ///
 /// The tensors are those of the dictionary `model` or `state_dict`, else those at the top level and, with the key
-/// before their names, those of the dictionaries there.
+/// before their names, those of the dictionaries there; of a list of dictionaries with the key and the place in the list.
 pub(super) fn read(bytes: &[u8]) -> Result<Contents, Problem> {
     let archive = Archive::open(bytes)?;
     let graph = Graph::read(&bytes[archive.entry("data.pkl")?])?;
@@ -34,11 +34,16 @@ pub(super) fn read(bytes: &[u8]) -> Result<Contents, Problem> {
             let top = graph.items(graph.root()).unwrap_or_default();
             reader.add_tensors("", top, &mut contents)?;
             for &(key, value) in top {
-                if let (Some(key), Some(state_dict)) = (graph.text(key), reader.state_dict(value)) {
+                let Some(key) = graph.text(key) else { continue };
+                if let Some(state_dict) = reader.state_dict(value) {
                     reader.add_tensors(&format!("{key}."), state_dict, &mut contents)?;
                 }
+                for (i, state_dict) in reader.state_dicts(value).into_iter().flatten().enumerate() {
+                    reader.add_tensors(&format!("{key}.{i}."), state_dict, &mut contents)?;
+                }
             }
-            reader.add_values(|value| reader.state_dict(value).is_none(), &mut contents);
+            let is_beside = |value| reader.state_dict(value).is_none() && reader.state_dicts(value).is_none();
+            reader.add_values(is_beside, &mut contents);
         }
     }
     if contents.entries.is_empty() {
@@ -174,6 +179,13 @@ impl<'a> Reader<'a> {
         let is_named =
             |&(key, value): &(Id, Id)| self.graph.text(key).is_some() && self.tensor_call(value).is_some();
         items.iter().any(is_named).then_some(items)
+    }
+
+    /// The dictionaries of a list each of which holds tensors by name.
+    fn state_dicts(&self, id: Id) -> Option<Vec<&'a [(Id, Id)]>> {
+        let Node::List(items) = self.graph.node(id) else { return None };
+        let dicts: Vec<_> = items.iter().map(|&item| self.state_dict(item)).collect::<Option<_>>()?;
+        (!dicts.is_empty()).then_some(dicts)
     }
 
     fn add_tensors(&self, parent: &str, items: &[(Id, Id)], contents: &mut Contents) -> Result<(), Problem> {

@@ -74,6 +74,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
     let mut benches = steropes_ops::benches();
     benches.extend(steropes_models::mast3r::benches());
     benches.extend(steropes_models::engine::benches());
+    benches.extend(steropes_models::vjepa2::benches());
     benches.extend(steropes_scene::retrieval::benches());
     benches.retain(|bench| bench.name.contains(&args.filter));
     if args.filter.is_empty() {

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use std::io::Read as _;
 use std::path::Path;
 use steropes_models::mast3r::{EncoderKind, Trunk};
-use steropes_models::{Config, Holds, Model, Precision};
+use steropes_models::{Config, Holds, Model, Precision, vjepa2};
 use steropes_nn::{Checkpoint, Codebook, Family, LoadError};
 use steropes_tensor::Device;
 
@@ -56,15 +56,49 @@ impl Contents {
     }
 }
 
-/// Whether the network that the weights belong to is one that this program builds.
+/// Whether the weights belong to a network for pairs of photos.
 pub(super) fn is_pair_network(family: Family) -> bool {
     matches!(family, Family::Mast3r | Family::Dust3r | Family::Croco | Family::DuneMast3r)
 }
 
+/// Whether this program builds networks of the family.
+pub(super) fn is_built(family: Family) -> bool {
+    is_pair_network(family) || family == Family::VJepa
+}
+
 /// What is wrong with the network at `path`, found by building it on the CPU: nothing if every tensor is there, fits, is
 /// finite, and none is left over.
-pub(super) fn network_problem(path: &Path) -> Option<String> {
-    Model::open(path, &Device::cpu(), Precision::F32).err().map(|error| error.to_string())
+pub(super) fn network_problem(path: &Path, family: Family) -> Option<String> {
+    let (cpu, precision) = (Device::cpu(), Precision::F32);
+    let problem = match family {
+        Family::VJepa => {
+            let options = vjepa2::OpenOptions::default();
+            match vjepa2::Model::open(path, &cpu, precision, &options) {
+                Ok(model) if model.info().is_untrained => return Some(UNTRAINED.to_owned()),
+                other => other.err(),
+            }
+        }
+        _ => Model::open(path, &cpu, precision).err(),
+    };
+    problem.map(|error| error.to_string())
+}
+
+/// Of features without meaning.
+const UNTRAINED: &str = "its weights are those that networks begin with (last normalisation with factors of 1 and no shifts): nothing was learned";
+
+/// The extents of a network of video, in a line.
+pub(super) fn describe_video(config: &vjepa2::Config) -> String {
+    let trunk = |t: Trunk| format!("{} blocks of width {} ({} heads)", t.depth, t.width, t.heads);
+    let kind = if config.is_2_1() { "2.1" } else { "2.0" };
+    let predictor =
+        config.predictor.map(|p| format!(", mask predictor {}", trunk(p.trunk))).unwrap_or_default();
+    format!(
+        "{kind}, patch {} of {} frames, trained at {} pixels, encoder {}{predictor}",
+        config.patch_size,
+        config.tubelet,
+        config.crop_size,
+        trunk(config.encoder)
+    )
 }
 
 /// The extents of a network, in a line.

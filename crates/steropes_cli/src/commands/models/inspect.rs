@@ -1,6 +1,6 @@
 //! `steropes models inspect`.
 
-use super::contents::{Contents, describe, is_pair_network, network_problem};
+use super::contents::{Contents, describe, describe_video, is_built, is_pair_network, network_problem};
 use crate::Common;
 use crate::model_store::{Place, Record, locate};
 use serde_json::{Value, json};
@@ -9,13 +9,14 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use steropes_models::mast3r::{EncoderKind, HeadKind, Trunk};
+use steropes_models::vjepa2::{self, OpenOptions, Source};
 use steropes_models::{Config, ConfigSource, Holds, KnownModel, Licence, Model};
 use steropes_nn::{Checkpoint, Family};
 
 /// Say what a weight file holds
 ///
 /// The kind of network, its extents and where they are written, numbers of weights and their types, names of one tensor,
-/// licence and checksum; and whether the network for pairs of photos can be built from it, by building it on the CPU.
+/// licence and checksum; and whether the network, for pairs of photos or for video, can be built from it, by building it on the CPU.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -34,7 +35,7 @@ struct Report {
     holds: Holds,
     container: String,
     config_source: String,
-    config: Option<Config>,
+    config: Option<Settings>,
     names: usize,
     aliases: Vec<(String, String)>,
     parameters: u64,
@@ -42,8 +43,14 @@ struct Report {
     bytes: u64,
     licence: String,
     sha256: String,
-    /// Whether the network can be built, and why not; `None` for what is no network for pairs.
+    /// Whether the network can be built, and why not; `None` for what no network is built from.
     network: Option<Result<(), String>>,
+}
+
+/// The hyper-parameters of a network.
+enum Settings {
+    Pairs(Config),
+    Video(vjepa2::Config),
 }
 
 pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
@@ -68,7 +75,7 @@ fn embedded() -> anyhow::Result<Report> {
     Ok(Report {
         path: None,
         config_source: "part of the program".to_owned(),
-        config: Some(Config::embedded()),
+        config: Some(Settings::Pairs(Config::embedded())),
         licence: Licence::Apache2.to_string(),
         network: Some(built.map(|_| ()).map_err(|error| error.to_string())),
         ..of_weights(&checkpoint, sha256)
@@ -107,17 +114,30 @@ fn examine(path: &Path, known: Option<&KnownModel>) -> anyhow::Result<Report> {
     let source = ConfigSource::of(&checkpoint, path);
     let family = checkpoint.summary().family;
     // Whatever lies beside weights of another kind does not describe them.
-    let config = is_pair_network(family).then(|| Config::of(&checkpoint, path));
-    let config = config.and_then(Result::ok);
-    let stated = config.as_ref().and_then(|config| config.licence.clone());
+    let config = match family {
+        Family::VJepa => video_settings(path).map(Settings::Video),
+        _ if is_pair_network(family) => Config::of(&checkpoint, path).ok().map(Settings::Pairs),
+        _ => None,
+    };
+    let stated = match &config {
+        Some(Settings::Pairs(config)) => config.licence.clone(),
+        _ => None,
+    };
     Ok(Report {
         path: shown,
         config_source: source.to_string(),
         licence: stated.or(terms).unwrap_or_else(|| presumed(family).to_owned()),
-        network: is_pair_network(family).then(|| network_problem(path).map_or(Ok(()), Err)),
+        network: is_built(family).then(|| network_problem(path, family).map_or(Ok(()), Err)),
         config,
         ..of_weights(&checkpoint, sha256)
     })
+}
+
+/// The hyper-parameters of the network of video at `path`, if they are known.
+fn video_settings(path: &Path) -> Option<vjepa2::Config> {
+    let options = OpenOptions::default();
+    let source = Source::open(path, options.encoder).ok()?;
+    vjepa2::Config::of(&source, &options).ok()
 }
 
 fn of_weights(checkpoint: &Checkpoint, sha256: String) -> Report {
@@ -148,7 +168,10 @@ fn presumed(family: Family) -> &'static str {
         Family::DuneEncoder | Family::DuneMast3r => {
             "not stated; those that Naver publishes are under the DUNE licence (non-commercial)"
         }
-        Family::VJepa | Family::Unknown => "not stated",
+        Family::VJepa => {
+            "not stated; those that Meta publishes are under MIT or Apache-2.0, as their pages say"
+        }
+        Family::Unknown => "not stated",
     }
 }
 
@@ -159,9 +182,13 @@ impl Report {
         if let Some(path) = &self.path {
             line("path", path)?;
         }
-        if let Some(config) = &self.config {
-            line("extents", &describe(config))?;
-            line("head", &head(config))?;
+        match &self.config {
+            Some(Settings::Pairs(config)) => {
+                line("extents", &describe(config))?;
+                line("head", &head(config))?;
+            }
+            Some(Settings::Video(config)) => line("extents", &describe_video(config))?,
+            None => {}
         }
         line("config", &self.config_source)?;
         let types: Vec<String> =
@@ -177,7 +204,7 @@ impl Report {
         line(
             "network",
             &match &self.network {
-                None => format!("{} is no network for pairs of photos", self.holds),
+                None => format!("{} is no network that this program runs", self.holds),
                 Some(Ok(())) => "complete, nothing left over".to_owned(),
                 Some(Err(problem)) => format!("cannot be built: {problem}"),
             },
@@ -190,7 +217,7 @@ impl Report {
             "holds": self.holds.to_string(),
             "container": self.container,
             "config_source": self.config_source,
-            "hyper_parameters": self.config.as_ref().map(hyper_parameters),
+            "hyper_parameters": self.config.as_ref().map(Settings::to_json),
             "names": self.names,
             "tensors": self.names - self.aliases.len(),
             "aliases": self.aliases.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -215,6 +242,31 @@ fn head(config: &Config) -> String {
             format!("DPT, and descriptors of {descriptor_dim} channels")
         }
     }
+}
+
+impl Settings {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Pairs(config) => hyper_parameters(config),
+            Self::Video(config) => video_parameters(config),
+        }
+    }
+}
+
+fn video_parameters(config: &vjepa2::Config) -> Value {
+    let trunk = |t: Trunk, hidden: usize| json!({ "width": t.width, "depth": t.depth, "heads": t.heads, "hidden": hidden });
+    json!({
+        "version": if config.is_2_1() { "2.1" } else { "2.0" },
+        "patch_size": config.patch_size,
+        "tubelet": config.tubelet,
+        "crop_size": config.crop_size,
+        "frames_per_clip": config.frames_per_clip,
+        "encoder": trunk(config.encoder, config.hidden),
+        "predictor": config.predictor.map(|p| trunk(p.trunk, p.hidden)),
+        "mask_tokens": config.predictor.map(|p| p.mask_tokens),
+        "norm_eps": config.norm_eps,
+        "levels": config.levels,
+    })
 }
 
 fn hyper_parameters(config: &Config) -> Value {

@@ -30,7 +30,7 @@ pub(crate) fn run(_args: &Args, common: &Common, out: &mut dyn Write) -> anyhow:
             Some(_) => "here",
             None => "-",
         };
-        let size = format!("{} MiB", known.mebibytes);
+        let size = if known.mebibytes > 0 { format!("{} MiB", known.mebibytes) } else { "-".to_owned() };
         writeln!(out, "{:20} {size:>9}  {here:8}  {} ({})", known.name, known.purpose, known.holds)?;
         writeln!(out, "{:20} {}", "", known.licence)?;
         if !known.is_embedded() {
@@ -52,7 +52,7 @@ fn to_json(known: &KnownModel) -> anyhow::Result<Value> {
         "licence": known.licence.to_string(),
         "licence_address": known.licence.address(),
         "non_commercial": known.licence.is_non_commercial(),
-        "mebibytes": known.mebibytes,
+        "mebibytes": Some(known.mebibytes).filter(|&size| size > 0),
         "sha256": known.sha256,
         "address": known.address,
         "page": Some(known.page).filter(|page| !page.is_empty()),

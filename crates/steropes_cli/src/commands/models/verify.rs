@@ -1,6 +1,6 @@
 //! `steropes models verify`.
 
-use super::contents::{Contents, is_pair_network, network_problem};
+use super::contents::{Contents, is_built, network_problem};
 use crate::Common;
 use crate::model_store::{Place, Record, cached, locate, sha256_of};
 use serde::Serialize;
@@ -105,9 +105,11 @@ fn examine(name: &str, path: &Path, known: Option<&KnownModel>) -> anyhow::Resul
     if let Some(known) = known.filter(|known| known.holds != holds) {
         return Ok(wrong(format!("it holds {holds} instead of {}", known.holds), Some(sha256)));
     }
-    let is_network = matches!(holds, Holds::Weights(family) if is_pair_network(family));
     drop(contents);
-    if let Some(problem) = is_network.then(|| network_problem(path)).flatten() {
+    if let Holds::Weights(family) = holds
+        && is_built(family)
+        && let Some(problem) = network_problem(path, family)
+    {
         return Ok(wrong(problem, Some(sha256)));
     }
     Ok(compare(name, sha256, expected))
