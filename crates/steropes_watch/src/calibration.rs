@@ -75,7 +75,7 @@ pub struct Robot {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Noise {
-    /// Median over pixels of the absolute difference of two frames of a still scene, in levels of 0 to 255: 1 % of frames are below.
+    /// Mean over pixels of the absolute difference of two frames of a still scene, in levels of 0 to 255: 1 % of frames are below.
     /// Frames below half of it count as frozen; 0 counts only identical frames.
     pub difference: f64,
     /// Sharpness (see [`crate::Health`]) that 1 % of frames are below; frames below a quarter of it count as blurred.

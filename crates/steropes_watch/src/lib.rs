@@ -14,7 +14,14 @@ mod motion;
 mod movers;
 mod near;
 mod network;
+mod overlay;
+mod page;
+mod record;
 mod ruler;
+#[cfg(test)]
+mod synthetic;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use analysis::{Analysis, Analyst, Scale, Zone};
@@ -31,3 +38,6 @@ pub use near::bring_near;
 pub use network::{IMAGE_SIZE, Key, Network};
 pub use ruler::Ruler;
 pub use watch::{Decision, Seen, Watch};
+pub use overlay::overlay;
+pub use page::Page;
+pub use record::{Event, Recorder, Recording, metres, seconds};

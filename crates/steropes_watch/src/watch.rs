@@ -7,6 +7,7 @@ use crate::{
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use steropes_scene::photo::PixelMap;
 
 /// Decisions that percentiles of the latency are taken over.
 const LATENCIES: usize = 100;
@@ -112,6 +113,14 @@ impl Watch {
     /// The calibration in use.
     pub fn calibration(&self) -> &Calibration {
         &self.calibration
+    }
+
+    /// How frames of a size are brought to the network.
+    ///
+    /// # Errors
+    /// As [`Network::map`].
+    pub fn map(&self, size: [u32; 2]) -> Result<PixelMap, WatchError> {
+        self.network.map(size)
     }
 
     /// The camera, once a frame was seen.

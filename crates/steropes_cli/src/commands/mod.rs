@@ -12,3 +12,4 @@ pub(crate) mod match_pair;
 pub(crate) mod models;
 pub(crate) mod presets;
 pub(crate) mod reconstruct;
+pub(crate) mod watch;
