@@ -15,6 +15,8 @@ const SPEED_SIGMA: f64 = 0.1;
 const GIVEN_SPEED_SIGMA: f64 = 0.1;
 /// Noise of a ruler beyond which it is no floor that was measured.
 const ROUGH: f64 = 0.1;
+/// Share of matches that must agree on a motion from which metres are taken.
+const MOST_AGREE: f64 = 0.6;
 /// Width of the lanes beside the corridor, metres.
 const BESIDE: f64 = 1.0;
 /// Parallax in pixels that a motion needs.
@@ -80,7 +82,7 @@ pub struct Analysis {
     pub entry: Option<Entry>,
     /// Things that move towards the corridor: from the left, from the right.
     pub movers: [Option<Mover>; 2],
-    /// Share of the corridor's cross-section in the picture where the robot must be able to stop.
+    /// Share of the corridor's width in the picture, see [`Lane::seen`].
     pub seen: f64,
     /// Share of the picture that is floor.
     pub floor: f64,
@@ -203,7 +205,8 @@ impl Analyst {
         for _ in 0..4 {
             let points = self.points(look, |depth| factor * depth);
             let motion = Motion::measure(&self.eye, &look.matches, &points, None, DEPTH_SIGMA)?;
-            if motion.parallax_px < 2.0 * LEAST_PARALLAX || motion.ahead() <= 0.0 {
+            let doubtful = motion.agree < MOST_AGREE || motion.parallax_px < 2.0 * LEAST_PARALLAX;
+            if doubtful || motion.ahead() <= 0.0 {
                 return None;
             }
             factor *= (driven / motion.ahead()).clamp(0.2, 5.0);

@@ -133,20 +133,21 @@ impl Lane {
         None
     }
 
-    /// The share of the lane's cross-section at a distance from the front that lies in the picture.
-    pub fn seen(&self, eye: &Eye, calibration: &Calibration, distance: f64) -> f64 {
-        const STEPS: usize = 12;
-        let share = |k: usize| (k as f64 + 0.5) / STEPS as f64;
+    /// The share of the lane's width that is in the picture, at the distance in which the robot can `stop` at any height that it needs, and at
+    /// three times that down to the floor: what is low was seen there before it left the picture at its lower edge.
+    pub fn seen(&self, eye: &Eye, calibration: &Calibration, stop: f64) -> f64 {
+        const STEPS: usize = 20;
         let robot = &calibration.robot;
-        let seen = |k: usize| {
-            let (across, up) = (share(k % STEPS), share(k / STEPS));
-            eye.sees(&Vector3::new(
-                distance + calibration.camera.behind_front,
-                self.right + across * (self.left - self.right) - calibration.camera.left_of_middle,
-                robot.low + up * (robot.high - robot.low),
-            ))
+        let share = |k: usize| (k as f64 + 0.5) / STEPS as f64;
+        let sees = |distance: f64, across: usize, height: f64| {
+            let left = self.right + share(across) * (self.left - self.right) - calibration.camera.left_of_middle;
+            eye.sees(&Vector3::new(distance + calibration.camera.behind_front, left, height))
         };
-        (0..STEPS * STEPS).filter(|&k| seen(k)).count() as f64 / (STEPS * STEPS) as f64
+        let at_some_height =
+            |across: usize| (0..STEPS).any(|up| sees(stop, across, robot.low + share(up) * (robot.high - robot.low)));
+        let near = (0..STEPS).filter(|&across| at_some_height(across)).count();
+        let low = (0..STEPS).filter(|&across| sees(3.0 * stop, across, robot.low)).count();
+        near.min(low) as f64 / STEPS as f64
     }
 }
 

@@ -3,6 +3,9 @@
 use crate::Noise;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use steropes_video::{Frame, FrameSource, Stopper, VideoError};
 
 /// Columns and rows of the grid on which a picture is judged.
 const GRID: [u32; 2] = [160, 90];
@@ -67,14 +70,72 @@ pub struct Vitals {
     pub difference: Option<f64>,
 }
 
+/// What is wrong with a frame, and the numbers that it follows from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// Worst first; none for a sound one.
+    pub faults: Vec<Fault>,
+    /// Rounded to three decimals, so that text keeps them exactly.
+    pub vitals: Vitals,
+}
+
+/// A source whose frames are judged as they come, those that nobody looks at, too: a camera breaks while the network is busy.
+pub struct Judging<S> {
+    source: S,
+    health: Health,
+    judged: Arc<Mutex<BTreeMap<u64, Judged>>>,
+}
+
+/// What was said of frames that came; shared with the source.
+#[derive(Clone, Debug, Default)]
+pub struct Judgements(Arc<Mutex<BTreeMap<u64, Judged>>>);
+
+impl Judgements {
+    /// What was said of a frame; those before it are forgotten.
+    pub fn take(&self, index: u64) -> Option<Judged> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = all.split_off(&index);
+        *all = later;
+        all.remove(&index)
+    }
+}
+
+impl<S: FrameSource> Judging<S> {
+    /// Judges the frames of `source`; and where to ask.
+    pub fn new(source: S, noise: &Noise) -> (Self, Judgements) {
+        let judged = Arc::default();
+        let judgements = Judgements(Arc::clone(&judged));
+        (Self { source, health: Health::new(noise), judged }, judgements)
+    }
+}
+
+impl<S: FrameSource> FrameSource for Judging<S> {
+    fn next_frame(&mut self) -> Result<Option<Frame>, VideoError> {
+        let frame = self.source.next_frame()?;
+        if let Some(frame) = &frame {
+            let judged = self.health.judge(&frame.image, frame.time.as_secs_f64());
+            self.judged.lock().unwrap_or_else(PoisonError::into_inner).insert(frame.index, judged);
+        }
+        Ok(frame)
+    }
+
+    fn is_live(&self) -> bool {
+        self.source.is_live()
+    }
+
+    fn stopper(&self) -> Option<Stopper> {
+        self.source.stopper()
+    }
+}
+
 impl Health {
     /// Nothing seen yet.
     pub fn new(noise: &Noise) -> Self {
         Self { noise: noise.clone(), last: None, changed: 0.0, usual: noise.sharpness }
     }
 
-    /// The faults of a frame taken at `time` seconds, worst first, and the numbers they follow from.
-    pub fn judge(&mut self, frame: &RgbImage, time: f64) -> (Vec<Fault>, Vitals) {
+    /// The faults of a frame taken at `time` seconds, and the numbers they follow from.
+    pub fn judge(&mut self, frame: &RgbImage, time: f64) -> Judged {
         let seen = Seen::new(frame);
         let spread = seen.levels.iter().map(|l| (l - seen.mean).powi(2)).sum::<f64>() / seen.levels.len() as f64;
         let contrast = spread.sqrt();
@@ -103,9 +164,15 @@ impl Health {
         if faults.is_empty() {
             self.usual = if self.usual == 0.0 { sharpness } else { 0.98 * self.usual + 0.02 * sharpness };
         }
-        let vitals = Vitals { level: seen.mean, contrast, sharpness, difference };
+        let round = |v: f64| (v * 1e3).round() / 1e3;
+        let vitals = Vitals {
+            level: round(seen.mean),
+            contrast: round(contrast),
+            sharpness: round(sharpness),
+            difference: difference.filter(|d| d.is_finite()).map(round),
+        };
         self.last = Some(seen);
-        (faults, vitals)
+        Judged { faults, vitals }
     }
 }
 
@@ -163,7 +230,7 @@ mod tests {
 
     fn judge(frames: &[RgbImage]) -> Vec<Fault> {
         let mut health = Health::new(&Noise::default());
-        let judged = frames.iter().enumerate().map(|(i, frame)| health.judge(frame, i as f64 / 15.0).0);
+        let judged = frames.iter().enumerate().map(|(i, frame)| health.judge(frame, i as f64 / 15.0).faults);
         judged.last().unwrap_or_default()
     }
 

@@ -9,8 +9,9 @@ const CELLS: [usize; 2] = [8, 5];
 const ONE_SURFACE: f64 = 1.25;
 /// An expansion counts from so many of its standard deviations on.
 const SIGNIFICANT: f64 = 4.0;
-/// Share of the ruler's distance below which the expansion's is believed instead.
-const NEARER: f64 = 0.75;
+/// Share of the ruler's distance below which the expansion's is believed instead. A wall beside the way grows as something at two thirds of its
+/// distance does, because it is seen at a slant; so no more than that may count.
+const NEARER: f64 = 0.6;
 
 /// Brings surfaces nearer whose matches grew too much between the keyframe and now, if the robot drove `ahead` metres meanwhile; the
 /// number of pixels that were moved.

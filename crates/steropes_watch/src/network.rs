@@ -3,9 +3,11 @@
 use crate::{Look, Match, WatchError};
 use image::RgbImage;
 use std::path::Path;
-use steropes_models::engine::{EncodedImage, Engine, EngineConfig, Image, Orders};
-use steropes_models::{KnownModel, Model};
+use steropes_models::engine::{EncodedImage, Engine, EngineConfig, Image, MatchOptions, Orders};
+use steropes_models::{Model, ModelError, Place};
+use steropes_nn::{Checkpoint, Weights};
 use steropes_scene::photo::{InputFormat, Orientation, PixelMap};
+use steropes_tensor::Device;
 
 /// Long side in pixels at which the network looks, if nothing else is asked for.
 pub const IMAGE_SIZE: u32 = 320;
@@ -26,6 +28,12 @@ pub struct Key {
     time: f64,
 }
 
+/// The settings that a watch starts from: small pictures, and matches on a grid that is fine enough for things of a few pixels.
+pub fn watch_settings() -> EngineConfig {
+    let matching = MatchOptions { top_k: 600, reciprocal: true, threshold: 0.5, subsample: 6 };
+    EngineConfig { image_size: IMAGE_SIZE, matching, ..EngineConfig::default() }
+}
+
 impl Network {
     /// Loads the network of `settings`.
     ///
@@ -35,7 +43,11 @@ impl Network {
         let config = settings.network()?;
         let patch = u32::try_from(config.patch_size).expect("a patch is small");
         let format = InputFormat { preset: settings.image_size, patch, square_ok: config.square_ok };
-        let verified = KnownModel::find(&settings.model).is_some_and(KnownModel::is_embedded);
+        let place = settings.place()?;
+        if let Place::Path(path, _) = &place {
+            refuse_random(path)?;
+        }
+        let verified = place == Place::Embedded;
         let engine = Engine::open(settings)?;
         Ok(Self { engine, format, key: None, verified })
     }
@@ -117,5 +129,56 @@ impl Network {
     /// Forgets the keyframe.
     pub fn forget(&mut self) {
         self.key = None;
+    }
+}
+
+/// Whether the final norms of a weight file are as training begins with them, gains of 1 and shifts of 0: nobody has trained it then.
+fn refuse_random(path: &Path) -> Result<(), WatchError> {
+    let checkpoint = Checkpoint::open(path).map_err(ModelError::from)?;
+    let norms: Vec<&str> = checkpoint.names().filter_map(|name| name.strip_suffix("norm.weight")).collect();
+    let mut begun = 0;
+    for norm in &norms {
+        let weights = Weights::new(&checkpoint, &Device::Cpu);
+        let all = |name: String, wanted: f32| -> Result<bool, WatchError> {
+            let [width] = weights.shape::<1>(&name).map_err(ModelError::from)?;
+            let values = weights.values(&name, &[width]).map_err(ModelError::from)?;
+            Ok(values.iter().all(|v| *v == wanted))
+        };
+        let has_shift = weights.has(&format!("{norm}norm.bias"));
+        let begins = all(format!("{norm}norm.weight"), 1.0)? && (!has_shift || all(format!("{norm}norm.bias"), 0.0)?);
+        begun += usize::from(begins);
+    }
+    if begun == norms.len() && begun > 0 {
+        let why = format!("all {begun} final norms have gains of 1 and shifts of 0");
+        return Err(WatchError::RandomWeights { model: path.display().to_string(), why });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A weight file with one final norm of these gains and shifts.
+    fn file(folder: &Path, gain: f32, shift: f32) -> std::path::PathBuf {
+        let bytes = |value: f32| value.to_le_bytes().repeat(4);
+        let header = r#"{"dec_norm.bias":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"dec_norm.weight":{"dtype":"F32","shape":[4],"data_offsets":[16,32]}}"#;
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header.bytes());
+        file.extend(bytes(shift));
+        file.extend(bytes(gain));
+        let place = folder.join(format!("{gain}_{shift}.safetensors"));
+        std::fs::write(&place, file).unwrap();
+        place
+    }
+
+    #[test]
+    fn weights_that_nobody_trained_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |gain, shift| refuse_random(&file(folder.path(), gain, shift));
+        let error = check(1.0, 0.0).unwrap_err().to_string();
+        assert!(error.contains("look random") && !error.contains('\n'), "{error}");
+        check(1.0, 0.01).unwrap();
+        check(0.99, 0.0).unwrap();
     }
 }

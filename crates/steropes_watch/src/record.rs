@@ -3,7 +3,7 @@
 //! A folder with `record.jsonl` (one event a line), `frames/` (the frames that were looked at, as PNG), `camera.toml` (the calibration, if there
 //! was one) and `decisions.jsonl`.
 
-use crate::{Calibration, Decision, WatchError};
+use crate::{Calibration, Decision, Judged, WatchError};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// Something that a watch decided on. Times are whole nanoseconds and speeds whole micrometres a second, so that text keeps them exactly.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     /// A frame was looked at.
@@ -24,6 +24,8 @@ pub enum Event {
         age_ns: u64,
         /// Speed that the robot said.
         speed_um: Option<u64>,
+        /// What was said of the picture, by one who saw the dropped ones, too.
+        judged: Judged,
     },
     /// No frame came.
     Silence {
@@ -154,12 +156,22 @@ fn lines(place: &Path) -> Result<Vec<String>, WatchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Fault, Vitals};
 
     #[test]
     fn events_keep_their_numbers() {
         for event in [
-            Event::Frame { index: 7, time_ns: 123_456_789_012_345, age_ns: 333_333_333, speed_um: Some(650_001) },
-            Event::Frame { index: 0, time_ns: 0, age_ns: 1, speed_um: None },
+            Event::Frame {
+                index: 7,
+                time_ns: 123_456_789_012_345,
+                age_ns: 333_333_333,
+                speed_um: Some(650_001),
+                judged: Judged {
+                    faults: vec![Fault::Frozen],
+                    vitals: Vitals { level: 101.123, contrast: 33.007, sharpness: 0.1, difference: Some(0.333) },
+                },
+            },
+            Event::Frame { index: 0, time_ns: 0, age_ns: 1, speed_um: None, judged: Judged::default() },
             Event::Silence { now_ns: u64::MAX },
         ] {
             let text = serde_json::to_string(&event).unwrap();

@@ -1,7 +1,7 @@
 //! The watch: frames in, decisions out.
 
 use crate::{
-    Analysis, Analyst, Calibration, Decider, Evidence, Eye, Fault, Health, Network, Reason, Scale, State, Vitals, WatchError,
+    Analysis, Analyst, Calibration, Decider, Evidence, Eye, Fault, Judged, Network, Reason, Scale, State, Vitals, WatchError,
     Zone, sentence, stopping_distance,
 };
 use image::RgbImage;
@@ -11,8 +11,8 @@ use steropes_scene::photo::PixelMap;
 
 /// Decisions that percentiles of the latency are taken over.
 const LATENCIES: usize = 100;
-/// Share of the corridor's cross-section that must be in the picture.
-const LEAST_SEEN: f64 = 0.5;
+/// Share of the corridor's width that must be in the picture.
+const LEAST_SEEN: f64 = 0.9;
 /// Time between decisions that is supposed before it is known, seconds.
 const FIRST_PERIOD: f64 = 0.5;
 
@@ -77,7 +77,6 @@ pub struct Watch {
     calibration: Calibration,
     calibrated: bool,
     analyst: Option<Analyst>,
-    health: Health,
     decider: Decider,
     latencies: VecDeque<f64>,
     last: Option<[f64; 2]>,
@@ -96,7 +95,6 @@ impl Watch {
         let calibration = calibration.unwrap_or_else(|| Calibration::guess(frame_size));
         calibration.check()?;
         Ok(Self {
-            health: Health::new(&calibration.noise),
             decider: Decider::new(&calibration.robot, calibration.noise.max_age),
             network,
             calibrated,
@@ -128,14 +126,22 @@ impl Watch {
         self.analyst.as_ref().map(Analyst::eye)
     }
 
-    /// Looks at a frame. `speed` is what the robot says of its own, metres a second.
+    /// Looks at a frame. `speed` is what the robot says of its own, metres a second; `judged` what [`crate::Health`] said of it, who also sees the frames
+    /// that are dropped (see [`crate::Judging`]).
     ///
     /// # Errors
     /// [`WatchError::FrameSize`], [`WatchError::Model`].
-    pub fn see(&mut self, index: u64, time: f64, frame: &RgbImage, speed: Option<f64>) -> Result<Seen, WatchError> {
+    pub fn see(
+        &mut self,
+        index: u64,
+        time: f64,
+        frame: &RgbImage,
+        speed: Option<f64>,
+        judged: &Judged,
+    ) -> Result<Seen, WatchError> {
         self.dropped += index.saturating_sub(self.next_index);
         self.next_index = index + 1;
-        let (faults, vitals) = self.health.judge(frame, time);
+        let Judged { faults, vitals } = judged.clone();
         if !faults.is_empty() {
             // What a bad frame shows is nothing to compare the next ones with.
             self.network.forget();

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use steropes_models::engine::EngineConfig;
 use steropes_watch::{
-    Calibration, CameraCalibration, Decision, IMAGE_SIZE, Network, Noise, Robot, State, Watch, stopping_distance,
+    Calibration, CameraCalibration, Decision, Health, IMAGE_SIZE, Network, Noise, Robot, State, Watch, stopping_distance, watch_settings,
 };
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -148,13 +148,14 @@ fn calibration(size: [u32; 2], focal_px: [f64; 2], center_px: [f64; 2], height: 
 }
 
 fn run(clip: &Clip, latency: f64, size: u32, times: &mut Vec<f64>) -> Outcome<Vec<Point>> {
-    let settings = EngineConfig { device: Some("cpu".to_owned()), image_size: size, ..EngineConfig::default() };
+    let settings = EngineConfig { device: Some("cpu".to_owned()), image_size: size, ..watch_settings() };
     let frame_size = [clip.calibration.camera.width, clip.calibration.camera.height];
     let mut watch = Watch::new(Network::open(settings)?, Some(clip.calibration.clone()), frame_size)?;
     let (count, rate) = match &clip.source {
         Source::Files { frames, .. } => (frames.len() as u64, RATE),
         Source::Scene(scene) => (scene.frames(), RATE),
     };
+    let mut health = Health::new(&clip.calibration.noise);
     let mut points = Vec::new();
     let (mut now, mut last) = (0.0, None);
     let end = count as f64 / rate;
@@ -188,9 +189,17 @@ fn run(clip: &Clip, latency: f64, size: u32, times: &mut Vec<f64>) -> Outcome<Ve
             }
         };
         now = now.max(due);
+        // Frames that are dropped are judged, too; rendering them is only worth it where they break.
+        if let (true, Source::Scene(scene)) = (clip.broken, &clip.source) {
+            for dropped in last.map_or(0, |last| last + 1)..index {
+                let due = dropped as f64 / rate;
+                health.judge(&scene.frame(due).0, due);
+            }
+        }
+        let judged = health.judge(&image, time);
         last = Some(index);
         let start = Instant::now();
-        let seen = watch.see(index, time, &image, None)?;
+        let seen = watch.see(index, time, &image, None, &judged)?;
         let took = start.elapsed().as_secs_f64();
         let looked = seen.analysis().is_some();
         if looked {

@@ -160,7 +160,7 @@ fn measure(args: &Args) -> anyhow::Result<([u32; 2], Noise)> {
             bail!("the frames of `{name}` are not of one size");
         }
         size = Some(found);
-        let (_, vitals) = health.judge(&frame.image, frame.time.as_secs_f64());
+        let vitals = health.judge(&frame.image, frame.time.as_secs_f64()).vitals;
         differences.extend(vitals.difference);
         sharpness.push(vitals.sharpness);
         if sharpness.len() >= MOST_FRAMES {

@@ -13,10 +13,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use steropes_models::engine::EngineConfig;
 use steropes_scene::photo::read_upright;
 use steropes_video::{Arrived, Ffmpeg, Latest, PictureTimes, RealTime, SourceOptions, VideoError};
-use steropes_watch::{Calibration, Decision, Event, IMAGE_SIZE, Network, Recording, Watch, metres, seconds};
+use steropes_watch::{Calibration, Decision, Event, Judgements, Judging, Network, Noise, Recording, Watch, metres, seconds, watch_settings};
 
 /// Watch a camera's way for obstacles: one line of JSON for each decision
 ///
@@ -99,8 +98,7 @@ pub(crate) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
 
 impl Args {
     fn network(&self, common: &Common) -> anyhow::Result<Network> {
-        let base = EngineConfig { image_size: IMAGE_SIZE, ..EngineConfig::default() };
-        let network = Network::open(self.engine.settings(common, base)?)?;
+        let network = Network::open(self.engine.settings(common, watch_settings())?)?;
         network.warm_up()?;
         Ok(network)
     }
@@ -144,7 +142,9 @@ fn live(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exi
     let source = if args.pace { Box::new(RealTime::new(opened.source)) as _ } else { opened.source };
     let mut starting = Starting { network: Some(network), calibration, watch: None };
     interrupt::end_gracefully();
-    let mailbox = Latest::new(source);
+    let noise = starting.calibration.as_ref().map_or_else(Noise::default, |c| c.noise.clone());
+    let (source, judgements) = Judging::new(source, &noise);
+    let mailbox = Latest::new(Box::new(source));
     // The first frame of a camera may take a while.
     let mut limit = Duration::from_secs(10);
     let mut newest: Option<(Instant, u64)> = None;
@@ -153,7 +153,7 @@ fn live(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exi
             Ok(Some(arrived)) => {
                 let came = if is_live { arrived.at } else { Instant::now() };
                 newest = Some((came, nanoseconds(arrived.frame.time)));
-                let decision = decide(&mut starting, &mut outputs, &arrived, came, &speeds)?;
+                let decision = decide(&mut starting, &mut outputs, &arrived, came, speeds.at(arrived.frame.time.as_secs_f64()), &judgements)?;
                 write_decision(out, &decision)?;
             }
             Ok(None) => break,
@@ -186,16 +186,17 @@ fn decide(
     outputs: &mut Outputs,
     arrived: &Arrived,
     came: Instant,
-    speeds: &Speeds,
+    speed_um: Option<u64>,
+    judgements: &Judgements,
 ) -> anyhow::Result<Decision> {
     let frame = &arrived.frame;
     let watch = starting.watch([frame.image.width(), frame.image.height()])?;
     let time_ns = nanoseconds(frame.time);
-    let speed_um = speeds.at(seconds(time_ns));
-    let seen = watch.see(frame.index, seconds(time_ns), &frame.image, speed_um.map(metres))?;
+    let judged = judgements.take(frame.index).context("every frame is judged as it comes")?;
+    let seen = watch.see(frame.index, seconds(time_ns), &frame.image, speed_um.map(metres), &judged)?;
     let age_ns = nanoseconds(came.elapsed());
     let decision = watch.decide(&seen, seconds(age_ns));
-    let event = Event::Frame { index: frame.index, time_ns, age_ns, speed_um };
+    let event = Event::Frame { index: frame.index, time_ns, age_ns, speed_um, judged };
     outputs.add(&event, Some(&frame.image), Some((watch, &seen)), &decision)?;
     Ok(decision)
 }
@@ -225,18 +226,18 @@ fn replay(args: &Args, common: &Common, folder: &Path, out: &mut dyn Write) -> a
         if interrupt::requested() {
             break;
         }
-        let decision = match *event {
-            Event::Frame { index, time_ns, age_ns, speed_um } => {
-                let frame = recording.frame(index)?;
+        let decision = match event {
+            Event::Frame { index, time_ns, age_ns, speed_um, judged } => {
+                let frame = recording.frame(*index)?;
                 let watch = starting.watch([frame.width(), frame.height()])?;
-                let seen = watch.see(index, seconds(time_ns), &frame, speed_um.map(metres))?;
-                let decision = watch.decide(&seen, seconds(age_ns));
+                let seen = watch.see(*index, seconds(*time_ns), &frame, speed_um.map(metres), judged)?;
+                let decision = watch.decide(&seen, seconds(*age_ns));
                 outputs.add(event, Some(&frame), Some((watch, &seen)), &decision)?;
                 decision
             }
             Event::Silence { now_ns } => {
                 let Some(watch) = starting.watch.as_mut() else { continue };
-                let decision = watch.silence(seconds(now_ns));
+                let decision = watch.silence(seconds(*now_ns));
                 outputs.add(event, None, None, &decision)?;
                 decision
             }
