@@ -50,7 +50,7 @@ pub(crate) struct Point {
 #[expect(clippy::print_stdout, reason = "the table is the result")]
 fn main() -> Outcome<()> {
     let mut out = PathBuf::from("docs/watch");
-    let (mut latency, mut size, mut only, mut verbose) = (0.4, IMAGE_SIZE, None, false);
+    let (mut latency, mut size, mut only, mut verbose) = (0.4f64, IMAGE_SIZE, None::<String>, false);
     let mut folders = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {

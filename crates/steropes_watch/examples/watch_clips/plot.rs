@@ -36,7 +36,7 @@ pub(crate) fn draw(place: &Path, clip: &Clip, points: &[Point]) -> Outcome<()> {
     let measured = points.iter().filter_map(|p| Some((taken(p), p.decision.zones.get(1)?.distance?)));
     chart.draw_series(measured.map(|at| Circle::new(at, 3, BLUE.stroke_width(2))))?;
     let needed = points.iter().filter_map(|p| Some((p.decided, clip.stopping_distance(p.decision.age?))));
-    chart.draw_series(LineSeries::new(needed, RED))?;
+    chart.draw_series([PathElement::new(needed.collect::<Vec<_>>(), RED)])?;
     root.present()?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use steropes_scene::photo::read_upright;
-use steropes_video::{Arrived, Ffmpeg, Latest, PictureTimes, RealTime, SourceOptions, VideoError};
+use steropes_video::{Arrived, Ffmpeg, FrameSource, Latest, PictureTimes, RealTime, SourceOptions, VideoError};
 use steropes_watch::{Calibration, Decision, Event, Judgements, Judging, Network, Noise, Recording, Watch, metres, seconds, watch_settings};
 
 /// Watch a camera's way for obstacles: one line of JSON for each decision
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Speed of the robot, metres a second, instead of the calibration's
     #[arg(long, value_name = "M/S")]
     speed: Option<f64>,
-    /// Speeds of the robot over time: lines of JSON as {\"time\": 1.5, \"speed\": 0.6}
+    /// Speeds of the robot over time: lines of JSON as {"time": 1.5, "speed": 0.6}
     #[arg(long, value_name = "FILE", conflicts_with = "speed")]
     odometry: Option<PathBuf>,
     /// Play a recording at its speed and skip what comes while the watch works, as with a camera
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER|FILE.mp4")]
     overlay: Option<PathBuf>,
     /// Show a live page on this machine
-    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "8095")]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "8095")]
     page: Option<u16>,
     /// Record what decisions depend on into a folder
     #[arg(long, value_name = "FOLDER", conflicts_with = "replay")]
@@ -123,7 +123,9 @@ struct Starting {
 
 impl Starting {
     fn watch(&mut self, size: [u32; 2]) -> anyhow::Result<&mut Watch> {
-        if let (None, Some(network)) = (&self.watch, self.network.take()) {
+        if self.watch.is_none()
+            && let Some(network) = self.network.take()
+        {
             self.watch = Some(Watch::new(network, self.calibration.clone(), size)?);
         }
         self.watch.as_mut().context("the watch did not start")
@@ -139,7 +141,7 @@ fn live(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exi
     let network = args.network(common)?;
     let silence = calibration.as_ref().map_or(0.3, |c| c.noise.max_silence);
     let is_live = args.pace || opened.source.is_live();
-    let source = if args.pace { Box::new(RealTime::new(opened.source)) as _ } else { opened.source };
+    let source: Box<dyn FrameSource> = if args.pace { Box::new(RealTime::new(opened.source)) } else { opened.source };
     let mut starting = Starting { network: Some(network), calibration, watch: None };
     interrupt::end_gracefully();
     let noise = starting.calibration.as_ref().map_or_else(Noise::default, |c| c.noise.clone());

@@ -36,10 +36,11 @@ struct Film {
 
 impl Outputs {
     pub(super) fn open(args: &Args, calibration: Option<&Calibration>) -> anyhow::Result<Self> {
-        let recorder = args.record.as_deref().map(|folder| -> anyhow::Result<Recorder> {
+        let record = |folder: &Path| -> anyhow::Result<Recorder> {
             new_folder(folder, args.force)?;
             Ok(Recorder::create(folder, calibration)?)
-        });
+        };
+        let recorder = args.record.as_deref().map(record).transpose()?;
         let page = args.page.map(Page::serve).transpose()?;
         if let Some(page) = &page {
             log::warn!("the page is at {}", page.address());
@@ -63,7 +64,7 @@ impl Outputs {
                 Some(Pictures::Folder(folder.clone()))
             }
         };
-        Ok(Self { recorder: recorder.transpose()?, page, pictures })
+        Ok(Self { recorder, page, pictures })
     }
 
     pub(super) fn add(
