@@ -170,7 +170,10 @@ impl Clips {
         {
             bail!(
                 "frame {index} has {} x {} pixels and those before it {} x {}: with --crop centre the network would see both alike",
-                size[1], size[0], old.frame[1], old.frame[0]
+                size[1],
+                size[0],
+                old.frame[1],
+                old.frame[0]
             );
         }
         self.placements = placements;

@@ -69,7 +69,10 @@ impl FeatureFile {
         taken: usize,
     ) -> anyhow::Result<()> {
         assert_eq!(features.len(), self.extents.iter().product(), "clips of one shape");
-        assert!(times.len() == self.frames && indices.len() == self.frames, "a time and number for each frame");
+        assert!(
+            times.len() == self.frames && indices.len() == self.frames,
+            "a time and number for each frame"
+        );
         let bytes: Vec<u8> = features.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.write(&bytes)?;
         self.clips += 1;
@@ -115,15 +118,16 @@ impl FeatureFile {
         entry("taken", "I64", &[clips], taken.len());
         let mut text = Value::Object(header).to_string().into_bytes();
         if text.len() > HEADER_BYTES {
-            bail!("the header of `{}` would be too long: give the source a shorter name", self.path.display());
+            bail!(
+                "the header of `{}` would be too long: give the source a shorter name",
+                self.path.display()
+            );
         }
         text.resize(HEADER_BYTES, b' ');
         for part in [&vec![0; padding], &times, &indices, &taken] {
             self.write(part)?;
         }
-        self.file
-            .seek(SeekFrom::Start(0))
-            .with_context(|| format!("writing `{}`", self.path.display()))?;
+        self.file.seek(SeekFrom::Start(0)).with_context(|| format!("writing `{}`", self.path.display()))?;
         self.write(&(HEADER_BYTES as u64).to_le_bytes())?;
         self.write(&text)?;
         self.file.flush().with_context(|| format!("writing `{}`", self.path.display()))

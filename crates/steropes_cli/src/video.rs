@@ -145,7 +145,9 @@ impl ClipArgs {
         match locate(given)? {
             Place::Path(path, _) => Ok(path),
             Place::Embedded => {
-                bail!("`{given}` is a network for pairs of photos; `{command}` needs one for video, as vjepa2-large")
+                bail!(
+                    "`{given}` is a network for pairs of photos; `{command}` needs one for video, as vjepa2-large"
+                )
             }
         }
     }

@@ -28,7 +28,9 @@ struct Desk {
 
 /// Frame number `index` of the test video.
 fn picture(index: u32) -> RgbImage {
-    RgbImage::from_fn(64, 48, |x, y| Rgb([(3 * x + 9 * index) as u8, (5 * y) as u8, (x * y + 40 * index) as u8]))
+    RgbImage::from_fn(64, 48, |x, y| {
+        Rgb([(3 * x + 9 * index) as u8, (5 * y) as u8, (x * y + 40 * index) as u8])
+    })
 }
 
 impl Desk {
@@ -82,7 +84,8 @@ impl Desk {
     }
 
     fn entries(&self) -> Vec<String> {
-        let entry = |e: std::io::Result<std::fs::DirEntry>| e.unwrap().file_name().to_string_lossy().into_owned();
+        let entry =
+            |e: std::io::Result<std::fs::DirEntry>| e.unwrap().file_name().to_string_lossy().into_owned();
         let mut names: Vec<_> = std::fs::read_dir(self.folder.path()).unwrap().map(entry).collect();
         names.sort();
         names
@@ -166,7 +169,8 @@ fn the_features_of_a_folder_are_those_of_the_library() {
     let times: Vec<f64> = times.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect();
     assert_eq!((shape, times), (vec![2, 4], vec![0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.25, 1.25]));
     let preprocess = Preprocess { resampling: Resampling::MetaEval, size: SIZE, crop: Crop::Centre };
-    let want = [desk.features(preprocess, &[0, 2, 4, 6]), desk.features(preprocess, &[8, 10, 10, 10])].concat();
+    let want =
+        [desk.features(preprocess, &[0, 2, 4, 6]), desk.features(preprocess, &[8, 10, 10, 10])].concat();
     let got = desk.floats("f.safetensors", "tokens");
     assert!(distance(&want, &got) < 1e-5, "off by {}", distance(&want, &got));
     assert!(distance(&want[..256], &want[256..]) > 0.01, "clips differ");
@@ -175,7 +179,10 @@ fn the_features_of_a_folder_are_those_of_the_library() {
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let about = header.metadata().as_ref().unwrap();
     assert_eq!((about["random_weights"].as_str(), about["source"].as_str()), ("false", "walk"));
-    assert_eq!((about["model_sha256"].len(), summary["model"]["sha256"].as_str()), (64, Some(&*about["model_sha256"])));
+    assert_eq!(
+        (about["model_sha256"].len(), summary["model"]["sha256"].as_str()),
+        (64, Some(&*about["model_sha256"]))
+    );
     assert!(about["clips"].contains("meta-eval") && about["placement"].contains("area_kept"), "{about:?}");
     assert_eq!(summary["placement"]["resized"], json!([48, 36]));
     assert_eq!(desk.entries(), ["f.safetensors", "net", "walk"]);
@@ -201,7 +208,10 @@ fn modes_crops_counting_and_pooling_are_as_asked() {
     assert_eq!(desk.numbers("f.safetensors", "frames"), [0, 4, 8, 11]);
     check(Resampling::MetaTensor, Crop::Centre, &[0, 4, 8, 11]);
     let summary = run(&["--fps", "8", "--crop", "full", "--seconds", "0.5"]);
-    assert_eq!((&summary["shape"], &summary["placement"]["network_size"]), (&json!([1, 4, 32]), &json!([32, 32])));
+    assert_eq!(
+        (&summary["shape"], &summary["placement"]["network_size"]),
+        (&json!([1, 4, 32]), &json!([32, 32]))
+    );
     check(Resampling::MetaEval, Crop::Full, &[0, 1, 2, 3]);
     let summary = run(&["--fps", "8", "--crop", "views-3", "--seconds", "0.5"]);
     assert_eq!(summary["shape"], json!([1, 3, 8, 32]));
@@ -220,7 +230,8 @@ fn frames_on_standard_input_are_the_same_video() {
     let desk = Desk::new();
     desk.json(&[&["embed"], &WALK[..], &["4", "-o", "folder.safetensors"]].concat(), &[]);
     let raw: Vec<u8> = (0..12).flat_map(|i| picture(i).into_raw()).collect();
-    let stream = ["embed", "-", "--frame-size", "64x48", "--source-fps", "8", "--model", "net", "--frames", "4"];
+    let stream =
+        ["embed", "-", "--frame-size", "64x48", "--source-fps", "8", "--model", "net", "--frames", "4"];
     desk.json(&[&stream[..], &["-o", "raw.safetensors"]].concat(), &raw);
     for name in ["tokens", "times", "frames", "taken"] {
         assert!(desk.tensor("raw.safetensors", name) == desk.tensor("folder.safetensors", name), "{name}");
@@ -252,14 +263,18 @@ fn a_video_file_is_embedded() {
         .status()
         .unwrap();
     assert!(made.success());
-    let summary = desk.json(&["embed", "a.mp4", "--model", "net", "--frames", "4", "-o", "a.safetensors"], &[]);
+    let summary =
+        desk.json(&["embed", "a.mp4", "--model", "net", "--frames", "4", "-o", "a.safetensors"], &[]);
     // Ticks of 4 a second from 0 to 1.75.
     assert_eq!(summary["clips"], 2);
     assert_eq!(desk.numbers("a.safetensors", "frames"), [0, 2, 5, 7, 10, 12, 15, 17]);
     let empty = desk.path("empty");
     std::fs::create_dir(&empty).unwrap();
-    let output =
-        desk.command(["embed", "a.mp4", "--model", "net", "-o", "b.safetensors"]).env("PATH", &empty).output().unwrap();
+    let output = desk
+        .command(["embed", "a.mp4", "--model", "net", "-o", "b.safetensors"])
+        .env("PATH", &empty)
+        .output()
+        .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && stderr.contains("install ffmpeg"), "{stderr}");
     std::fs::write(desk.path("text.mp4"), "no video").unwrap();
@@ -271,7 +286,8 @@ fn a_video_is_classified() {
     let desk = Desk::new();
     desk.weights("probe.safetensors", &probe(TINY.encoder.width, 2, &[("linear", 7)]));
     let probe_args = ["--probe", "probe.safetensors", "--probe-heads", "2"];
-    let run = |more: &[&str]| desk.json(&[&["classify"], &WALK[..], &["4"], &probe_args[..], more].concat(), &[]);
+    let run =
+        |more: &[&str]| desk.json(&[&["classify"], &WALK[..], &["4"], &probe_args[..], more].concat(), &[]);
     let all = run(&["--top", "7", "--fps", "8"]);
     let top = all["top"]["class"].as_array().unwrap();
     let probability = |entry: &Value| entry["probability"].as_f64().unwrap();
@@ -282,20 +298,30 @@ fn a_video_is_classified() {
     assert_eq!((segments.len(), &segments[1]["start"], &segments[1]["end"]), (3, &json!(0.5), &json!(0.875)));
     let class = &top[0]["class"];
     let of_class = |segment: &Value| {
-        segment["top"]["class"].as_array().unwrap().iter().find(|e| &e["class"] == class).map(probability).unwrap()
+        segment["top"]["class"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|e| &e["class"] == class)
+            .map(probability)
+            .unwrap()
     };
     let mean = segments.iter().map(of_class).sum::<f64>() / 3.0;
     assert!((mean - probability(&top[0])).abs() < 1e-9);
     // All clips at once are one segment, and say something else.
     let joined = run(&["--fps", "8", "--segments", "3"]);
-    assert_eq!((joined["segments"].as_array().unwrap().len(), joined["top"]["class"].as_array().unwrap().len()), (1, 5));
+    assert_eq!(
+        (joined["segments"].as_array().unwrap().len(), joined["top"]["class"].as_array().unwrap().len()),
+        (1, 5)
+    );
     assert_ne!(joined["top"], all["top"]);
     let output = desk.run([&["classify"], &WALK[..], &["4", "--top", "2"], &probe_args[..]].concat(), &[]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.lines().count() == 2 && text.contains("%  class"), "{text}");
     desk.refuses(&[&["classify"], &WALK[..], &["4"]].concat(), "--probe");
     desk.weights("wide.safetensors", &probe(48, 2, &[("linear", 7)]));
-    let wide = [&["classify"], &WALK[..], &["4", "--probe", "wide.safetensors", "--probe-heads", "2"]].concat();
+    let wide =
+        [&["classify"], &WALK[..], &["4", "--probe", "wide.safetensors", "--probe-heads", "2"]].concat();
     desk.refuses(&wide, "belongs to the model");
 }
 
@@ -309,7 +335,9 @@ fn weights_that_nobody_trained_are_refused() {
     let begun: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, tensor)| {
-            let fill = |value: f32| vec![value; tensor.data().len() / 4].into_iter().flat_map(f32::to_le_bytes).collect();
+            let fill = |value: f32| {
+                vec![value; tensor.data().len() / 4].into_iter().flat_map(f32::to_le_bytes).collect()
+            };
             let data = match name {
                 "encoder.backbone.norm.weight" => fill(1.0),
                 "encoder.backbone.norm.bias" => fill(0.0),
@@ -318,7 +346,9 @@ fn weights_that_nobody_trained_are_refused() {
             (name.to_owned(), tensor.shape().to_vec(), data)
         })
         .collect();
-    let views = begun.iter().map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
+    let views = begun
+        .iter()
+        .map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
     std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
     let args = [&["embed"], &WALK[..], &["4", "-o", "f.safetensors"]].concat();
     desk.refuses(&args, "was not trained");
@@ -334,13 +364,19 @@ fn what_makes_no_sense_is_one_line() {
     let desk = Desk::new();
     let walk = [&["embed"], &WALK[..], &["4", "-o", "f.safetensors"]].concat();
     let with = |more: &[&'static str]| [&walk[..], more].concat();
-    desk.refuses(&["embed", "walk", "--source-fps", "8", "-o", "f.safetensors"], "steropes models fetch vjepa2-large");
+    desk.refuses(
+        &["embed", "walk", "--source-fps", "8", "-o", "f.safetensors"],
+        "steropes models fetch vjepa2-large",
+    );
     desk.refuses(&["embed", "walk", "--model", "net", "-o", "f.safetensors"], "--source-fps");
     desk.refuses(&["embed", "walk", "--model", "nowhere", "-o", "f.safetensors"], "nowhere");
     desk.refuses(&["embed", "walk", "--model", "steropes-tiny", "-o", "f.safetensors"], "pairs of photos");
     desk.refuses(&["embed", "missing.mp4", "--model", "net", "-o", "f.safetensors"], "missing.mp4");
     desk.refuses(&["embed", "-", "--model", "net", "-o", "f.safetensors"], "--frame-size");
-    desk.refuses(&["embed", "walk", "--times", "names", "--model", "net", "-o", "f.safetensors"], "give a rate");
+    desk.refuses(
+        &["embed", "walk", "--times", "names", "--model", "net", "-o", "f.safetensors"],
+        "give a rate",
+    );
     desk.refuses(&with(&["--seconds", "nan"]), "--seconds must be");
     desk.refuses(&with(&["--fps", "0"]), "frames a second");
     desk.refuses(&with(&["--duration", "0.01"]), "step below one frame");
@@ -373,7 +409,8 @@ fn an_interrupt_leaves_nothing() {
         .unwrap();
     assert!(made.success());
     // Large frames for a small network: it takes a while.
-    let args = ["embed", "long.mp4", "--model", "net", "--fps", "30", "--size", "256", "-o", "f.safetensors", "-q"];
+    let args =
+        ["embed", "long.mp4", "--model", "net", "--fps", "30", "--size", "256", "-o", "f.safetensors", "-q"];
     let before = desk.entries().len();
     let mut child = desk.command(args).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);

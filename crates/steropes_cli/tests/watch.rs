@@ -49,14 +49,33 @@ impl Desk {
         for k in 0..count {
             let frame = RgbImage::from_fn(160, 96, |x, y| {
                 let hash = |s: u32| ((x + 2 * k) / s * 7919 + y / s * 104_729 + s) % 251;
-                Rgb([(hash(9) / 2 + hash(3) / 3) as u8, (hash(7) / 2 + 40) as u8, (hash(13) / 2 + (x + y + k) % 7) as u8])
+                Rgb([
+                    (hash(9) / 2 + hash(3) / 3) as u8,
+                    (hash(7) / 2 + 40) as u8,
+                    (hash(13) / 2 + (x + y + k) % 7) as u8,
+                ])
             });
             frame.save(self.path("frames").join(format!("{k:03}.png"))).unwrap();
         }
     }
 
     fn calibrate(&self) {
-        let output = self.run(&["watch", "calibrate", "--fov", "70", "--size", "160x96", "--above-floor", "0.5", "--pitch", "5", "--speed", "0.5", "-o", "camera.toml"]);
+        let output = self.run(&[
+            "watch",
+            "calibrate",
+            "--fov",
+            "70",
+            "--size",
+            "160x96",
+            "--above-floor",
+            "0.5",
+            "--pitch",
+            "5",
+            "--speed",
+            "0.5",
+            "-o",
+            "camera.toml",
+        ]);
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -66,7 +85,18 @@ fn a_recording_is_replayed_bit_for_bit() {
     let desk = Desk::new();
     desk.frames(3);
     desk.calibrate();
-    let args = ["watch", "frames", "--source-fps", "5", "--camera", "camera.toml", "--record", "run", "--overlay", "seen"];
+    let args = [
+        "watch",
+        "frames",
+        "--source-fps",
+        "5",
+        "--camera",
+        "camera.toml",
+        "--record",
+        "run",
+        "--overlay",
+        "seen",
+    ];
     let decisions = desk.lines(&args);
     assert_eq!(decisions.len(), 3);
     for (k, decision) in decisions.iter().enumerate() {
@@ -107,11 +137,18 @@ fn bad_input_is_refused_in_a_line() {
     desk.frames(1);
     desk.calibrate();
     assert!(desk.refused(&["watch"]).contains("SOURCE"));
-    assert!(desk.refused(&["watch", "calibrate", "--fov", "200", "--size", "160x96", "-o", "b.toml"]).contains("--fov"));
+    assert!(
+        desk.refused(&["watch", "calibrate", "--fov", "200", "--size", "160x96", "-o", "b.toml"])
+            .contains("--fov")
+    );
     assert!(!desk.path("b.toml").exists());
     assert!(desk.refused(&["watch", "none.mp4", "--camera", "camera.toml"]).contains("none.mp4"));
-    assert!(desk.refused(&["watch", "frames", "--source-fps", "5", "--camera", "none.toml"]).contains("none.toml"));
-    let film = desk.refused(&["watch", "frames", "--source-fps", "5", "--overlay", "a.mp4", "--ffmpeg", "nowhere"]);
+    assert!(
+        desk.refused(&["watch", "frames", "--source-fps", "5", "--camera", "none.toml"])
+            .contains("none.toml")
+    );
+    let film =
+        desk.refused(&["watch", "frames", "--source-fps", "5", "--overlay", "a.mp4", "--ffmpeg", "nowhere"]);
     assert!(film.contains("ffmpeg") && film.lines().count() == 1, "{film}");
     let text = std::fs::read_to_string(desk.path("camera.toml")).unwrap();
     std::fs::write(desk.path("bad.toml"), text.replace("pitch =", "pich =")).unwrap();

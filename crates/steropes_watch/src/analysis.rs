@@ -2,7 +2,9 @@
 
 use crate::movers::{Mover, Movers};
 use crate::near::bring_near;
-use crate::{Ahead, Calibration, Entry, Eye, Kind, Lane, Look, Match, Motion, Nearest, Ruler, Surfaces, expansion};
+use crate::{
+    Ahead, Calibration, Entry, Eye, Kind, Lane, Look, Match, Motion, Nearest, Ruler, Surfaces, expansion,
+};
 use nalgebra::Vector3;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,8 @@ const GIVEN_SPEED_SIGMA: f64 = 0.1;
 const ROUGH: f64 = 0.1;
 /// Share of matches that must agree on a motion from which metres are taken.
 const MOST_AGREE: f64 = 0.6;
+/// Matches of a thing that moves from which it is believed at once.
+const MANY_MATCHES: usize = 24;
 /// Width of the lanes beside the corridor, metres.
 const BESIDE: f64 = 1.0;
 /// Parallax in pixels that a motion needs.
@@ -112,12 +116,21 @@ pub struct Analyst {
     speed: Option<f64>,
     /// The obstacle of the frame before: distance and time.
     before: Option<(f64, f64)>,
+    /// Whether something came from the left and from the right in the frame before.
+    coming: [bool; 2],
 }
 
 impl Analyst {
     /// Nothing seen yet.
     pub fn new(calibration: &Calibration, eye: Eye) -> Self {
-        Self { calibration: calibration.clone(), eye, ruler: None, speed: None, before: None }
+        Self {
+            calibration: calibration.clone(),
+            eye,
+            ruler: None,
+            speed: None,
+            before: None,
+            coming: [false; 2],
+        }
     }
 
     /// The camera.
@@ -127,7 +140,13 @@ impl Analyst {
 
     /// What a look of a frame at `time` says; `odometry` is the speed that the robot says, metres a second. `stop` gives the stopping
     /// distance for a speed, for which the view of the corridor is judged.
-    pub fn analyse(&mut self, look: &Look, time: f64, odometry: Option<f64>, stop: &dyn Fn(f64) -> f64) -> Analysis {
+    pub fn analyse(
+        &mut self,
+        look: &Look,
+        time: f64,
+        odometry: Option<f64>,
+        stop: &dyn Fn(f64) -> f64,
+    ) -> Analysis {
         let given = odometry.or(self.calibration.robot.speed);
         let driven = given.filter(|_| look.interval > 0.0).map(|v| v * look.interval);
         let (ruler, scale, geometry_age) = self.ruler(look, time, driven);
@@ -152,11 +171,14 @@ impl Analyst {
         let nearest = corridor.nearest(&self.eye, &surfaces, &self.calibration);
         let growth = nearest.and_then(|n| self.growth(look, &surfaces, &n, &corridor));
         let sigma = (DEPTH_SIGMA.powi(2) + ruler.sigma.powi(2)).sqrt();
-        let contact = growth.map(|[g, _]| look.interval / (g - 1.0));
+        let growth_ahead = if scale == Scale::None { self.growth_without_scale(look) } else { growth };
+        let contact = growth_ahead.map(|[g, _]| look.interval / (g - 1.0));
         let ahead = nearest.map(|n| self.fused(&n, sigma, growth, ahead_by, time, speed));
         self.before = ahead.map(|a| (a.distance, time));
         let zones = self.zones(look, &surfaces, &movers, ahead, contact, speed);
-        let reach = stop(speed.unwrap_or(0.0));
+        let entry = self.entry(&movers, speed);
+        self.coming = movers.sides.map(|side| side.is_some());
+        let reach = stop(speed.unwrap_or(0.0)).max(robot.width);
         Analysis {
             scale,
             sigma,
@@ -166,9 +188,9 @@ impl Analyst {
             zones,
             ahead,
             contact,
-            entry: self.entry(&movers, speed),
+            entry,
             movers: movers.sides,
-            seen: corridor.seen(&self.eye, &self.calibration, reach.max(0.1)),
+            seen: corridor.seen(&self.eye, &self.calibration, reach),
             floor: ruler.share,
             renew: renew(look, parallax_px),
             geometry_age,
@@ -216,7 +238,10 @@ impl Analyst {
 
     fn points(&self, look: &Look, metres: impl Fn(f64) -> f64) -> Vec<Vector3<f64>> {
         let index = |m: &Match| self.index(m);
-        look.matches.iter().map(|m| self.eye.point(index(m), metres(f64::from(look.depth[index(m)])))).collect()
+        look.matches
+            .iter()
+            .map(|m| self.eye.point(index(m), metres(f64::from(look.depth[index(m)]))))
+            .collect()
     }
 
     fn index(&self, m: &Match) -> usize {
@@ -228,12 +253,20 @@ impl Analyst {
             return None;
         }
         let points: Vec<_> = look.matches.iter().map(|m| surfaces.points[self.index(m)]).collect();
-        let expected = driven.map(|length| [length, GIVEN_SPEED_SIGMA * length + 0.01]);
-        Motion::measure(&self.eye, &look.matches, &points, expected, DEPTH_SIGMA.hypot(sigma))
+        // The way in the units of these depths: the ruler may be off as much as the speed.
+        let sigma = DEPTH_SIGMA.hypot(sigma);
+        let expected = driven.map(|length| [length, 2.0 * GIVEN_SPEED_SIGMA.max(sigma) * length + 0.01]);
+        Motion::measure(&self.eye, &look.matches, &points, expected, sigma)
     }
 
     /// How much the nearest surface grew since the keyframe, if that is significant.
-    fn growth(&self, look: &Look, surfaces: &Surfaces, nearest: &Nearest, corridor: &Lane) -> Option<[f64; 2]> {
+    fn growth(
+        &self,
+        look: &Look,
+        surfaces: &Surfaces,
+        nearest: &Nearest,
+        corridor: &Lane,
+    ) -> Option<[f64; 2]> {
         let around = Lane { right: corridor.right - 0.2, left: corridor.left + 0.2 };
         let on = |m: &&Match| {
             let (point, kind) = (&surfaces.points[self.index(m)], surfaces.kinds[self.index(m)]);
@@ -243,6 +276,22 @@ impl Analyst {
         };
         let matches: Vec<Match> = look.matches.iter().filter(on).copied().collect();
         expansion(&matches).filter(|[growth, sigma]| growth - 1.0 > SIGNIFICANT * sigma)
+    }
+
+    /// How much what is nearest straight ahead grew: without metres there is no corridor, only a direction.
+    fn growth_without_scale(&self, look: &Look) -> Option<[f64; 2]> {
+        /// Tangent of 11 degrees, to both sides and down.
+        const AHEAD: f64 = 0.2;
+        let straight = |m: &&Match| {
+            let ray = self.eye.ray_of(self.index(m));
+            (ray.y / ray.x).abs() < AHEAD && ray.z / ray.x > -AHEAD
+        };
+        let depth = |m: &Match| f64::from(look.depth[self.index(m)]);
+        let mut ahead: Vec<Match> = look.matches.iter().filter(straight).copied().collect();
+        ahead.sort_by(|a, b| depth(a).total_cmp(&depth(b)));
+        let near = depth(ahead.get(ahead.len() / 5)?);
+        let surface: Vec<Match> = ahead.into_iter().filter(|m| (depth(m) / near).ln().abs() < 0.2).collect();
+        expansion(&surface).filter(|[growth, sigma]| growth - 1.0 > SIGNIFICANT * sigma)
     }
 
     /// The distance by the ruler, by growth and by what was before, weighted by their precisions; what contradicts counts only if it is
@@ -278,11 +327,12 @@ impl Analyst {
 
     fn entry(&self, movers: &Movers, speed: Option<f64>) -> Option<Entry> {
         let speed = speed.unwrap_or(0.0);
-        let entries = movers.sides.iter().flatten().map(|mover| Entry {
-            after: mover.entry,
-            distance: mover.distance - speed * mover.entry,
+        let entries = movers.sides.iter().zip(self.coming).filter_map(|(mover, sure)| {
+            let mover = mover.as_ref()?;
+            let sure = sure || mover.matches >= MANY_MATCHES;
+            Some(Entry { after: mover.entry, distance: mover.distance - speed * mover.entry, sure })
         });
-        entries.min_by(|a, b| a.after.total_cmp(&b.after))
+        entries.min_by(|a, b| b.sure.cmp(&a.sure).then(a.after.total_cmp(&b.after)))
     }
 
     fn zones(
@@ -304,9 +354,11 @@ impl Analyst {
             let inside = |i: usize| {
                 surfaces.points[i].x < crate::RANGE && lanes[k].holds(&self.calibration, &surfaces.points[i])
             };
-            let mut trust: Vec<f32> = (0..look.confidence.len()).filter(|&i| inside(i)).map(|i| look.confidence[i]).collect();
+            let mut trust: Vec<f32> =
+                (0..look.confidence.len()).filter(|&i| inside(i)).map(|i| look.confidence[i]).collect();
             trust.sort_by(f32::total_cmp);
-            let here: Vec<usize> = (0..look.matches.len()).filter(|&m| inside(self.index(&look.matches[m]))).collect();
+            let here: Vec<usize> =
+                (0..look.matches.len()).filter(|&m| inside(self.index(&look.matches[m]))).collect();
             let own = here.iter().filter(|&&m| movers.own.get(m).copied().unwrap_or(false)).count();
             let distance = if k == 1 {
                 ahead.map(|a| a.distance)

@@ -78,7 +78,7 @@ pub struct Noise {
     /// Mean over pixels of the absolute difference of two frames of a still scene, in levels of 0 to 255: 1 % of frames are below.
     /// Frames below half of it count as frozen; 0 counts only identical frames.
     pub difference: f64,
-    /// Sharpness (see [`crate::Health`]) that 1 % of frames are below; frames below a quarter of it count as blurred.
+    /// Sharpness (see [`crate::Health`]) that 1 % of frames are below; frames below two fifths of it count as blurred.
     pub sharpness: f64,
     /// Longest age of a frame that a decision may rest on.
     pub max_age: f64,
@@ -109,7 +109,15 @@ impl Calibration {
                 left_of_middle: 0.0,
                 behind_front: 0.0,
             },
-            robot: Robot { width: 0.6, low: 0.03, high: 1.2, speed: None, deceleration: 1.0, reaction: 0.1, margin: 0.15 },
+            robot: Robot {
+                width: 0.6,
+                low: 0.03,
+                high: 1.2,
+                speed: None,
+                deceleration: 1.0,
+                reaction: 0.1,
+                margin: 0.15,
+            },
             noise: Noise::default(),
         }
     }
@@ -162,7 +170,8 @@ impl Calibration {
             ("noise.difference", noise.difference),
             ("noise.sharpness", noise.sharpness),
         ];
-        let angles = [("camera.pitch", camera.pitch), ("camera.roll", camera.roll), ("camera.yaw", camera.yaw)];
+        let angles =
+            [("camera.pitch", camera.pitch), ("camera.roll", camera.roll), ("camera.yaw", camera.yaw)];
         let finite = [
             ("camera.center_px", camera.center_px[0] + camera.center_px[1]),
             ("camera.left_of_middle", camera.left_of_middle),
@@ -198,7 +207,9 @@ impl Calibration {
     /// The text of the file, with a comment for each value.
     pub fn to_toml(&self) -> String {
         let (camera, robot, noise) = (&self.camera, &self.robot, &self.noise);
-        let mut text = String::from("# Calibration of one camera for `steropes watch`. Metres, seconds, degrees; pixels of the upright frame.\n");
+        let mut text = String::from(
+            "# Calibration of one camera for `steropes watch`. Metres, seconds, degrees; pixels of the upright frame.\n",
+        );
         let mut line = |text_of_line: String| {
             writeln!(text, "{text_of_line}").expect("a text takes lines");
         };
@@ -206,7 +217,10 @@ impl Calibration {
         line(format!("width = {}", camera.width));
         line(format!("height = {}", camera.height));
         line(format!("focal_px = [{:?}, {:?}]", camera.focal_px[0], camera.focal_px[1]));
-        line(format!("center_px = [{:?}, {:?}]  # the centre of the top-left pixel is (0.5, 0.5)", camera.center_px[0], camera.center_px[1]));
+        line(format!(
+            "center_px = [{:?}, {:?}]  # the centre of the top-left pixel is (0.5, 0.5)",
+            camera.center_px[0], camera.center_px[1]
+        ));
         if let Some(height) = camera.above_floor {
             line(format!("above_floor = {height:?}  # of the lens; without it distances need the speed"));
         }
@@ -253,7 +267,15 @@ pub(crate) mod tests {
                 left_of_middle: 0.0,
                 behind_front: 0.0,
             },
-            robot: Robot { width: 0.6, low: 0.03, high: 1.2, speed: Some(0.65), deceleration: 1.0, reaction: 0.1, margin: 0.15 },
+            robot: Robot {
+                width: 0.6,
+                low: 0.03,
+                high: 1.2,
+                speed: Some(0.65),
+                deceleration: 1.0,
+                reaction: 0.1,
+                margin: 0.15,
+            },
             noise: Noise::default(),
         }
     }

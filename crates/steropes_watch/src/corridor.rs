@@ -140,11 +140,13 @@ impl Lane {
         let robot = &calibration.robot;
         let share = |k: usize| (k as f64 + 0.5) / STEPS as f64;
         let sees = |distance: f64, across: usize, height: f64| {
-            let left = self.right + share(across) * (self.left - self.right) - calibration.camera.left_of_middle;
+            let left =
+                self.right + share(across) * (self.left - self.right) - calibration.camera.left_of_middle;
             eye.sees(&Vector3::new(distance + calibration.camera.behind_front, left, height))
         };
-        let at_some_height =
-            |across: usize| (0..STEPS).any(|up| sees(stop, across, robot.low + share(up) * (robot.high - robot.low)));
+        let at_some_height = |across: usize| {
+            (0..STEPS).any(|up| sees(stop, across, robot.low + share(up) * (robot.high - robot.low)))
+        };
         let near = (0..STEPS).filter(|&across| at_some_height(across)).count();
         let low = (0..STEPS).filter(|&across| sees(3.0 * stop, across, robot.low)).count();
         near.min(low) as f64 / STEPS as f64

@@ -15,6 +15,10 @@ const DARK: f64 = 12.0;
 const BRIGHT: f64 = 250.0;
 /// Standard deviation of levels below which a picture shows nothing.
 const FLAT: f64 = 4.0;
+/// One in so many pixels is an edge.
+const EDGES: usize = 25;
+/// Share of the usual sharpness below which a picture is blurred: edges two and a half times as wide.
+const SOFT: f64 = 0.4;
 /// Ratio of mean levels of two frames that is a step of the exposure.
 const STEP: f64 = 1.35;
 /// Seconds without any change after which a picture is frozen.
@@ -53,8 +57,8 @@ pub struct Health {
 struct Seen {
     levels: Vec<f64>,
     mean: f64,
-    /// Mean magnitude of second differences of neighbouring pixels along rows and columns.
-    detail: f64,
+    /// Second over first differences of levels at the strongest edges: about 1 for a step, 1 over its width in pixels for a soft one.
+    edges: f64,
 }
 
 /// Numbers of a picture that its faults follow from.
@@ -64,7 +68,7 @@ pub struct Vitals {
     pub level: f64,
     /// Standard deviation of levels.
     pub contrast: f64,
-    /// Mean magnitude of the second differences of levels over the contrast.
+    /// Second over first differences of neighbouring pixels at the strongest edges: near 1 for sharp ones, however much or little a picture shows.
     pub sharpness: f64,
     /// Mean magnitude of the difference from the frame before; `None` for the first.
     pub difference: Option<f64>,
@@ -137,9 +141,10 @@ impl Health {
     /// The faults of a frame taken at `time` seconds, and the numbers they follow from.
     pub fn judge(&mut self, frame: &RgbImage, time: f64) -> Judged {
         let seen = Seen::new(frame);
-        let spread = seen.levels.iter().map(|l| (l - seen.mean).powi(2)).sum::<f64>() / seen.levels.len() as f64;
+        let spread =
+            seen.levels.iter().map(|l| (l - seen.mean).powi(2)).sum::<f64>() / seen.levels.len() as f64;
         let contrast = spread.sqrt();
-        let sharpness = seen.detail / contrast.max(1.0);
+        let sharpness = seen.edges;
         let difference = self.last.as_ref().map(|last| last.difference(&seen));
         let still = difference.is_some_and(|d| d <= 0.5 * self.noise.difference);
         if !still {
@@ -158,7 +163,7 @@ impl Health {
         check(bright > 0.6 * seen.levels.len() as f64, Fault::Glare);
         check(flat && !dark, Fault::Flat);
         check(still && time - self.changed >= FROZEN, Fault::Frozen);
-        check(!flat && !dark && sharpness < 0.25 * self.usual, Fault::Blurred);
+        check(!flat && !dark && sharpness < SOFT * self.usual, Fault::Blurred);
         let jump = self.last.as_ref().map_or(1.0, |last| (seen.mean + 1.0) / (last.mean + 1.0));
         check(!(1.0 / STEP..STEP).contains(&jump), Fault::ExposureStep);
         if faults.is_empty() {
@@ -186,20 +191,28 @@ impl Seen {
             0.299 * f64::from(p[0]) + 0.587 * f64::from(p[1]) + 0.114 * f64::from(p[2])
         };
         let at = |k: u32, cells: u32, side: u32| (2 * k + 1) * side / (2 * cells);
-        let (mut levels, mut detail) = (Vec::with_capacity((columns * rows) as usize), 0.0);
+        let (mut levels, mut steps) = (Vec::with_capacity((columns * rows) as usize), Vec::new());
         for row in 0..rows {
             for column in 0..columns {
                 let (x, y) = (at(column, columns, width), at(row, rows, height));
                 let here = level(x, y);
-                let across = level(x.saturating_sub(1), y) - 2.0 * here + level(x + 1, y);
-                let along = level(x, y.saturating_sub(1)) - 2.0 * here + level(x, y + 1);
                 levels.push(here);
-                detail += 0.5 * (across.abs() + along.abs());
+                for [before, after] in [
+                    [level(x.saturating_sub(1), y), level(x + 1, y)],
+                    [level(x, y.saturating_sub(1)), level(x, y + 1)],
+                ] {
+                    steps.push([
+                        (before - here).abs().max((after - here).abs()),
+                        (before - 2.0 * here + after).abs(),
+                    ]);
+                }
             }
         }
-        let count = levels.len() as f64;
-        let mean = levels.iter().sum::<f64>() / count;
-        Self { levels, mean, detail: detail / count }
+        steps.sort_by(|a, b| b[0].total_cmp(&a[0]));
+        let strongest = &steps[..steps.len().div_ceil(EDGES)];
+        let sum = |k: usize| strongest.iter().map(|step| step[k]).sum::<f64>();
+        let mean = levels.iter().sum::<f64>() / levels.len() as f64;
+        Self { levels, mean, edges: sum(1) / sum(0).max(1e-9) }
     }
 
     fn difference(&self, other: &Self) -> f64 {

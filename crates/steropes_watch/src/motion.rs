@@ -81,7 +81,10 @@ impl Motion {
                 break;
             }
         }
-        let sizes = matches.iter().zip(points).map(|(m, p)| Error::of(eye, m, p, &pose, depth_sigma).map(|e| e.size()));
+        let sizes = matches
+            .iter()
+            .zip(points)
+            .map(|(m, p)| Error::of(eye, m, p, &pose, depth_sigma).map(|e| e.size()));
         let agreeing = sizes.filter(|size| size.is_some_and(|s| s < 3.0 * sigma)).count();
         let agree = agreeing as f64 / matches.len() as f64;
         let mut shifts: Vec<f64> = points.iter().filter_map(|p| parallax(eye, p, &pose)).collect();
@@ -127,7 +130,13 @@ struct Error {
 }
 
 impl Error {
-    fn of(eye: &Eye, m: &Match, point: &Vector3<f64>, pose: &Isometry3<f64>, depth_sigma: f64) -> Option<Self> {
+    fn of(
+        eye: &Eye,
+        m: &Match,
+        point: &Vector3<f64>,
+        pose: &Isometry3<f64>,
+        depth_sigma: f64,
+    ) -> Option<Self> {
         let p = moved(eye, point, pose)?;
         let (pixel, depth) = eye.project(&p)?;
         let camera: Rotation3<f64> = eye.robot_from_camera.inverse();
@@ -159,15 +168,17 @@ impl Error {
 
 /// How much larger something is now than in the keyframe, and its standard deviation: the ratio of its distances then and now.
 ///
-/// A robust similarity of the matches. `None` for fewer than eight, or if they are no wider than a few pixels.
+/// A robust similarity of the matches. `None` for fewer than eight, if they are no wider than a few pixels, or if no similarity explains most of
+/// them to about a pixel: they are not on one surface then.
 pub fn expansion(matches: &[Match]) -> Option<[f64; 2]> {
     const LEAST: usize = 8;
+    const MOST_SIGMA: f64 = 1.5;
     if matches.len() < LEAST {
         return None;
     }
     let mut weights: Vec<f64> = vec![1.0; matches.len()];
     let mut outcome = None;
-    for _ in 0..10 {
+    for round in 0..10 {
         let total: f64 = weights.iter().sum();
         let mean = |side: &dyn Fn(&Match) -> [f64; 2]| {
             let sum = matches.iter().zip(&weights).fold([0.0; 2], |s, (m, w)| {
@@ -201,6 +212,9 @@ pub fn expansion(matches: &[Match]) -> Option<[f64; 2]> {
         let mut sorted = errors.clone();
         sorted.sort_by(f64::total_cmp);
         let sigma = (1.4826 * sorted[sorted.len() / 2] / std::f64::consts::SQRT_2).max(LEAST_SIGMA);
+        if round == 9 && sigma > MOST_SIGMA {
+            return None;
+        }
         let scale = (2.5 * sigma).powi(2);
         weights = errors.iter().map(|e| (scale / (scale + e * e)).powi(2)).collect();
         outcome = Some([a.hypot(b), sigma / spread.sqrt()]);

@@ -4,7 +4,7 @@ use crate::{Calibration, Eye, Kind, Lane, Match, Motion, Surfaces};
 use nalgebra::Vector3;
 
 /// Fewest matches of a thing.
-const LEAST_MATCHES: usize = 6;
+const LEAST_MATCHES: usize = 8;
 /// Slowest speed across that counts, metres a second.
 const LEAST_SPEED: f64 = 0.12;
 /// Standard deviations from the still scene that are a motion.

@@ -39,7 +39,8 @@ pub fn bring_near(eye: &Eye, surfaces: &mut Surfaces, matches: &[Match], ahead: 
             depths.sort_by(f64::total_cmp);
             let depth = depths[depths.len() / 2];
             let same = |x: f64| (1.0 / ONE_SURFACE..ONE_SURFACE).contains(&(x / depth));
-            let surface: Vec<Match> = around.iter().filter(|m| same(original[index(m)].x)).map(|m| **m).collect();
+            let surface: Vec<Match> =
+                around.iter().filter(|m| same(original[index(m)].x)).map(|m| **m).collect();
             let Some([growth, sigma]) = expansion(&surface) else { continue };
             if growth - 1.0 < SIGNIFICANT * sigma {
                 continue;

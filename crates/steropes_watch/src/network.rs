@@ -145,7 +145,8 @@ fn refuse_random(path: &Path) -> Result<(), WatchError> {
             Ok(values.iter().all(|v| *v == wanted))
         };
         let has_shift = weights.has(&format!("{norm}norm.bias"));
-        let begins = all(format!("{norm}norm.weight"), 1.0)? && (!has_shift || all(format!("{norm}norm.bias"), 0.0)?);
+        let begins =
+            all(format!("{norm}norm.weight"), 1.0)? && (!has_shift || all(format!("{norm}norm.bias"), 0.0)?);
         begun += usize::from(begins);
     }
     if begun == norms.len() && begun > 0 {

@@ -68,20 +68,30 @@ impl Recorder {
             let place = folder.join(name);
             File::create(&place).map(BufWriter::new).map_err(WatchError::file(place))
         };
-        Ok(Self { folder: folder.to_owned(), events: open("record.jsonl")?, decisions: open("decisions.jsonl")? })
+        Ok(Self {
+            folder: folder.to_owned(),
+            events: open("record.jsonl")?,
+            decisions: open("decisions.jsonl")?,
+        })
     }
 
     /// Adds an event with its frame, if it has one, and its decision.
     ///
     /// # Errors
     /// [`WatchError::File`] or [`WatchError::Picture`].
-    pub fn add(&mut self, event: &Event, frame: Option<&RgbImage>, decision: &Decision) -> Result<(), WatchError> {
+    pub fn add(
+        &mut self,
+        event: &Event,
+        frame: Option<&RgbImage>,
+        decision: &Decision,
+    ) -> Result<(), WatchError> {
         if let (Event::Frame { index, .. }, Some(frame)) = (event, frame) {
             let place = frame_place(&self.folder, *index);
             frame.save(&place).map_err(WatchError::picture(place))?;
         }
         write_line(&mut self.events, event).map_err(WatchError::file(self.folder.join("record.jsonl")))?;
-        write_line(&mut self.decisions, decision).map_err(WatchError::file(self.folder.join("decisions.jsonl")))
+        write_line(&mut self.decisions, decision)
+            .map_err(WatchError::file(self.folder.join("decisions.jsonl")))
     }
 }
 
@@ -168,7 +178,12 @@ mod tests {
                 speed_um: Some(650_001),
                 judged: Judged {
                     faults: vec![Fault::Frozen],
-                    vitals: Vitals { level: 101.123, contrast: 33.007, sharpness: 0.1, difference: Some(0.333) },
+                    vitals: Vitals {
+                        level: 101.123,
+                        contrast: 33.007,
+                        sharpness: 0.1,
+                        difference: Some(0.333),
+                    },
                 },
             },
             Event::Frame { index: 0, time_ns: 0, age_ns: 1, speed_um: None, judged: Judged::default() },
@@ -182,7 +197,8 @@ mod tests {
     #[test]
     fn a_damaged_recording_names_its_line() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("record.jsonl"), "{\"silence\":{\"now_ns\":1}}\nnonsense\n").unwrap();
+        std::fs::write(folder.path().join("record.jsonl"), "{\"silence\":{\"now_ns\":1}}\nnonsense\n")
+            .unwrap();
         std::fs::write(folder.path().join("decisions.jsonl"), "").unwrap();
         let error = Recording::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("record.jsonl") && error.contains("line 2"), "{error}");

@@ -20,8 +20,8 @@ const CLASS: f64 = 0.05;
 const WIDE: f64 = 0.3;
 /// Share of the picture that must be floor for a ruler.
 const LEAST_SHARE: f64 = 0.02;
-/// Largest departure from 1 of the power of depth: beyond, what was found is no floor.
-const BEND: f64 = 0.45;
+/// Largest departure from 1 of the power of depth: beyond, what was found is no floor. A slope of 40 degrees bends far more.
+const BEND: f64 = 0.7;
 /// Floor pixels of a strip that count as much as the whole picture's factor.
 const STRIP_PRIOR: f64 = 60.0;
 
@@ -124,7 +124,8 @@ impl Ruler {
     /// Offset and bend by least squares over all floor pixels, then the strips from what is left.
     fn fit(&mut self, used: &[&Candidate]) {
         let total: f64 = used.iter().map(|c| c.weight).sum();
-        let mean = |value: &dyn Fn(&Candidate) -> f64| used.iter().map(|c| c.weight * value(c)).sum::<f64>() / total;
+        let mean =
+            |value: &dyn Fn(&Candidate) -> f64| used.iter().map(|c| c.weight * value(c)).sum::<f64>() / total;
         let middle = mean(&|c| c.log_depth);
         let factor = mean(&|c| c.log_metres - c.log_depth);
         let spread = mean(&|c| (c.log_depth - middle).powi(2));

@@ -50,7 +50,13 @@ impl World {
             Block::still([12.0, -2.0, 0.0], [13.0, 2.0, 3.0]),
         ];
         all.extend(blocks);
-        Self { blocks: all, unit: 1.0, key_from_current: Isometry3::translation(ahead, 0.0, 0.0), interval, noise: 0.0 }
+        Self {
+            blocks: all,
+            unit: 1.0,
+            key_from_current: Isometry3::translation(ahead, 0.0, 0.0),
+            interval,
+            noise: 0.0,
+        }
     }
 
     /// Depth along the optical axis in metres and the box that is seen; 0 for the floor, none for the sky.
@@ -72,7 +78,8 @@ impl World {
         for i in 0..width * height {
             let ray = eye.ray_of(i);
             let (depth, block) = self.cast(eye, &ray);
-            let hash = (i as u32).wrapping_mul(0x9E37_79B9) ^ (i as u32).wrapping_mul(0x85EB_CA6B).rotate_left(13);
+            let hash =
+                (i as u32).wrapping_mul(0x9E37_79B9) ^ (i as u32).wrapping_mul(0x85EB_CA6B).rotate_left(13);
             let error = f64::from(hash >> 8) / f64::from(1 << 23) - 1.0;
             look.depth.push((depth / self.unit * (self.noise * error).exp()) as f32);
             look.confidence.push(5.0);
@@ -84,7 +91,9 @@ impl World {
             if let Some(block) = block {
                 point -= Vector3::from(self.blocks[block].moved);
             }
-            let then = self.key_from_current.rotation * (point - lens) + self.key_from_current.translation.vector + lens;
+            let then = self.key_from_current.rotation * (point - lens)
+                + self.key_from_current.translation.vector
+                + lens;
             if let Some((key, _)) = eye.project(&then) {
                 let inside = (0.0..width as f64).contains(&key[0]) && (0.0..height as f64).contains(&key[1]);
                 if inside && self.interval > 0.0 {

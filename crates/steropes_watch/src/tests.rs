@@ -99,7 +99,8 @@ fn a_turn_in_place_has_no_parallax_and_no_contact() {
 fn the_corridor_is_the_robots_and_no_wider() {
     let calibration = robot();
     let post = |left: f64| Block::still([1.5, left - 0.05, 0.0], [1.6, left + 0.05, 1.0]);
-    let ahead = |left| analyse(&calibration, &World::new(vec![post(left)], 0.25, 0.4)).ahead.map(|a| a.distance);
+    let ahead =
+        |left| analyse(&calibration, &World::new(vec![post(left)], 0.25, 0.4)).ahead.map(|a| a.distance);
     assert!((ahead(0.2).unwrap() - 1.5).abs() < 0.1);
     assert!((ahead(-0.2).unwrap() - 1.5).abs() < 0.1);
     assert_eq!(ahead(0.45), None);
@@ -110,7 +111,9 @@ fn the_corridor_is_the_robots_and_no_wider() {
     let mut tall = calibration.clone();
     tall.robot.high = 1.5;
     let low_beam = Block::still([2.5, -1.0, 1.1], [2.7, 1.0, 1.4]);
-    assert!((analyse(&tall, &World::new(vec![low_beam], 0.25, 0.4)).ahead.unwrap().distance - 2.5).abs() < 0.15);
+    assert!(
+        (analyse(&tall, &World::new(vec![low_beam], 0.25, 0.4)).ahead.unwrap().distance - 2.5).abs() < 0.15
+    );
     // A camera that is not in the robot's middle, and behind its front.
     let mut moved = calibration.clone();
     (moved.camera.left_of_middle, moved.camera.behind_front) = (0.3, 0.2);
@@ -167,7 +170,8 @@ fn looming_overrules_depth_that_is_too_far() {
         }
     }
     let robot = calibration.robot.clone();
-    let analysis = Analyst::new(&calibration, eye).analyse(&look, 1.0, None, &|v| stopping_distance(&robot, v, 0.3));
+    let analysis =
+        Analyst::new(&calibration, eye).analyse(&look, 1.0, None, &|v| stopping_distance(&robot, v, 0.3));
     let distance = analysis.ahead.unwrap().distance;
     assert!(distance < 1.0, "{distance}");
 }

@@ -1,8 +1,8 @@
 //! The watch: frames in, decisions out.
 
 use crate::{
-    Analysis, Analyst, Calibration, Decider, Evidence, Eye, Fault, Judged, Network, Reason, Scale, State, Vitals, WatchError,
-    Zone, sentence, stopping_distance,
+    Analysis, Analyst, Calibration, Decider, Evidence, Eye, Fault, Judged, Network, Reason, Scale, State,
+    Vitals, WatchError, Zone, sentence, stopping_distance,
 };
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,11 @@ impl Watch {
     ///
     /// # Errors
     /// [`WatchError::Calibration`].
-    pub fn new(network: Network, calibration: Option<Calibration>, frame_size: [u32; 2]) -> Result<Self, WatchError> {
+    pub fn new(
+        network: Network,
+        calibration: Option<Calibration>,
+        frame_size: [u32; 2],
+    ) -> Result<Self, WatchError> {
         let calibrated = calibration.is_some();
         let calibration = calibration.unwrap_or_else(|| Calibration::guess(frame_size));
         calibration.check()?;
@@ -186,7 +190,9 @@ impl Watch {
             latency: self.percentiles(),
             dropped: self.dropped,
             speed: evidence.speed,
-            stopping_distance: evidence.speed.map(|v| stopping_distance(&self.calibration.robot, v, age)),
+            stopping_distance: evidence
+                .speed
+                .map(|v| stopping_distance(&self.calibration.robot, v, age + self.period)),
             entry: evidence.entry.map(|entry| entry.after),
             scale: analysis.map_or(Scale::None, |a| a.scale),
             zones: analysis.map_or_else(Vec::new, |a| a.zones.to_vec()),
@@ -222,7 +228,8 @@ impl Watch {
     }
 
     fn evidence(&self, seen: &Seen, age: f64) -> Evidence {
-        let base = Evidence { age: Some(age), faults: seen.faults.clone(), doubts: Vec::new(), ..Evidence::none() };
+        let base =
+            Evidence { age: Some(age), faults: seen.faults.clone(), doubts: Vec::new(), ..Evidence::none() };
         let Some(analysis) = &seen.analysis else { return base };
         let doubts = [
             (!self.network.verified(), Reason::UnverifiedWeights),

@@ -169,7 +169,8 @@ fn tokens_of(network: &Network, clip: &SeenClip) -> anyhow::Result<Tokens> {
 
 /// The mean over all that was seen.
 fn mean(verdicts: &[Verdict]) -> Vec<Vec<f64>> {
-    let mut sums: Vec<Vec<f64>> = verdicts[0].probabilities.iter().map(|kind| vec![0.0; kind.len()]).collect();
+    let mut sums: Vec<Vec<f64>> =
+        verdicts[0].probabilities.iter().map(|kind| vec![0.0; kind.len()]).collect();
     for verdict in verdicts {
         for (sum, kind) in sums.iter_mut().zip(&verdict.probabilities) {
             sum.iter_mut().zip(kind).for_each(|(sum, p)| *sum += p / verdicts.len() as f64);
@@ -195,9 +196,7 @@ fn label(classifier: &Classifier, class: usize) -> Option<&str> {
 fn listed(args: &Args, classifier: &Classifier, probabilities: &[Vec<f64>]) -> Value {
     let kinds = classifier.kinds();
     let of_kind = |(kind, values): (&(&'static str, usize), &Vec<f64>)| {
-        let entry = |(class, probability)| {
-            json!({ "class": class, "label": label(classifier, class), "probability": probability })
-        };
+        let entry = |(class, probability)| json!({ "class": class, "label": label(classifier, class), "probability": probability });
         let list: Vec<Value> = top(values, args.top as usize).into_iter().map(entry).collect();
         (kind.0.to_owned(), Value::from(list))
     };

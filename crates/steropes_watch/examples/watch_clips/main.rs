@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use steropes_models::engine::EngineConfig;
 use steropes_watch::{
-    Calibration, CameraCalibration, Decision, Health, IMAGE_SIZE, Network, Noise, Robot, State, Watch, stopping_distance, watch_settings,
+    Calibration, CameraCalibration, Decision, Health, IMAGE_SIZE, Network, Noise, Robot, State, Watch,
+    watch_settings,
 };
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -68,7 +69,9 @@ fn main() -> Outcome<()> {
     clips.extend(Scene::all(1).into_iter().map(from_scene));
     clips.retain(|clip| only.as_ref().is_none_or(|only| clip.name.contains(only.as_str())));
     std::fs::create_dir_all(&out)?;
-    println!("| clip | decisions | first STOP, s | at, m | missed | false stops | UNKNOWN after, s | CLEAR |");
+    println!(
+        "| clip | decisions | first STOP, s | at, m | missed | false stops | UNKNOWN after, s | CLEAR |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     let mut times = Vec::new();
     for clip in &clips {
@@ -81,12 +84,24 @@ fn main() -> Outcome<()> {
     }
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-    println!("\nlooking took {:.0} ms (median), {:.0} ms (95 %) on this machine, as busy as it was", 1e3 * at(0.5), 1e3 * at(0.95));
+    println!(
+        "\nlooking took {:.0} ms (median), {:.0} ms (95 %) on this machine, as busy as it was",
+        1e3 * at(0.5),
+        1e3 * at(0.95)
+    );
     Ok(())
 }
 
 fn robot(speed: f64) -> Robot {
-    Robot { width: 0.6, low: 0.03, high: 1.2, speed: Some(speed), deceleration: 1.0, reaction: 0.1, margin: 0.15 }
+    Robot {
+        width: 0.6,
+        low: 0.03,
+        high: 1.2,
+        speed: Some(speed),
+        deceleration: 1.0,
+        reaction: 0.1,
+        margin: 0.15,
+    }
 }
 
 fn from_files(folder: &Path) -> Outcome<Clip> {
@@ -131,7 +146,13 @@ fn from_scene(scene: Scene) -> Clip {
     }
 }
 
-fn calibration(size: [u32; 2], focal_px: [f64; 2], center_px: [f64; 2], height: f64, speed: f64) -> Calibration {
+fn calibration(
+    size: [u32; 2],
+    focal_px: [f64; 2],
+    center_px: [f64; 2],
+    height: f64,
+    speed: f64,
+) -> Calibration {
     let camera = CameraCalibration {
         width: size[0],
         height: size[1],
@@ -227,7 +248,13 @@ fn row(clip: &Clip, points: &[Point]) -> String {
     let in_time = |p: &Point| p.decision.state == State::Stop && left(p).is_none_or(|d| d >= braking(clip));
     let too_late = points.iter().position(|p| left(p).is_some_and(|d| d < braking(clip)));
     let warned = points[..too_late.unwrap_or(points.len())].iter().any(in_time);
-    let missed = if !clip.approaching { "-" } else if needed && !warned { "yes" } else { "no" };
+    let missed = if !clip.approaching {
+        "-"
+    } else if needed && !warned {
+        "yes"
+    } else {
+        "no"
+    };
     let wrong = points.iter().filter(|p| p.decision.state == State::Stop && is_false(clip, p)).count();
     let unknown = points.iter().find(|p| p.decided >= BREAKS && p.decision.state == State::Unknown);
     let unknown = clip.broken.then(|| unknown.map(|p| p.decided - BREAKS)).flatten();
@@ -244,9 +271,12 @@ fn row(clip: &Clip, points: &[Point]) -> String {
 
 /// A stop with nothing within one and a half times the stopping distance, in a clip in which nothing enters.
 fn is_false(clip: &Clip, point: &Point) -> bool {
-    let age = point.decision.age.unwrap_or(0.0);
-    let far = 1.5 * stopping_distance(&clip.calibration.robot, clip.speed, age);
-    clip.free || !clip.broken && !clip.about.contains("cross") && !clip.about.contains("side") && point.nearest.is_none_or(|d| d > far)
+    let far = 1.5 * point.decision.stopping_distance.unwrap_or(0.0);
+    clip.free
+        || !clip.broken
+            && !clip.about.contains("cross")
+            && !clip.about.contains("side")
+            && point.nearest.is_none_or(|d| d > far)
 }
 
 #[expect(clippy::print_stdout, reason = "asked for")]
@@ -277,9 +307,5 @@ fn print_point(clip: &Clip, point: &Point) {
 impl Clip {
     pub(crate) fn title(&self) -> String {
         format!("{}: {}", self.name, self.about)
-    }
-
-    pub(crate) fn stopping_distance(&self, age: f64) -> f64 {
-        stopping_distance(&self.calibration.robot, self.speed, age)
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn draw(place: &Path, clip: &Clip, points: &[Point]) -> Outcome<()> {
     chart.draw_series(truth.map(|at| Circle::new(at, 3, BLACK.filled())))?;
     let measured = points.iter().filter_map(|p| Some((taken(p), p.decision.zones.get(1)?.distance?)));
     chart.draw_series(measured.map(|at| Circle::new(at, 3, BLUE.stroke_width(2))))?;
-    let needed = points.iter().filter_map(|p| Some((p.decided, clip.stopping_distance(p.decision.age?))));
+    let needed = points.iter().filter_map(|p| Some((p.decided, p.decision.stopping_distance?)));
     chart.draw_series([PathElement::new(needed.collect::<Vec<_>>(), RED)])?;
     root.present()?;
     Ok(())

@@ -7,15 +7,15 @@ use rayon::prelude::*;
 type Vec3 = Vector3<f64>;
 
 /// Frames a second of a scene.
-pub const RATE: f64 = 15.0;
+pub(crate) const RATE: f64 = 15.0;
 /// Seconds at which something breaks in the scenes of broken cameras.
-pub const BREAKS: f64 = 2.0;
+pub(crate) const BREAKS: f64 = 2.0;
 /// Half the width of the space that the robot needs, and its height range, metres.
 const CORRIDOR: [f64; 3] = [0.3, 0.03, 1.2];
 
 /// What is wrong with the camera from [`BREAKS`] on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
+pub(crate) enum Broken {
     Black,
     Frozen,
     Unplugged,
@@ -35,27 +35,27 @@ struct Block {
 
 /// A drive through a scene.
 #[derive(Clone, Debug)]
-pub struct Scene {
-    pub name: &'static str,
-    pub about: &'static str,
-    pub seconds: f64,
-    pub speed: f64,
+pub(crate) struct Scene {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) seconds: f64,
+    pub(crate) speed: f64,
     /// Turn of the robot, radians a second.
     turn: f64,
-    pub broken: Option<Broken>,
+    pub(crate) broken: Option<Broken>,
     blocks: Vec<Block>,
     seed: u32,
 }
 
 /// What is true of a frame.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Truth {
+pub(crate) struct Truth {
     /// Distance from the camera along the heading to the nearest surface in the corridor, metres.
-    pub nearest: Option<f64>,
+    pub(crate) nearest: Option<f64>,
 }
 
 /// Height of the lens, how far it looks down (degrees), and its focal length in pixels of a frame of 640 x 360.
-pub const CAMERA: [f64; 3] = [0.55, 5.0, 430.0];
+pub(crate) const CAMERA: [f64; 3] = [0.55, 5.0, 430.0];
 
 fn block(middle: [f64; 3], half: [f64; 3], seed: u32) -> Block {
     Block { middle: middle.into(), half: half.into(), speed: Vec3::zeros(), plain: None, seed }
@@ -63,7 +63,7 @@ fn block(middle: [f64; 3], half: [f64; 3], seed: u32) -> Block {
 
 impl Scene {
     /// All scenes, each with its own numbers from `seed`.
-    pub fn all(seed: u32) -> Vec<Self> {
+    pub(crate) fn all(seed: u32) -> Vec<Self> {
         let speed = 0.65;
         let corridor = |name, about, seconds, end: f64| Self {
             name,
@@ -84,7 +84,9 @@ impl Scene {
             scene.blocks.extend(more);
             scene
         };
-        let far = |name, about| with(corridor(name, about, 4.0, 15.0), vec![block([4.0, 1.1, 0.3], [0.2, 0.2, 0.3], 9)]);
+        let far = |name, about| {
+            with(corridor(name, about, 4.0, 15.0), vec![block([4.0, 1.1, 0.3], [0.2, 0.2, 0.3], 9)])
+        };
         let broken = |name, about, what| Self { broken: Some(what), ..far(name, about) };
         let clutter = (0..8).map(|k| {
             let side = if k % 2 == 0 { 1.0 } else { -1.0 };
@@ -94,14 +96,18 @@ impl Scene {
         crossing.speed = Vec3::new(0.0, 0.6, 0.0);
         let mut entering = block([2.3, 2.0, 0.35], [0.2, 0.2, 0.35], 12);
         entering.speed = Vec3::new(0.0, -0.8, 0.0);
-        let mut plain_wall = corridor("plain_wall", "the robot drives up to a wall without any texture", 4.5, 3.4);
+        let mut plain_wall =
+            corridor("plain_wall", "the robot drives up to a wall without any texture", 4.5, 3.4);
         for part in &mut plain_wall.blocks {
             part.plain = Some([0.62, 0.6, 0.57]);
         }
         vec![
             far("clear", "nothing in the way"),
             corridor("wall", "the robot drives up to a wall", 4.5, 3.4),
-            with(corridor("box", "a box stands in the way", 4.5, 15.0), vec![block([3.3, 0.05, 0.25], [0.2, 0.25, 0.25], 10)]),
+            with(
+                corridor("box", "a box stands in the way", 4.5, 15.0),
+                vec![block([3.3, 0.05, 0.25], [0.2, 0.25, 0.25], 10)],
+            ),
             with(corridor("crossing", "a box crosses the way", 4.5, 15.0), vec![crossing]),
             with(corridor("beside", "boxes close beside the way", 5.0, 15.0), clutter.collect()),
             with(corridor("side_entry", "a box comes in from the side, near", 3.5, 15.0), vec![entering]),
@@ -116,17 +122,17 @@ impl Scene {
     }
 
     /// Frames of the scene.
-    pub fn frames(&self) -> u64 {
+    pub(crate) fn frames(&self) -> u64 {
         (self.seconds * RATE) as u64
     }
 
     /// Whether a frame comes out of the camera.
-    pub fn comes(&self, time: f64) -> bool {
+    pub(crate) fn comes(&self, time: f64) -> bool {
         self.broken != Some(Broken::Unplugged) || time < BREAKS
     }
 
     /// The picture at a time, and its truth.
-    pub fn frame(&self, time: f64) -> (RgbImage, Truth) {
+    pub(crate) fn frame(&self, time: f64) -> (RgbImage, Truth) {
         let truth = Truth { nearest: self.nearest(time) };
         let shown = if self.broken == Some(Broken::Frozen) { time.min(BREAKS) } else { time };
         let mut picture = self.picture(shown);
@@ -144,7 +150,14 @@ impl Scene {
     /// Where the robot is and where it looks.
     fn pose(&self, time: f64) -> (Vec3, f64) {
         let sway = 0.02 * (0.9 * time + f64::from(self.seed % 7)).sin();
-        (Vec3::new(self.speed * time, sway * self.speed, CAMERA[0] + 0.004 * (11.0 * time).sin() * self.speed), self.turn * time)
+        (
+            Vec3::new(
+                self.speed * time,
+                sway * self.speed,
+                CAMERA[0] + 0.004 * (11.0 * time).sin() * self.speed,
+            ),
+            self.turn * time,
+        )
     }
 
     fn placed(&self, time: f64) -> Vec<Block> {
@@ -199,7 +212,9 @@ impl Scene {
                     (0..3).for_each(|k| sum[k] += 0.25 * c[k]);
                 }
                 let noise = unit(hash([x, y, (time * 1000.0) as u32], self.seed)) - 0.5;
-                bytes.extend(sum.map(|v| (255.0 * v.clamp(0.0, 1.0).powf(1.0 / 2.2) + 2.0 * noise).clamp(0.0, 255.0) as u8));
+                bytes.extend(sum.map(|v| {
+                    (255.0 * v.clamp(0.0, 1.0).powf(1.0 / 2.2) + 2.0 * noise).clamp(0.0, 255.0) as u8
+                }));
             }
             bytes
         };
@@ -221,7 +236,8 @@ impl Scene {
             None => (texture(&(point * 2.0), self.seed ^ 77), [0.5, 0.45, 0.4], 0.9),
             Some(block) => {
                 let local = point - block.middle;
-                let along = Vec3::new(local.x / block.half.x, local.y / block.half.y, local.z / block.half.z).map(f64::abs);
+                let along = Vec3::new(local.x / block.half.x, local.y / block.half.y, local.z / block.half.z)
+                    .map(f64::abs);
                 let light = [0.75, 0.9, 1.0][along.imax()];
                 if let Some(plain) = block.plain {
                     return plain.map(|v| 0.6 * v * light);
@@ -280,7 +296,8 @@ fn noise(at: &Vec3, seed: u32) -> f64 {
     let corner = |k: usize| {
         let offset = [k & 1, (k >> 1) & 1, k >> 2];
         let at = [0, 1, 2].map(|axis| (base[axis] + offset[axis] as f64) as i64 as u32);
-        let weight: f64 = (0..3).map(|axis| if offset[axis] == 1 { part[axis] } else { 1.0 - part[axis] }).product();
+        let weight: f64 =
+            (0..3).map(|axis| if offset[axis] == 1 { part[axis] } else { 1.0 - part[axis] }).product();
         weight * unit(hash(at, seed))
     };
     (0..8).map(corner).sum()

@@ -136,7 +136,11 @@ pub(super) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
     let text = calibration.to_toml();
     write_file(&args.output, args.force, |path| Ok(std::fs::write(path, &text)?))?;
     if common.json {
-        writeln!(out, "{}", serde_json::json!({ "file": args.output, "focal_px": focal, "size": [width, height] }))?;
+        writeln!(
+            out,
+            "{}",
+            serde_json::json!({ "file": args.output, "focal_px": focal, "size": [width, height] })
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -170,7 +174,8 @@ fn measure(args: &Args) -> anyhow::Result<([u32; 2], Noise)> {
     let Some(size) = size.filter(|_| sharpness.len() >= LEAST_FRAMES) else {
         bail!("`{name}` has {} frames: at least {LEAST_FRAMES} are needed", sharpness.len());
     };
-    let noise = Noise { difference: low(&mut differences), sharpness: low(&mut sharpness), ..Noise::default() };
+    let noise =
+        Noise { difference: low(&mut differences), sharpness: low(&mut sharpness), ..Noise::default() };
     Ok((size, noise))
 }
 

@@ -14,21 +14,30 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use steropes_scene::photo::read_upright;
-use steropes_video::{Arrived, Ffmpeg, FrameSource, Latest, PictureTimes, RealTime, SourceOptions, VideoError};
-use steropes_watch::{Calibration, Decision, Event, Judgements, Judging, Network, Noise, Recording, Watch, metres, seconds, watch_settings};
+use steropes_video::{
+    Arrived, Ffmpeg, FrameSource, Latest, PictureTimes, RealTime, SourceOptions, VideoError,
+};
+use steropes_watch::{
+    Calibration, Decision, Event, Judgements, Judging, Network, Noise, Recording, Watch, metres, seconds,
+    watch_settings,
+};
 
 /// Watch a camera's way for obstacles: one line of JSON for each decision
 ///
 /// The states are UNKNOWN, CLEAR, CAUTION and STOP; treat UNKNOWN as STOP. CLEAR needs a calibration (see `steropes watch calibrate`), the built-in
 /// network, fresh frames, a sound picture and the corridor in view. This is no safety-rated device: a robot needs a stop that does not depend on it.
 #[derive(clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
 Examples:
   steropes watch calibrate --fov 70 --size 640x360 --above-floor 0.5 --pitch 5 -o camera.toml
   steropes watch camera:0 --camera camera.toml --page
   steropes watch drive.mp4 --camera camera.toml --pace --overlay drive_seen.mp4
   steropes watch frames/ --source-fps 15 --camera camera.toml --record run1
-  steropes watch --replay run1                 the same decisions again, bit for bit")]
+  steropes watch --replay run1                 the same decisions again, bit for bit"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Sub>,
@@ -141,7 +150,8 @@ fn live(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exi
     let network = args.network(common)?;
     let silence = calibration.as_ref().map_or(0.3, |c| c.noise.max_silence);
     let is_live = args.pace || opened.source.is_live();
-    let source: Box<dyn FrameSource> = if args.pace { Box::new(RealTime::new(opened.source)) } else { opened.source };
+    let source: Box<dyn FrameSource> =
+        if args.pace { Box::new(RealTime::new(opened.source)) } else { opened.source };
     let mut starting = Starting { network: Some(network), calibration, watch: None };
     interrupt::end_gracefully();
     let noise = starting.calibration.as_ref().map_or_else(Noise::default, |c| c.noise.clone());
@@ -155,11 +165,20 @@ fn live(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exi
             Ok(Some(arrived)) => {
                 let came = if is_live { arrived.at } else { Instant::now() };
                 newest = Some((came, nanoseconds(arrived.frame.time)));
-                let decision = decide(&mut starting, &mut outputs, &arrived, came, speeds.at(arrived.frame.time.as_secs_f64()), &judgements)?;
+                let decision = decide(
+                    &mut starting,
+                    &mut outputs,
+                    &arrived,
+                    came,
+                    speeds.at(arrived.frame.time.as_secs_f64()),
+                    &judgements,
+                )?;
                 write_decision(out, &decision)?;
             }
             Ok(None) => break,
-            Err(VideoError::Stalled { .. }) if starting.watch.is_some() => silent(&mut starting, &mut outputs, newest, out)?,
+            Err(VideoError::Stalled { .. }) if starting.watch.is_some() => {
+                silent(&mut starting, &mut outputs, newest, out)?
+            }
             Err(error) => {
                 if starting.watch.is_some() {
                     silent(&mut starting, &mut outputs, newest, out)?;
@@ -250,7 +269,10 @@ fn replay(args: &Args, common: &Common, folder: &Path, out: &mut dyn Write) -> a
     }
     outputs.finish()?;
     if differ > 0 {
-        log::warn!("{differ} of {} decisions differ from the recorded ones: another network, device or version", recording.events().len());
+        log::warn!(
+            "{differ} of {} decisions differ from the recorded ones: another network, device or version",
+            recording.events().len()
+        );
         return Ok(ExitCode::from(1));
     }
     Ok(ExitCode::SUCCESS)
@@ -276,7 +298,9 @@ impl Speeds {
         let micrometres = |speed: f64| (speed * 1e6).round() as u64;
         let known = match (&args.speed, &args.odometry) {
             (Some(speed), _) => vec![(f64::NEG_INFINITY, micrometres(*speed))],
-            (None, Some(file)) => read_odometry(file)?.into_iter().map(|(t, v)| (t, micrometres(v))).collect(),
+            (None, Some(file)) => {
+                read_odometry(file)?.into_iter().map(|(t, v)| (t, micrometres(v))).collect()
+            }
             (None, None) => Vec::new(),
         };
         Ok(Self { known })
@@ -318,7 +342,10 @@ mod tests {
     #[test]
     fn the_newest_speed_counts_and_none_from_the_future() {
         let speeds = Speeds { known: vec![(1.0, 500_000), (2.0, 700_000)] };
-        assert_eq!([0.5, 1.0, 1.9, 2.0, 9.0].map(|t| speeds.at(t)), [None, Some(500_000), Some(500_000), Some(700_000), Some(700_000)]);
+        assert_eq!(
+            [0.5, 1.0, 1.9, 2.0, 9.0].map(|t| speeds.at(t)),
+            [None, Some(500_000), Some(500_000), Some(700_000), Some(700_000)]
+        );
     }
 
     #[test]

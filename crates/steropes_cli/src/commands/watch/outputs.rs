@@ -45,19 +45,38 @@ impl Outputs {
         if let Some(page) = &page {
             log::warn!("the page is at {}", page.address());
         }
-        let is_film = |place: &Path| place.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("mp4"));
+        let is_film =
+            |place: &Path| place.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("mp4"));
         let pictures = match &args.overlay {
             None => None,
             Some(place) if is_film(place) => {
                 if place.exists() && !args.force {
-                    bail!("`{}` exists: choose another name or allow replacing it with --force", place.display());
+                    bail!(
+                        "`{}` exists: choose another name or allow replacing it with --force",
+                        place.display()
+                    );
                 }
-                let program = args.ffmpeg.as_ref().map_or_else(|| "ffmpeg".into(), |folder| folder.join("ffmpeg"));
-                let check = Command::new(&program).arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+                let program =
+                    args.ffmpeg.as_ref().map_or_else(|| "ffmpeg".into(), |folder| folder.join("ffmpeg"));
+                let check = Command::new(&program)
+                    .arg("-version")
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .status();
                 if !check.is_ok_and(|status| status.success()) {
-                    bail!("`{}` needs ffmpeg, which is not there: install it, give --ffmpeg FOLDER, or name a folder for pictures", place.display());
+                    bail!(
+                        "`{}` needs ffmpeg, which is not there: install it, give --ffmpeg FOLDER, or name a folder for pictures",
+                        place.display()
+                    );
                 }
-                Some(Pictures::Film(Film { program, place: place.clone(), child: None, shown: None, written: 0, start: 0.0 }))
+                Some(Pictures::Film(Film {
+                    program,
+                    place: place.clone(),
+                    child: None,
+                    shown: None,
+                    written: 0,
+                    start: 0.0,
+                }))
             }
             Some(folder) => {
                 new_folder(folder, args.force)?;
@@ -125,9 +144,11 @@ impl Film {
     fn spawn(&self, picture: &RgbImage) -> anyhow::Result<Child> {
         let size = format!("{}x{}", picture.width(), picture.height());
         let rate = FILM_RATE.to_string();
-        let input = ["-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", &size, "-r", &rate, "-i", "-"];
+        let input =
+            ["-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", &size, "-r", &rate, "-i", "-"];
         // Coders take even sides only.
-        let coding = ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart"];
+        let coding =
+            ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart"];
         let mut command = Command::new(&self.program);
         command.args(input).args(coding).arg(&self.place).stdin(Stdio::piped()).stdout(Stdio::null());
         command.spawn().with_context(|| format!("starting `{}`", self.program.display()))
@@ -136,7 +157,8 @@ impl Film {
     fn show_until(&mut self, time: f64) -> anyhow::Result<()> {
         let Some((picture, _)) = &self.shown else { return Ok(()) };
         let due = ((time - self.start) * FILM_RATE).round() as u64;
-        let input = self.child.as_mut().and_then(|child| child.stdin.as_mut()).context("ffmpeg takes no pictures")?;
+        let input =
+            self.child.as_mut().and_then(|child| child.stdin.as_mut()).context("ffmpeg takes no pictures")?;
         while self.written < due {
             input.write_all(picture.as_raw()).context("ffmpeg ended early")?;
             self.written += 1;
