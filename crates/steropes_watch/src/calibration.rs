@@ -189,7 +189,7 @@ impl Calibration {
             }
         }
         for (key, found) in angles {
-            if !(found.abs() <= 89.0) {
+            if !found.is_finite() || found.abs() > 89.0 {
                 return failed(key, "between -89 and 89 degrees", found);
             }
         }

@@ -198,7 +198,7 @@ pub fn expansion(matches: &[Match]) -> Option<[f64; 2]> {
             across += w * (k[0] * c[1] - k[1] * c[0]);
             spread += w * (k[0] * k[0] + k[1] * k[1]);
         }
-        if !(spread > 9.0 * total) {
+        if !spread.is_finite() || spread <= 9.0 * total {
             return None;
         }
         let (a, b) = (along / spread, across / spread);

@@ -10,6 +10,9 @@ const LEAST_SPEED: f64 = 0.12;
 /// Standard deviations from the still scene that are a motion.
 const SIGNIFICANT: f64 = 3.5;
 
+/// Speed across, and the place of a match: distance from the robot's front, and to the left.
+type Coming = (f64, [f64; 2]);
+
 /// A thing beside the corridor that moves towards it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mover {
@@ -72,7 +75,7 @@ impl Movers {
                 let p = surfaces.points[index(m)];
                 [p.x - calibration.camera.behind_front, p.y + calibration.camera.left_of_middle]
             };
-            let coming: Vec<(f64, [f64; 2])> = (0..matches.len())
+            let coming: Vec<Coming> = (0..matches.len())
                 .filter(|&i| own[i] && surfaces.kinds[index(&matches[i])] == Kind::Obstacle)
                 .filter_map(|i| Some((speeds[i]?, place(&matches[i]))))
                 .filter(|(speed, [_, left])| sign * left > 0.0 && sign * speed < 0.0)
@@ -80,7 +83,7 @@ impl Movers {
             if coming.len() < LEAST_MATCHES {
                 return None;
             }
-            let median = |value: &dyn Fn(&(f64, [f64; 2])) -> f64, share: f64| {
+            let median = |value: &dyn Fn(&Coming) -> f64, share: f64| {
                 let mut values: Vec<f64> = coming.iter().map(value).collect();
                 values.sort_by(f64::total_cmp);
                 values[((values.len() - 1) as f64 * share) as usize]

@@ -159,7 +159,8 @@ fn candidates(eye: &Eye, look: &Look) -> Vec<Candidate> {
         for x in REACH..width - REACH {
             let i = y * width + x;
             let (ray, depth) = (eye.ray_of(i), f64::from(look.depth[i]));
-            if ray.z > -BELOW_HORIZON || !(depth > 0.0) || level(eye, look, x, y) < LEVEL {
+            if ray.z > -BELOW_HORIZON || !depth.is_finite() || depth <= 0.0 || level(eye, look, x, y) < LEVEL
+            {
                 continue;
             }
             let log_metres = (eye.above_floor / -ray.z).ln();
