@@ -68,7 +68,7 @@ impl FeatureFile {
         indices: &[u64],
         taken: usize,
     ) -> anyhow::Result<()> {
-        assert_eq!(features.len(), self.extents.iter().product(), "clips of one shape");
+        assert_eq!(features.len(), self.extents.iter().product::<usize>(), "clips of one shape");
         assert!(
             times.len() == self.frames && indices.len() == self.frames,
             "a time and number for each frame"
