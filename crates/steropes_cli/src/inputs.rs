@@ -76,20 +76,29 @@ impl EngineArgs {
         self.config.is_some() || self.preset.is_some()
     }
 
-    /// The engine with its network, and how photos are brought to it.
+    /// The settings, `base` where neither a file nor a preset is given.
     ///
     /// # Errors
-    /// The settings are not sound, there is no such device or model, or the model's files are damaged.
-    pub(crate) fn open(&self, common: &Common) -> anyhow::Result<(Engine, InputFormat)> {
+    /// The file cannot be read or its settings are not sound.
+    pub(crate) fn settings(&self, common: &Common, base: EngineConfig) -> anyhow::Result<EngineConfig> {
         let base = match (&self.config, self.preset.as_deref().and_then(Preset::find)) {
             (Some(file), _) => EngineConfig::read(file)?,
             (None, Some(preset)) => preset.config(),
-            (None, None) => EngineConfig::default(),
+            (None, None) => base,
         };
         let mut settings = self.network.over(base);
         if common.threads.is_some() {
             settings.threads = None; // the whole program has as many as it was told
         }
+        Ok(settings)
+    }
+
+    /// The engine with its network, and how photos are brought to it.
+    ///
+    /// # Errors
+    /// The settings are not sound, there is no such device or model, or the model's files are damaged.
+    pub(crate) fn open(&self, common: &Common) -> anyhow::Result<(Engine, InputFormat)> {
+        let settings = self.settings(common, EngineConfig::default())?;
         let format = input_format(&settings)?;
         Ok((Engine::open(settings)?, format))
     }

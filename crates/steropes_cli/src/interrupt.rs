@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Files and folders that are being written beside their final place.
@@ -10,12 +11,29 @@ static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// Exit code of a program that was interrupted, as shells count it: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
 
+/// Whether the first interrupt is only noted, for a command that looks at [`requested`].
+static GRACEFUL: AtomicBool = AtomicBool::new(false);
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on the first interrupt is only noted; the second ends the program.
+pub(crate) fn end_gracefully() {
+    GRACEFUL.store(true, Ordering::Relaxed);
+}
+
+/// Whether an interrupt was noted.
+pub(crate) fn requested() -> bool {
+    REQUESTED.load(Ordering::Relaxed)
+}
+
 /// From now on an interrupt removes what is unfinished and ends the program.
 ///
 /// # Errors
 /// The signal handler cannot be installed.
 pub(crate) fn install() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
+        if GRACEFUL.load(Ordering::Relaxed) && !REQUESTED.swap(true, Ordering::Relaxed) {
+            return;
+        }
         // The lock is held until the process is gone, so that no result can be moved into place meanwhile.
         let mut unfinished = lock();
         remove_all(&mut unfinished);

@@ -42,6 +42,7 @@ Examples:
   steropes embed walk.mp4 --model vjepa2-large -o walk.safetensors
                                                  features of a video, clip by clip
   steropes classify jump.mp4 --model FOLDER      what happens in a video
+  steropes watch camera:0 --camera camera.toml   warnings of obstacles, live
   steropes devices                               the CPU and GPUs of this machine
   steropes doctor                                whether the answers are right here
   steropes bench linear                          how fast the kernels are here
@@ -76,6 +77,7 @@ enum Command {
     Infer(commands::infer::Args),
     Embed(commands::embed::Args),
     Classify(commands::classify::Args),
+    Watch(Box<commands::watch::Args>),
     Devices(commands::devices::Args),
     Doctor(commands::doctor::Args),
     Bench(commands::bench::Args),
@@ -113,6 +115,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Infer(args) => commands::infer::run(args, &cli.common, out),
         Command::Embed(args) => commands::embed::run(args, &cli.common, out),
         Command::Classify(args) => commands::classify::run(args, &cli.common, out),
+        Command::Watch(args) => commands::watch::run(args, &cli.common, out),
         Command::Devices(args) => commands::devices::run(args, &cli.common, out),
         Command::Doctor(args) => commands::doctor::run(args, &cli.common, out),
         Command::Bench(args) => commands::bench::run(args, &cli.common, out),

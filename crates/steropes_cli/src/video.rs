@@ -51,12 +51,12 @@ impl SourceArgs {
 }
 
 /// `640x480` as width and height.
-fn parse_size(text: &str) -> Result<[u32; 2], String> {
+pub(crate) fn parse_size(text: &str) -> Result<[u32; 2], String> {
     let parsed = text.split_once('x').and_then(|(w, h)| Some([w.parse().ok()?, h.parse().ok()?]));
     parsed.ok_or_else(|| "expected WIDTHxHEIGHT, as 640x480".to_owned())
 }
 
-fn parse_times(text: &str) -> Result<PictureTimes, String> {
+pub(crate) fn parse_times(text: &str) -> Result<PictureTimes, String> {
     match text {
         "names" => Ok(PictureTimes::Names),
         "exif" => Ok(PictureTimes::Exif),

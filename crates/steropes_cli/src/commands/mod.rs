@@ -13,3 +13,4 @@ pub(crate) mod models;
 pub(crate) mod plan;
 pub(crate) mod presets;
 pub(crate) mod reconstruct;
+pub(crate) mod watch;
