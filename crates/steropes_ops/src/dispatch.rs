@@ -46,7 +46,7 @@ fn counts() -> MutexGuard<'static, Dispatches> {
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::dispatches;
     use steropes_tensor::{Device, Tensor};
     use steropes_testkit::{Case, unit_case};
 

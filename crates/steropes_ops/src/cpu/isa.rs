@@ -139,7 +139,7 @@ impl Isa {
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::{Isa, with_isa};
     use steropes_testkit::{Case, unit_case};
 
     pub(crate) fn cases() -> Vec<Case> {

@@ -152,7 +152,7 @@ pub(crate) fn for_groups(groups: usize, work: usize, body: impl Fn(usize) + Send
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::{Lanes, interleaved, separated};
     use steropes_testkit::{Case, unit_case};
 
     pub(crate) fn cases() -> Vec<Case> {

@@ -64,7 +64,7 @@ pub(crate) fn normal_tail<S: Simd>(s: S, t: S::F) -> S::F {
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::{Simd, exp, exp2_weight, gelu};
     use crate::cpu::Isa;
     use crate::cpu::simd::Kernel;
     use crate::linalg::linear::reference;

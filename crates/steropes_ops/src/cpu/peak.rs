@@ -76,7 +76,7 @@ fn copy_rate() -> f64 {
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::peak;
     use steropes_testkit::{Case, unit_case};
 
     pub(crate) fn cases() -> Vec<Case> {

@@ -415,7 +415,10 @@ fn finish<S: Simd>(s: S, sums: &[f32], epilogue: &Epilogue<'_>, target: &Target)
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::{
+        Activation, BLOCK_ROWS, Blocks, Epilogue, LEAST_BLOCK_ROWS, PackedWeights, Residual, RowSource,
+        parts, product, product_into,
+    };
     use crate::cpu::pack::Matrix;
     use crate::cpu::{Isa, with_isa};
     use steropes_testkit::inputs::normal;

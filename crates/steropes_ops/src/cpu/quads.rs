@@ -405,7 +405,7 @@ pub(super) fn scale<S: Simd>(
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::{Isa, Rounding, SHIFT};
     use crate::cpu::pack::{Matrix, PackedWeights};
     use crate::cpu::product::{Epilogue, product};
     use crate::cpu::with_isa;

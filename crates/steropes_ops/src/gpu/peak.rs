@@ -173,7 +173,7 @@ impl GpuPeak {
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::gpu_peak;
     use steropes_tensor::Device;
     use steropes_testkit::{Case, Verdict, gpu_case};
 

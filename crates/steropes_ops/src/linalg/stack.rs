@@ -129,7 +129,7 @@ impl Broadcast {
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::{Broadcast, Stack, place_in};
     use steropes_testkit::{Case, unit_case};
 
     pub(crate) fn cases() -> Vec<Case> {

@@ -29,7 +29,7 @@ fn pcg3d(v: [u32; 3]) -> [u32; 3] {
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::normal;
     use steropes_testkit::{Case, unit_case};
 
     pub(crate) fn cases() -> Vec<Case> {

@@ -244,7 +244,7 @@ pub(crate) fn tiles(rows: usize, columns: usize, tile: [u32; 2]) -> usize {
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::{Capabilities, DType, Extents, Plan};
     use steropes_tensor::{GpuApi, MatrixShape};
     use steropes_testkit::{Case, unit_case};
 

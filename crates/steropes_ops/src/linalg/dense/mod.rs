@@ -149,7 +149,7 @@ pub(crate) fn check_info(
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::{Pieces, Triangle, View, for_matrices};
     use steropes_testkit::{Case, unit_case};
 
     pub(crate) fn cases() -> Vec<Case> {

@@ -24,7 +24,7 @@ fn mixed(mut z: u64) -> u64 {
 }
 
 pub(crate) mod tests {
-    use super::*;
+    use super::normals;
     use steropes_testkit::{Case, unit_case};
 
     pub(crate) fn cases() -> Vec<Case> {

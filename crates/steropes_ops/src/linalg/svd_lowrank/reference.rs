@@ -15,17 +15,15 @@ fn transposed(a: &[f64], rows: usize, columns: usize) -> Vec<f64> {
 fn orthonormal(a: &[f64], m: usize, k: usize) -> Vec<f64> {
     let mut columns: Vec<Vec<f64>> = (0..k).map(|j| (0..m).map(|i| a[i * k + j]).collect()).collect();
     for j in 0..k {
+        let (done, rest) = columns.split_at_mut(j);
+        let column = &mut rest[0];
         // Twice is enough.
-        for _ in 0..2 {
-            for other in 0..j {
-                let share: f64 = columns[j].iter().zip(&columns[other]).map(|(x, y)| x * y).sum();
-                for i in 0..m {
-                    columns[j][i] -= share * columns[other][i];
-                }
-            }
+        for other in done.iter().chain(&*done) {
+            let share: f64 = column.iter().zip(other).map(|(x, y)| x * y).sum();
+            column.iter_mut().zip(other).for_each(|(x, y)| *x -= share * y);
         }
-        let length = columns[j].iter().map(|x| x * x).sum::<f64>().sqrt();
-        columns[j].iter_mut().for_each(|x| *x /= length);
+        let length = column.iter().map(|x| x * x).sum::<f64>().sqrt();
+        column.iter_mut().for_each(|x| *x /= length);
     }
     (0..m * k).map(|e| columns[e % k][e / k]).collect()
 }
