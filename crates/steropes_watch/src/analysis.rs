@@ -40,8 +40,10 @@ const LEAST_CONFIDENCE: f64 = 1.15;
 pub enum Scale {
     /// The floor in this frame and the height of the camera.
     Floor,
-    /// The way that the robot drove since the keyframe.
+    /// The way that the robot says it drove since the keyframe.
     Speed,
+    /// The way that it would have driven at the calibrated speed, which nobody measured.
+    AssumedSpeed,
     /// The scale of an earlier frame.
     Earlier,
     /// Nowhere.
@@ -112,6 +114,8 @@ pub struct Analyst {
     eye: Eye,
     /// The last ruler and when it was made.
     ruler: Option<(Ruler, f64)>,
+    /// The factor of the last ruler that the floor gave.
+    floor_factor: Option<f64>,
     /// The speed measured last.
     speed: Option<f64>,
     /// The obstacle of the frame before: distance and time.
@@ -127,6 +131,7 @@ impl Analyst {
             calibration: calibration.clone(),
             eye,
             ruler: None,
+            floor_factor: None,
             speed: None,
             before: None,
             coming: [false; 2],
@@ -149,7 +154,7 @@ impl Analyst {
     ) -> Analysis {
         let given = odometry.or(self.calibration.robot.speed);
         let driven = given.filter(|_| look.interval > 0.0).map(|v| v * look.interval);
-        let (ruler, scale, geometry_age) = self.ruler(look, time, driven);
+        let (ruler, scale, geometry_age) = self.ruler(look, time, driven, odometry.is_some());
         let robot = self.calibration.robot.clone();
         let mut surfaces = Surfaces::new(&self.eye, look, &ruler, &robot);
         let motion = self.motion(look, &surfaces, driven, ruler.sigma);
@@ -199,17 +204,33 @@ impl Analyst {
     }
 
     /// The ruler of this frame: the floor, or else the way driven, or else that of an earlier frame.
-    fn ruler(&mut self, look: &Look, time: f64, driven: Option<f64>) -> (Ruler, Scale, f64) {
+    ///
+    /// A robot may be slower than its calibrated speed, and then everything is nearer than that says: the way that it would have driven
+    /// never gives a longer ruler than the floor did last.
+    fn ruler(
+        &mut self,
+        look: &Look,
+        time: f64,
+        driven: Option<f64>,
+        is_measured: bool,
+    ) -> (Ruler, Scale, f64) {
         let known_height = self.calibration.camera.above_floor.is_some();
         let floor = Ruler::measure(&self.eye, look).filter(|r| known_height && r.sigma < ROUGH);
         if let Some(ruler) = floor {
             self.ruler = Some((ruler.clone(), time));
+            self.floor_factor = Some(ruler.factor());
             return (ruler, Scale::Floor, 0.0);
         }
         let start = self.ruler.as_ref().map_or(1.0, |(ruler, _)| ruler.factor());
         if let Some(ruler) = driven.and_then(|length| self.ruler_of_way(look, length, start)) {
+            if is_measured {
+                self.ruler = Some((ruler.clone(), time));
+                return (ruler, Scale::Speed, 0.0);
+            }
+            let factor = self.floor_factor.map_or(ruler.factor(), |floor| floor.min(ruler.factor()));
+            let ruler = Ruler::of_factor(factor, ruler.sigma, &self.eye);
             self.ruler = Some((ruler.clone(), time));
-            return (ruler, Scale::Speed, 0.0);
+            return (ruler, Scale::AssumedSpeed, 0.0);
         }
         match &self.ruler {
             Some((ruler, made)) if time - made <= OLD => {

@@ -49,6 +49,8 @@ pub enum Reason {
     CorridorOutOfView,
     /// The speed is not known.
     NoSpeed,
+    /// Distances rest on the calibrated speed, which nobody measured.
+    AssumedSpeed,
     /// The geometry is that of an earlier frame.
     OldGeometry,
     /// Nearer than the distance that the robot needs to stop.
@@ -310,6 +312,9 @@ pub fn sentence(state: State, why: &[Reason], evidence: &Evidence) -> String {
         Reason::LowConfidence => "the network does not trust its depth".to_owned(),
         Reason::CorridorOutOfView => "the camera does not see the corridor".to_owned(),
         Reason::NoSpeed => "the speed is not known".to_owned(),
+        Reason::AssumedSpeed => {
+            "without floor in view, distances rest on a speed that was not measured".to_owned()
+        }
         Reason::OldGeometry => "the geometry is that of an earlier frame".to_owned(),
         Reason::WithinStoppingDistance => {
             format!("something is{distance}, nearer than the stopping distance")
@@ -435,6 +440,7 @@ mod tests {
             Reason::CorridorOutOfView,
             Reason::LowConfidence,
             Reason::NoSpeed,
+            Reason::AssumedSpeed,
             Reason::OldGeometry,
         ] {
             let mut decider = decider();

@@ -7,10 +7,12 @@ use crate::{Analysis, Analyst, Calibration, Motion, Ruler, Scale, expansion, sto
 use nalgebra::{Isometry3, UnitQuaternion, Vector3};
 
 fn analyse(calibration: &Calibration, world: &World) -> Analysis {
-    let eye = eye(calibration);
-    let robot = calibration.robot.clone();
-    let look = world.look(&eye);
-    Analyst::new(calibration, eye).analyse(&look, 1.0, None, &|v| stopping_distance(&robot, v, 0.3))
+    look_at(&mut Analyst::new(calibration, eye(calibration)), world, None)
+}
+
+fn look_at(analyst: &mut Analyst, world: &World, odometry: Option<f64>) -> Analysis {
+    let look = world.look(analyst.eye());
+    analyst.analyse(&look, 1.0, odometry, &|v| stopping_distance(&robot().robot, v, 0.3))
 }
 
 fn wall(distance: f64) -> Block {
@@ -48,11 +50,25 @@ fn the_way_driven_gives_metres_where_no_floor_is_seen() {
     let calibration = robot();
     let mut world = World::new(vec![wall(0.9)], 0.26, 0.4);
     (world.unit, world.noise) = (3.1, 0.02);
-    let analysis = analyse(&calibration, &world);
-    assert_eq!(analysis.scale, Scale::Speed);
+    for (odometry, scale) in [(Some(0.65), Scale::Speed), (None, Scale::AssumedSpeed)] {
+        let analysis = look_at(&mut Analyst::new(&calibration, eye(&calibration)), &world, odometry);
+        assert_eq!(analysis.scale, scale);
+        let distance = analysis.ahead.unwrap().distance;
+        assert!((distance / 0.9).ln().abs() < 0.1, "{distance}");
+        assert!((analysis.contact.unwrap() - 0.9 / 0.65).abs() < 0.1);
+    }
+}
+
+#[test]
+fn a_robot_slower_than_assumed_is_not_told_that_things_are_far() {
+    let calibration = robot();
+    let mut analyst = Analyst::new(&calibration, eye(&calibration));
+    assert_eq!(look_at(&mut analyst, &World::new(vec![wall(2.2)], 0.25, 0.4), None).scale, Scale::Floor);
+    // A third of the calibrated speed.
+    let analysis = look_at(&mut analyst, &World::new(vec![wall(0.9)], 0.09, 0.4), None);
+    assert_eq!(analysis.scale, Scale::AssumedSpeed);
     let distance = analysis.ahead.unwrap().distance;
-    assert!((distance / 0.9).ln().abs() < 0.1, "{distance}");
-    assert!((analysis.contact.unwrap() - 0.9 / 0.65).abs() < 0.1);
+    assert!(distance < 1.1, "{distance}");
 }
 
 #[test]

@@ -238,6 +238,7 @@ impl Watch {
             (!Analyst::trusted(analysis), Reason::LowConfidence),
             (analysis.seen < LEAST_SEEN, Reason::CorridorOutOfView),
             (analysis.speed.is_none(), Reason::NoSpeed),
+            (analysis.scale == Scale::AssumedSpeed, Reason::AssumedSpeed),
             (analysis.scale == Scale::Earlier, Reason::OldGeometry),
         ];
         Evidence {
