@@ -39,8 +39,11 @@ fn tiny() -> Model {
     tiny_with(&tiny_options()).unwrap()
 }
 
+/// Name, extents and values of a tensor.
+type NamedTensor = (String, Vec<usize>, Vec<f32>);
+
 /// A file with these tensors.
-fn file(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
+fn file(tensors: &[NamedTensor]) -> Vec<u8> {
     let bytes: Vec<_> =
         tensors.iter().map(|(name, shape, values)| (name, shape, little_endian(values))).collect();
     let views = bytes.iter().map(|(name, shape, bytes)| {
@@ -49,7 +52,7 @@ fn file(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
     serialize(views, None).unwrap()
 }
 
-fn generated(salt: &str, parameters: &[Parameter]) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+fn generated(salt: &str, parameters: &[Parameter]) -> Vec<NamedTensor> {
     parameters.iter().map(|(name, shape)| (name.clone(), shape.clone(), weight(salt, name, shape))).collect()
 }
 
@@ -108,8 +111,8 @@ fn all_tokens_as_a_subset_are_the_clip_and_their_order_is_free() {
     let all = embedded.subset(&[(0..count).collect()]).unwrap();
     assert_eq!(values(&model.encode(all).unwrap()), whole);
     let order: Vec<u32> = (0..count).map(|i| (i * 7 + 3) % count).collect();
-    let shuffled = model.encode(embedded.subset(&[order.clone()]).unwrap()).unwrap();
-    assert_eq!(shuffled.ids().unwrap(), [order.clone()]);
+    let shuffled = model.encode(embedded.subset(std::slice::from_ref(&order)).unwrap()).unwrap();
+    assert_eq!(shuffled.ids().unwrap(), std::slice::from_ref(&order));
     let width = shuffled.width();
     let moved: Vec<f32> = order.iter().flat_map(|&i| whole[i as usize * width..][..width].to_vec()).collect();
     let error = distance(&moved, &values(&shuffled));
@@ -401,11 +404,8 @@ fn a_tubelet_has_its_tokens() {
 }
 
 /// The names of the published conversions, from those of the authors, and all values.
-fn hugging_face(
-    prefix: &str,
-    official: &[(String, Vec<usize>, Vec<f32>)],
-) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-    let mut out: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
+fn hugging_face(prefix: &str, official: &[NamedTensor]) -> Vec<NamedTensor> {
+    let mut out: Vec<NamedTensor> = Vec::new();
     let mut masks: Vec<f32> = Vec::new();
     for (name, shape, values) in official {
         if name.starts_with("mask_tokens.") {
@@ -445,7 +445,7 @@ fn hugging_face(
 }
 
 /// The file of the tiny network as the authors name its tensors, those of both parts by themselves.
-fn official_parts() -> [Vec<(String, Vec<usize>, Vec<f32>)>; 2] {
+fn official_parts() -> [Vec<NamedTensor>; 2] {
     [generated("v", &encoder(&TINY, Version::V2_0)), generated("v", &predictor(&TINY))]
 }
 
@@ -456,7 +456,7 @@ const TINY_CONFIG: &str = r#"{"model_type": "vjepa2", "hidden_size": 32, "num_hi
 #[test]
 fn names_of_both_libraries_are_one_network() {
     let [enc, pred] = official_parts();
-    let below = |path: &str, part: &[(String, Vec<usize>, Vec<f32>)]| -> Vec<_> {
+    let below = |path: &str, part: &[NamedTensor]| -> Vec<_> {
         part.iter()
             .map(|(name, shape, values)| (format!("{path}{name}"), shape.clone(), values.clone()))
             .collect()
@@ -507,7 +507,7 @@ fn published_networks_have_as_many_tensors_and_weights() {
 fn the_average_is_taken_unless_the_other_is_asked_for() {
     let [enc, _] = official_parts();
     let average = generated("average", &encoder(&TINY, Version::V2_0));
-    let below = |path: &str, part: &[(String, Vec<usize>, Vec<f32>)]| -> Vec<_> {
+    let below = |path: &str, part: &[NamedTensor]| -> Vec<_> {
         part.iter()
             .map(|(name, shape, values)| (format!("{path}{name}"), shape.clone(), values.clone()))
             .collect()
@@ -530,7 +530,7 @@ fn the_average_is_taken_unless_the_other_is_asked_for() {
 }
 
 /// A file of `torch.save` with several dictionaries of tensors, whose names a wrapper has lengthened, and a number beside them.
-fn training_file(entries: &[(&str, &[(String, Vec<usize>, Vec<f32>)])]) -> Vec<u8> {
+fn training_file(entries: &[(&str, &[NamedTensor])]) -> Vec<u8> {
     let mut pickle = Pickle::default().raw(b"}(");
     let mut files = vec![("archive/byteorder".to_owned(), b"little".to_vec())];
     for (key, tensors) in entries {
@@ -573,7 +573,7 @@ fn files_that_do_not_fit_are_refused() {
         [enc.clone(), pred.iter().map(|(n, s, v)| (format!("predictor.{n}"), s.clone(), v.clone())).collect()]
             .concat()
     };
-    let refused = |tensors: &[(String, Vec<usize>, Vec<f32>)], options: &OpenOptions, part: &str| {
+    let refused = |tensors: &[NamedTensor], options: &OpenOptions, part: &str| {
         let error = of_bytes(file(tensors), None, options).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(part) && !error.contains('\n'), "`{error}` says nothing about `{part}`");
     };
@@ -672,7 +672,7 @@ fn a_config_must_say_what_the_weights_are() {
 fn an_untrained_network_is_known() {
     let [mut enc, _] = official_parts();
     assert!(!of_bytes(file(&enc), None, &tiny_options()).unwrap().info().is_untrained);
-    let set = |enc: &mut Vec<(String, Vec<usize>, Vec<f32>)>, name: &str, to: f32| {
+    let set = |enc: &mut Vec<NamedTensor>, name: &str, to: f32| {
         enc.iter_mut().filter(|(n, ..)| n == name).for_each(|(_, _, values)| values.fill(to));
     };
     set(&mut enc, "norm.weight", 1.0);

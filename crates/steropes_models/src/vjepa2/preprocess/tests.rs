@@ -9,7 +9,7 @@ const ALL: [Resampling; 3] = [Resampling::MetaEval, Resampling::MetaTensor, Resa
 
 /// Noise over a ramp, so that no two windows are alike.
 fn picture([height, width]: [usize; 2]) -> Vec<u8> {
-    let byte = |i: usize| ((i * 2_654_435_761 >> 7) % 190) as u8 + (i / 3 % width * 60 / width) as u8;
+    let byte = |i: usize| (((i * 2_654_435_761) >> 7) % 190) as u8 + (i / 3 % width * 60 / width) as u8;
     (0..3 * height * width).map(byte).collect()
 }
 
