@@ -61,6 +61,7 @@ fn drive() -> Vec<(Event, Option<RgbImage>)> {
                 age_ns: 212_345_678 + k,
                 speed_um: Some(500_000),
                 judged: judged(k),
+                surprise: None,
             };
             (event, Some(frame(2.0 - 0.166 * k as f64, None, k as u32)))
         })
@@ -79,8 +80,9 @@ fn judged(k: u64) -> Judged {
 
 fn decide(watch: &mut Watch, event: &Event, frame: Option<&RgbImage>) -> Decision {
     match (event, frame) {
-        (Event::Frame { index, time_ns, age_ns, speed_um, judged }, Some(frame)) => {
-            let seen = watch.see(*index, seconds(*time_ns), frame, speed_um.map(metres), judged).unwrap();
+        (Event::Frame { index, time_ns, age_ns, speed_um, judged, surprise }, Some(frame)) => {
+            let (time, speed) = (seconds(*time_ns), speed_um.map(metres));
+            let seen = watch.see(*index, time, frame, speed, judged, surprise.as_ref()).unwrap();
             watch.decide(&seen, seconds(*age_ns))
         }
         (Event::Silence { now_ns }, _) => watch.silence(seconds(*now_ns)),
@@ -143,6 +145,7 @@ fn what_comes_in_at_the_side_changes_the_answer() {
                 age_ns: 1,
                 speed_um: Some(0),
                 judged: judged(k),
+                surprise: None,
             };
             let edge = object.map(|edge| edge - 0.15 * k as f64);
             last = Some(decide(&mut watch, &event, Some(&frame(2.5, edge, k as u32))));

@@ -220,7 +220,7 @@ fn run(clip: &Clip, latency: f64, size: u32, times: &mut Vec<f64>) -> Outcome<Ve
         let judged = health.judge(&image, time);
         last = Some(index);
         let start = Instant::now();
-        let seen = watch.see(index, time, &image, None, &judged)?;
+        let seen = watch.see(index, time, &image, None, &judged, None)?;
         let took = start.elapsed().as_secs_f64();
         let looked = seen.analysis().is_some();
         if looked {

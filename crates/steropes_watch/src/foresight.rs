@@ -1,0 +1,236 @@
+//! A video predictor at work: what it expected of the newest frames, beside what they are.
+
+use crate::{Judged, Surprise, WatchError};
+use image::RgbImage;
+use std::collections::VecDeque;
+use std::path::Path;
+use steropes_models::Precision;
+use steropes_models::vjepa2::preprocess::{Crop, Placement, Preprocess, Resampling};
+use steropes_models::vjepa2::{Layout, Model, OpenOptions, Predictor, Tokens};
+use steropes_tensor::Device;
+use steropes_testkit::floats;
+
+/// Seconds between frames that the predictor is shown: 4 a second, as in its training.
+const STEP: f64 = 0.25;
+/// By so much a frame may come before it is due, seconds.
+const EARLY: f64 = 1e-3;
+/// Seconds between two frames after which they are of one clip no more.
+const LONGEST_GAP: f64 = 1.0;
+/// Tubelets of a clip: those that are seen, and the newest, which is predicted.
+const TUBELETS: usize = 4;
+/// Passes that a cell is compared with, half a minute.
+const HISTORY: usize = 60;
+/// Fewest of them from which a cell has something usual.
+const LEAST_HISTORY: usize = 8;
+/// Standard deviation of a normal distribution whose median absolute deviation is 1.
+const NORMAL: f64 = 1.4826;
+/// Least spread of a cell, as a share of its median: what is closer to it than a few of these is as usual, however still the camera stands.
+const LEAST_SPREAD: f64 = 0.05;
+
+/// Predicts the newest tubelet of a camera's clip from those before it and says how wrong that was.
+///
+/// Frames are taken by their time stamps, 4 a second or as many as there are, each with its whole width (256 x 448 of 16:9 for a network
+/// of 256). The encoder sees the tubelets before the newest; the mask predictor says what it would say about the newest; that is compared
+/// with what it does say when it sees all of them, each token normalised without factors. A cell's distance is the mean over channels of
+/// the absolute difference, and its surprise how far that is above what was usual for this cell in the last half minute.
+///
+/// The published predictor was trained and is used on square grids only. Here it is given the rows and columns of the clip as the encoder
+/// is, which is the same on a square.
+#[derive(Debug)]
+pub struct Foresight {
+    model: Model,
+    preprocess: Preprocess,
+    placement: Option<Placement>,
+    /// Values of the frames of the tubelet that is not complete yet.
+    frames: Vec<Vec<f32>>,
+    /// Embedded tubelets, the oldest first.
+    clip: VecDeque<Tokens>,
+    /// When the last frame was taken and when the next one is due, seconds.
+    taken: Option<[f64; 2]>,
+    usual: Usual,
+    newest: Surprise,
+}
+
+impl Foresight {
+    /// A watch's predictor from a file or folder with V-JEPA 2.0 weights.
+    ///
+    /// # Errors
+    /// [`WatchError::Model`], and as [`Foresight::new`].
+    pub fn open(path: &Path, device: &Device, precision: Precision) -> Result<Self, WatchError> {
+        Self::new(Model::open(path, device, precision, &OpenOptions::default())?)
+    }
+
+    /// A watch's predictor.
+    ///
+    /// # Errors
+    /// [`WatchError::RandomWeights`] if nobody has trained the network, [`WatchError::NoPredictor`] if it has no mask predictor.
+    pub fn new(model: Model) -> Result<Self, WatchError> {
+        let name = model.info().name.clone();
+        if model.info().is_untrained {
+            let why = "the last normalisation has gains of 1 and shifts of 0".to_owned();
+            return Err(WatchError::RandomWeights { model: name, why });
+        }
+        if model.predictor().is_none() {
+            return Err(WatchError::NoPredictor { model: name });
+        }
+        let resampling = match model.source().layout() {
+            Layout::HuggingFace => Resampling::Hf,
+            Layout::Official => Resampling::MetaEval,
+        };
+        let preprocess = Preprocess { resampling, size: model.config().crop_size, crop: Crop::Full };
+        Ok(Self {
+            model,
+            preprocess,
+            placement: None,
+            frames: Vec::new(),
+            clip: VecDeque::new(),
+            taken: None,
+            usual: Usual::default(),
+            newest: Surprise::default(),
+        })
+    }
+
+    /// Takes a frame of `time` seconds, if one is due, and gives the newest surprise: that of this frame, or of an earlier one. After a
+    /// bad picture or a gap a clip begins anew; what is usual is kept.
+    ///
+    /// # Errors
+    /// [`WatchError::Model`] if the device fails, [`WatchError::Text`] for frames that cannot be used or features that are no numbers.
+    pub fn see(&mut self, time: f64, frame: &RgbImage, judged: &Judged) -> Result<Surprise, WatchError> {
+        if !judged.faults.is_empty() {
+            self.forget();
+            return Ok(self.newest.clone());
+        }
+        let size = [frame.height() as usize, frame.width() as usize];
+        let is_other_size = self.placement.is_some_and(|placement| placement.frame != size);
+        if is_other_size || self.taken.is_some_and(|[last, _]| !(0.0..=LONGEST_GAP).contains(&(time - last)))
+        {
+            self.forget();
+        }
+        let due = self.taken.map_or(time, |[_, due]| due);
+        if time < due - EARLY {
+            return Ok(self.newest.clone());
+        }
+        // A frame that comes late does not bring the next one nearer than a step.
+        let next = if time < due + STEP { due + STEP } else { time + STEP };
+        self.taken = Some([time, next]);
+        let placement = self.placement(size)?;
+        let picture = self.preprocess.frame(frame.as_raw(), size, &placement);
+        self.frames.push(self.preprocess.values(&picture));
+        if self.frames.len() == self.model.config().tubelet {
+            self.next_tubelet(&placement, time)?;
+        }
+        Ok(self.newest.clone())
+    }
+
+    /// Forgets the clip and its surprise, not what is usual.
+    pub fn forget(&mut self) {
+        self.frames.clear();
+        self.clip.clear();
+        self.placement = None;
+        self.taken = None;
+        self.newest = Surprise::default();
+    }
+
+    /// Where the predictor's picture lies in frames of this size.
+    fn placement(&mut self, size: [usize; 2]) -> Result<Placement, WatchError> {
+        if let Some(placement) = self.placement {
+            return Ok(placement);
+        }
+        let unusable = |problem: String| WatchError::Text { file: "frame".to_owned(), problem };
+        let placements = self.preprocess.placements(size).map_err(|error| unusable(error.to_string()))?;
+        let first = *placements.first().ok_or_else(|| unusable("shows the predictor nothing".to_owned()))?;
+        self.placement = Some(first);
+        Ok(first)
+    }
+
+    /// Embeds the tubelet that is complete, and judges it if there are enough before it.
+    fn next_tubelet(&mut self, placement: &Placement, time: f64) -> Result<(), WatchError> {
+        let values = self.frames.concat();
+        let [height, width] = placement.size;
+        let tubelet = self.model.clip([1, self.frames.len(), height, width], &values)?;
+        self.frames.clear();
+        self.clip.push_back(self.model.embed(&tubelet)?);
+        if self.clip.len() > TUBELETS {
+            self.clip.pop_front();
+        }
+        if self.clip.len() < TUBELETS {
+            return Ok(());
+        }
+        let distances = self.distances()?;
+        let grid = self.clip[0].grid();
+        self.newest = Surprise {
+            time_ns: (time.max(0.0) * 1e9).round() as u64,
+            resized: placement.resized,
+            origin: placement.origin,
+            grid: [grid.rows, grid.columns],
+            patch: self.model.config().patch_size,
+            hundredths: self.usual.judge(&distances),
+        };
+        Ok(())
+    }
+
+    /// For each cell of the newest tubelet, the mean over channels of the absolute difference of what was predicted and what is.
+    fn distances(&self) -> Result<Vec<f64>, WatchError> {
+        let all: Vec<&Tokens> = self.clip.iter().collect();
+        let (whole, past) = (Tokens::join_in_time(&all)?, Tokens::join_in_time(&all[..TUBELETS - 1])?);
+        let (first, end) = (past.count() as u32, whole.count() as u32);
+        let context = self.model.encode(past)?;
+        let predicted = self.model.predict(&context, &[(first..end).collect()], Predictor::MASK_INDEX)?;
+        let seen = self.model.encode(whole)?.normalized()?;
+        let width = predicted.width();
+        let unusable = |problem: String| WatchError::Text { file: self.model.info().name.clone(), problem };
+        let predicted = floats(predicted.values()).map_err(unusable)?;
+        let seen = floats(&seen.tubelet(TUBELETS - 1)?).map_err(unusable)?;
+        let difference = |(p, s): (&[f32], &[f32])| {
+            let sum: f64 = p.iter().zip(s).map(|(p, s)| (f64::from(*p) - f64::from(*s)).abs()).sum();
+            sum / width as f64
+        };
+        let cells = predicted.chunks_exact(width).zip(seen.chunks_exact(width));
+        let distances: Vec<f64> = cells.map(difference).collect();
+        if distances.iter().any(|distance| !distance.is_finite()) {
+            return Err(unusable("its features hold NaN or infinity: try --precision f32".to_owned()));
+        }
+        Ok(distances)
+    }
+}
+
+/// What is usual for each cell.
+#[derive(Clone, Debug, Default)]
+struct Usual {
+    cells: Vec<VecDeque<f64>>,
+}
+
+impl Usual {
+    /// How far each value is above the cell's median, in hundredths of its spread, and none before there is enough to compare with; then
+    /// these values count, too.
+    fn judge(&mut self, values: &[f64]) -> Vec<i32> {
+        if self.cells.len() != values.len() {
+            self.cells = vec![VecDeque::new(); values.len()];
+        }
+        let has_enough = self.cells.first().is_some_and(|past| past.len() >= LEAST_HISTORY);
+        let judged = self.cells.iter().zip(values).map(|(past, &value)| hundredths(past, value));
+        let judged = if has_enough { judged.collect() } else { Vec::new() };
+        for (past, &value) in self.cells.iter_mut().zip(values) {
+            past.push_back(value);
+            if past.len() > HISTORY {
+                past.pop_front();
+            }
+        }
+        judged
+    }
+}
+
+fn hundredths(past: &VecDeque<f64>, value: f64) -> i32 {
+    let usual = median(past.iter().copied());
+    let spread = NORMAL * median(past.iter().map(|v| (v - usual).abs()));
+    let least = (LEAST_SPREAD * usual).max(f64::MIN_POSITIVE);
+    // What does not fit an i32 becomes its largest value.
+    (100.0 * (value - usual) / spread.max(least)).round() as i32
+}
+
+/// The middle value, or the upper of the two in the middle; 0 of none.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
