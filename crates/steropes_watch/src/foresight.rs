@@ -234,3 +234,179 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Fault, SURPRISING};
+    use image::Rgb;
+    use steropes_models::mast3r::synthetic::weight_file;
+    use steropes_models::vjepa2::Source;
+    use steropes_models::vjepa2::synthetic::{Extents, Version, checkpoint, encoder};
+    use steropes_scene::photo::{InputFormat, Orientation, PixelMap};
+    use steropes_tensor::DType;
+
+    fn load(bytes: Vec<u8>) -> Result<Foresight, WatchError> {
+        let options = OpenOptions {
+            heads: Some(Extents::TINY.encoder.heads),
+            predictor_heads: Some(Extents::TINY.predictor.heads),
+            crop_size: Some(64),
+            ..OpenOptions::default()
+        };
+        let source = Source::from_bytes("tiny", None, bytes, options.encoder)?;
+        Foresight::new(Model::load("tiny".to_owned(), source, &Device::cpu(), Precision::F32, &options)?)
+    }
+
+    fn whole_file() -> Vec<u8> {
+        weight_file("foresight", &checkpoint(&Extents::TINY, Version::V2_0), DType::F32)
+    }
+
+    fn tiny() -> Foresight {
+        load(whole_file()).unwrap()
+    }
+
+    /// A network that predicts the same for all places, what the encoder says of a plain picture: it knows the quiet frames of these tests.
+    fn of_quiet() -> Foresight {
+        let model = tiny().model;
+        let plain = Preprocess { resampling: Resampling::Hf, size: 64, crop: Crop::Full }
+            .values(&vec![LEVEL as u8; 8 * 64 * 112 * 3]);
+        let tokens = model.features(&model.clip([1, 8, 64, 112], &plain).unwrap()).unwrap();
+        let features = floats(tokens.normalized().unwrap().values()).unwrap();
+        let mean =
+            |c: usize| features.iter().skip(c).step_by(tokens.width()).sum::<f32>() / tokens.count() as f32;
+        let mut file = whole_file();
+        fill(&mut file, "predictor.backbone.predictor_proj.weight", &[0.0]);
+        let means: Vec<f32> = (0..tokens.width()).map(mean).collect();
+        fill(&mut file, "predictor.backbone.predictor_proj.bias", &means);
+        load(file).unwrap()
+    }
+
+    /// Overwrites the values of a tensor in a safetensors file, again and again with these.
+    fn fill(file: &mut [u8], tensor: &str, values: &[f32]) {
+        let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        let header: serde_json::Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
+        let at = |k: usize| header[tensor]["data_offsets"][k].as_u64().unwrap() as usize + 8 + length;
+        for (bytes, value) in file[at(0)..at(1)].chunks_exact_mut(4).zip(values.iter().cycle()) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    /// Level of a plain picture.
+    const LEVEL: u32 = 110;
+
+    /// A plain picture with the camera's noise, `seed`, and something striped at its left side.
+    fn frame(seed: u32, has_object: bool) -> RgbImage {
+        RgbImage::from_fn(320, 180, |x, y| {
+            let noise = (x.wrapping_mul(7919) ^ y.wrapping_mul(104_729) ^ seed.wrapping_mul(65_537)) >> 3 & 7;
+            let level = if has_object && x < 100 && y > 40 { 250 - 200 * (y / 20 % 2) } else { LEVEL };
+            Rgb([level + noise, level, level - noise / 2].map(|v| v.min(255) as u8))
+        })
+    }
+
+    /// Shows frames at 4 a second from number `from` on; the surprise after the last.
+    fn show(foresight: &mut Foresight, from: u32, frames: &[RgbImage]) -> Surprise {
+        let mut last = Surprise::default();
+        for (k, frame) in frames.iter().enumerate() {
+            let time = STEP * (f64::from(from) + k as f64);
+            last = foresight.see(time, frame, &Judged::default()).unwrap();
+        }
+        last
+    }
+
+    /// Thirds of the picture as zones.
+    fn thirds(surprise: &Surprise) -> [f64; 3] {
+        let format = InputFormat { preset: 320, patch: 16, square_ok: false };
+        let map = PixelMap::new(Path::new("frame"), [320, 180], Orientation::NoTransforms, &format).unwrap();
+        let [width, height] = map.network_size.map(|side| side as usize);
+        let lanes: Vec<Option<u8>> =
+            (0..width * height).map(|i| Some((i % width * 3 / width) as u8)).collect();
+        surprise.zones(&lanes, &map).map(|value| value.unwrap())
+    }
+
+    #[test]
+    fn a_constant_video_is_no_surprise() {
+        let mut foresight = tiny();
+        let still = frame(0, false);
+        // Eight frames are a clip, each pass takes two more, and the ninth pass has eight to compare with.
+        let before = show(&mut foresight, 0, &vec![still.clone(); 23]);
+        assert_eq!((before.hundredths.len(), before.grid), (0, [4, 7]), "not enough history");
+        let after = show(&mut foresight, 23, &vec![still; 5]);
+        assert_eq!(after.hundredths, vec![0; 28]);
+        assert_eq!(after.time_ns, 6_750_000_000);
+    }
+
+    #[test]
+    fn a_sudden_object_is_one_in_its_zone() {
+        let mut foresight = of_quiet();
+        let quiet: Vec<RgbImage> = (0..40).map(|k| frame(k, false)).collect();
+        let before = thirds(&show(&mut foresight, 0, &quiet));
+        let sudden = thirds(&show(&mut foresight, 40, &[frame(40, true), frame(41, true)]));
+        assert!(before.iter().all(|value| value.abs() < SURPRISING), "{before:?}");
+        assert!(sudden[0] > SURPRISING && sudden[0] > 2.0 * sudden[2], "{sudden:?}");
+    }
+
+    #[test]
+    fn frames_are_taken_by_their_times() {
+        let (mut slow, mut fast) = (tiny(), tiny());
+        let frames: Vec<RgbImage> = (0..30).map(|k| frame(k, k > 25)).collect();
+        let expected = show(&mut slow, 0, &frames);
+        // Three frames between those that are due, which are not taken.
+        let mut found = Surprise::default();
+        for (k, due) in frames.iter().enumerate() {
+            for part in 0..4 {
+                let shown = if part == 0 { due.clone() } else { frame(1000 + part, true) };
+                let time = STEP * (k as f64 + 0.25 * f64::from(part));
+                found = fast.see(time, &shown, &Judged::default()).unwrap();
+            }
+        }
+        assert!(!expected.hundredths.is_empty());
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn gaps_and_bad_pictures_begin_a_clip_anew() {
+        let mut foresight = tiny();
+        let still = frame(0, false);
+        let known = show(&mut foresight, 0, &vec![still.clone(); 24]);
+        assert!(!known.hundredths.is_empty());
+        let bad = Judged { faults: vec![Fault::Dark], ..Judged::default() };
+        assert_eq!(foresight.see(6.0, &still, &bad).unwrap(), Surprise::default());
+        // What is usual is kept: the first clip after it is judged.
+        assert!(show(&mut foresight, 25, &vec![still.clone(); 7]).hundredths.is_empty());
+        assert_eq!(show(&mut foresight, 32, std::slice::from_ref(&still)).hundredths, vec![0; 28]);
+        assert!(foresight.see(9.3, &still, &Judged::default()).unwrap().hundredths.is_empty(), "a gap");
+    }
+
+    #[test]
+    fn weights_that_cannot_predict_are_refused_in_a_line() {
+        let mut random = whole_file();
+        fill(&mut random, "encoder.backbone.norm.weight", &[1.0]);
+        fill(&mut random, "encoder.backbone.norm.bias", &[0.0]);
+        let error = load(random).unwrap_err().to_string();
+        assert!(
+            error.contains("`tiny`") && error.contains("look random") && !error.contains('\n'),
+            "{error}"
+        );
+        let encoder = weight_file("foresight", &encoder(&Extents::TINY, Version::V2_0), DType::F32);
+        let error = load(encoder).unwrap_err().to_string();
+        assert!(error.contains("mask predictor") && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn spreads_are_of_the_cell_itself() {
+        let mut usual = Usual::default();
+        // Medians 5 and 50, absolute deviations 1 and 10 in the middle.
+        for k in [3.0, 4.0, 5.0, 6.0, 7.0, 4.0, 5.0, 6.0, 5.0] {
+            let judged = usual.judge(&[k, 10.0 * k, 2.0]);
+            assert_eq!(judged.is_empty(), usual.cells[0].len() <= LEAST_HISTORY);
+        }
+        let mut again = usual.clone();
+        let by_hand = (100.0 * 3.0 / NORMAL).round() as i32;
+        // The third never changed: its least spread is a twentieth of 2.
+        assert_eq!(usual.judge(&[8.0, 80.0, 2.3]), [by_hand, by_hand, 300]);
+        assert_eq!(again.judge(&[2.0, 20.0, 2.0]), [-by_hand, -by_hand, 0]);
+        assert_eq!(again.judge(&[f64::MAX, 50.0, 2.0])[0], i32::MAX);
+        (0..100).for_each(|_| drop(again.judge(&[9.0, 0.0, 0.0])));
+        assert_eq!(again.cells[0].len(), HISTORY);
+    }
+}

@@ -1,10 +1,15 @@
 //! The whole watch with the built-in network on made-up frames.
 
 use image::{Rgb, RgbImage};
+use steropes_models::Precision;
 use steropes_models::engine::EngineConfig;
+use steropes_models::mast3r::synthetic::weight_file;
+use steropes_models::vjepa2::synthetic::{Extents, Version, checkpoint};
+use steropes_models::vjepa2::{Model, OpenOptions, Source};
+use steropes_tensor::{DType, Device};
 use steropes_watch::{
-    Calibration, Decision, Event, Judged, Network, Reason, Recorder, Recording, State, Vitals, Watch, metres,
-    seconds, watch_settings,
+    Calibration, Decision, Event, Foresight, Judged, Network, Reason, Recorder, Recording, SURPRISING, State,
+    Vitals, Watch, metres, seconds, watch_settings,
 };
 
 fn network() -> Network {
@@ -68,6 +73,78 @@ fn drive() -> Vec<(Event, Option<RgbImage>)> {
         .collect();
     events.push((Event::Silence { now_ns: 1_700_000_001 }, None));
     events
+}
+
+/// A video predictor of a few weights.
+fn foresight() -> Foresight {
+    let options = OpenOptions {
+        heads: Some(Extents::TINY.encoder.heads),
+        predictor_heads: Some(Extents::TINY.predictor.heads),
+        crop_size: Some(64),
+        ..OpenOptions::default()
+    };
+    let bytes = weight_file("watch", &checkpoint(&Extents::TINY, Version::V2_0), DType::F32);
+    let source = Source::from_bytes("tiny", None, bytes, options.encoder).unwrap();
+    let model = Model::load("tiny".to_owned(), source, &Device::cpu(), Precision::F32, &options).unwrap();
+    Foresight::new(model).unwrap()
+}
+
+/// Looks before something comes in, and with it, at a standing robot; with what the predictor says.
+fn sudden() -> Vec<(Event, RgbImage)> {
+    const COMES: u64 = 40;
+    let mut foresight = foresight();
+    let mut events = Vec::new();
+    for k in 0..COMES + 4 {
+        let picture = frame(2.5, (k >= COMES).then_some(0.4), k as u32);
+        let time_ns = 250_000_000 * k;
+        let surprise = foresight.see(seconds(time_ns), &picture, &judged(k)).unwrap();
+        if [COMES - 3, COMES - 2, COMES - 1, COMES + 1].contains(&k) {
+            let surprise = Some(surprise);
+            let event =
+                Event::Frame { index: k, time_ns, age_ns: 1, speed_um: Some(0), judged: judged(k), surprise };
+            events.push((event, picture));
+        }
+    }
+    events
+}
+
+#[test]
+fn surprise_is_recorded_and_raises_its_zone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::create(folder.path(), Some(&calibration())).unwrap();
+    let mut watch = Watch::new(network(), Some(calibration()), [320, 180]).unwrap();
+    let mut without = Watch::new(network(), Some(calibration()), [320, 180]).unwrap();
+    let mut decisions = Vec::new();
+    for (event, frame) in sudden() {
+        let decision = decide(&mut watch, &event, Some(&frame));
+        recorder.add(&event, Some(&frame), &decision).unwrap();
+        let Event::Frame { index, time_ns, judged, .. } = event else { panic!("only frames") };
+        let plain = without.see(index, seconds(time_ns), &frame, Some(0.0), &judged, None).unwrap();
+        decisions.push((decision, without.decide(&plain, 1e-9)));
+    }
+    let (before, _) = &decisions[2];
+    let (after, plain) = &decisions[3];
+    let of = |decision: &Decision| [0, 1, 2].map(|k: usize| decision.zones[k].surprise.unwrap_or(f64::NAN));
+    assert!(of(before).iter().all(|surprise| *surprise < SURPRISING), "{:?}", of(before));
+    assert!(of(after)[0] > SURPRISING && of(after)[0] > of(after)[2], "{:?}", of(after));
+    assert!(after.surprise.starts_with("on") && plain.surprise.starts_with("off"), "{}", after.surprise);
+    assert_eq!(plain.zones.iter().filter_map(|zone| zone.surprise).count(), 0);
+    assert_eq!(
+        (plain.state, after.state),
+        (State::Clear, State::Caution),
+        "{} / {}",
+        plain.sentence,
+        after.sentence
+    );
+    assert_eq!(after.why, [Reason::Surprise]);
+    // Without the predictor, from what was recorded.
+    let recording = Recording::open(folder.path()).unwrap();
+    let mut again = Watch::new(network(), recording.calibration().unwrap(), [320, 180]).unwrap();
+    for (event, line) in recording.events().iter().zip(recording.decisions()) {
+        let Event::Frame { index, .. } = event else { panic!("only frames") };
+        let decision = decide(&mut again, event, Some(&recording.frame(*index).unwrap()));
+        assert_eq!(&serde_json::to_string(&decision).unwrap(), line);
+    }
 }
 
 /// A sound picture.

@@ -163,9 +163,9 @@ fn live(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exi
     let speeds = Speeds::new(args)?;
     let name = args.source.as_deref().context("a source is needed")?;
     let opened = steropes_video::open(name, &args.source_options())?;
-    let mut outputs = Outputs::open(args, calibration.as_ref())?;
     let network = args.network(common)?;
     let foresight = args.foresight(common, &network)?;
+    let mut outputs = Outputs::open(args, calibration.as_ref())?;
     let silence = calibration.as_ref().map_or(0.3, |c| c.noise.max_silence);
     let is_live = args.pace || opened.source.is_live();
     let source: Box<dyn FrameSource> =
