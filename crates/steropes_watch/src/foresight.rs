@@ -110,7 +110,7 @@ impl Foresight {
         if time < due - EARLY {
             return Ok(self.newest.clone());
         }
-        // A frame that comes late does not bring the next one nearer than a step.
+        // A frame that is late keeps the beat; one that is later than a step begins another.
         let next = if time < due + STEP { due + STEP } else { time + STEP };
         self.taken = Some([time, next]);
         let placement = self.placement(size)?;

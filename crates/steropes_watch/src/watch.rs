@@ -20,7 +20,7 @@ const SURPRISE_LASTS: f64 = 1.0;
 /// What is said of surprise and anticipation without a video predictor, while it has seen too little, and when it has seen enough.
 const OFF: &str = "off: no weights of a video predictor, and no probe trained on its features";
 const LEARNING: &str =
-    "off: too little was seen to know what is usual; anticipation is off: no probe trained on its features";
+    "off: too little was seen of late; anticipation is off: no probe trained on its features";
 const ON: &str = "on; anticipation is off: no probe trained on its features";
 
 /// One decision, as it is written: one line of JSON.
