@@ -324,6 +324,36 @@ mod tests {
     }
 
     #[test]
+    fn distances_are_those_of_the_definition() {
+        let mut foresight = tiny();
+        let frames: Vec<RgbImage> = (0..8).map(|k| frame(k, k > 4)).collect();
+        show(&mut foresight, 0, &frames);
+        let found = foresight.distances().unwrap();
+        // The same from the whole clip: 64 x 113 pixels, of which the 112 in the middle are seen.
+        let preprocess = Preprocess { resampling: Resampling::MetaEval, size: 64, crop: Crop::Full };
+        let placement = preprocess.placements([180, 320]).unwrap()[0];
+        let pictures = frames.iter().map(|f| preprocess.frame(f.as_raw(), [180, 320], &placement));
+        let model = &foresight.model;
+        let clip = model.clip([1, 8, 64, 112], &preprocess.values(&pictures.collect::<Vec<_>>().concat()));
+        let whole = model.embed(&clip.unwrap()).unwrap();
+        let [seen, newest] = [(0..84).collect(), (84..112).collect::<Vec<u32>>()];
+        let context = model.encode(whole.subset(&[seen]).unwrap()).unwrap();
+        let predicted = floats(model.predict(&context, &[newest], 1).unwrap().values()).unwrap();
+        let features = floats(model.encode(whole).unwrap().values()).unwrap();
+        for (cell, distance) in found.iter().enumerate() {
+            let of = |values: &[f32], row: usize| -> Vec<f64> {
+                values[32 * row..32 * (row + 1)].iter().map(|v| f64::from(*v)).collect()
+            };
+            let (expected, token) = (of(&predicted, cell), of(&features, 84 + cell));
+            let mean = token.iter().sum::<f64>() / 32.0;
+            let variance = token.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 32.0;
+            let target = token.iter().map(|v| (v - mean) / (variance + 1e-5).sqrt());
+            let want = expected.iter().zip(target).map(|(p, t)| (p - t).abs()).sum::<f64>() / 32.0;
+            assert!((distance - want).abs() < 1e-5, "{cell}: {distance} is not {want}");
+        }
+    }
+
+    #[test]
     fn a_constant_video_is_no_surprise() {
         let mut foresight = tiny();
         let still = frame(0, false);

@@ -1,5 +1,6 @@
 //! How far a frame is from what a video predictor expected: for each cell, and for the zones.
 
+use crate::seconds;
 use serde::{Deserialize, Serialize};
 use steropes_scene::photo::PixelMap;
 
@@ -7,6 +8,8 @@ use steropes_scene::photo::PixelMap;
 const QUANTILE: f64 = 0.9;
 /// A cell belongs to each zone in which this share of its pixels lies.
 const LEAST_SHARE: f64 = 0.25;
+/// Seconds for which the surprise of a frame says something.
+const LASTS: f64 = 1.0;
 
 /// The surprise of a camera's cells, squares of a patch each. Without cells nothing is known yet: too little was seen.
 ///
@@ -30,6 +33,11 @@ pub struct Surprise {
 }
 
 impl Surprise {
+    /// Whether it says something about a frame of `time` seconds: enough was seen, and its own frame is not older than a second.
+    pub fn is_known_at(&self, time: f64) -> bool {
+        !self.hundredths.is_empty() && (0.0..=LASTS).contains(&(time - seconds(self.time_ns)))
+    }
+
     /// The surprise of each zone, in spreads: what nine tenths of its cells are below; `None` where it has no cell.
     ///
     /// # Shapes
@@ -98,6 +106,13 @@ mod tests {
     fn map() -> PixelMap {
         let format = InputFormat { preset: 320, patch: 16, square_ok: false };
         PixelMap::new(Path::new("frame"), [640, 360], Orientation::NoTransforms, &format).unwrap()
+    }
+
+    #[test]
+    fn it_says_something_for_a_second() {
+        let surprise = Surprise { time_ns: 2_000_000_000, ..quiet() };
+        assert_eq!([1.9, 2.0, 3.0, 3.1].map(|time| surprise.is_known_at(time)), [false, true, true, false]);
+        assert!(!Surprise::default().is_known_at(0.0));
     }
 
     #[test]

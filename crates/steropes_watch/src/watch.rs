@@ -2,7 +2,7 @@
 
 use crate::{
     Analysis, Analyst, Calibration, Decider, Evidence, Eye, Fault, Judged, Network, Reason, Scale, State,
-    Surprise, Vitals, WatchError, Zone, seconds, sentence, stopping_distance,
+    Surprise, Vitals, WatchError, Zone, sentence, stopping_distance,
 };
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,6 @@ const LATENCIES: usize = 100;
 const LEAST_SEEN: f64 = 0.9;
 /// Time between decisions that is supposed before it is known, seconds.
 const FIRST_PERIOD: f64 = 0.5;
-/// Seconds for which the surprise of a frame says something.
-const SURPRISE_LASTS: f64 = 1.0;
 /// What is said of surprise and anticipation without a video predictor, while it has seen too little, and when it has seen enough.
 const OFF: &str = "off: no weights of a video predictor, and no probe trained on its features";
 const LEARNING: &str =
@@ -156,8 +154,7 @@ impl Watch {
     ) -> Result<Seen, WatchError> {
         self.dropped += index.saturating_sub(self.next_index);
         self.next_index = index + 1;
-        let fresh = surprise
-            .filter(|s| !s.hundredths.is_empty() && (time - seconds(s.time_ns)).abs() <= SURPRISE_LASTS);
+        let fresh = surprise.filter(|surprise| surprise.is_known_at(time));
         self.surprise = match (surprise, fresh) {
             (None, _) => OFF,
             (Some(_), None) => LEARNING,

@@ -66,7 +66,7 @@ impl Other {
         }
         let says = |score: &f64| if *score > DETECTED { "OBSTACLE DETECTED" } else { "Clear" };
         let is = |distance: &Option<f64>| match distance {
-            Some(d) if *d <= NEAR => format!("{d:.2} m, near"),
+            Some(d) if *d <= NEAR => format!("{d:.2} m (near)"),
             Some(d) => format!("{d:.2} m"),
             None => "free".to_owned(),
         };
