@@ -3,6 +3,9 @@
 use image::{Rgb, RgbImage};
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use steropes_models::mast3r::synthetic::{Parameter, write_weight_file};
+use steropes_models::vjepa2::synthetic::{Extents, Version, checkpoint, encoder};
+use steropes_tensor::DType;
 use tempfile::TempDir;
 
 struct Desk(TempDir);
@@ -57,6 +60,21 @@ impl Desk {
             });
             frame.save(self.path("frames").join(format!("{k:03}.png"))).unwrap();
         }
+    }
+
+    /// A folder with a V-JEPA 2 network of a few generated weights.
+    fn video_model(&self, name: &str, parameters: &[Parameter]) {
+        const TINY: Extents = Extents::TINY;
+        std::fs::create_dir(self.path(name)).unwrap();
+        write_weight_file(&self.path(name).join("model.safetensors"), "watch", parameters, DType::F32)
+            .unwrap();
+        let config = serde_json::json!({
+            "model_type": "vjepa2", "hidden_size": TINY.encoder.width, "num_hidden_layers": TINY.encoder.depth,
+            "num_attention_heads": TINY.encoder.heads, "mlp_ratio": TINY.hidden as f64 / TINY.encoder.width as f64,
+            "pred_hidden_size": TINY.predictor.width, "pred_num_hidden_layers": TINY.predictor.depth,
+            "pred_num_attention_heads": TINY.predictor.heads, "pred_num_mask_tokens": TINY.mask_tokens, "crop_size": 64,
+        });
+        std::fs::write(self.path(name).join("config.json"), config.to_string()).unwrap();
     }
 
     fn calibrate(&self) {
@@ -114,6 +132,54 @@ fn a_recording_is_replayed_bit_for_bit() {
     assert_eq!(desk.run(&["watch", "--replay", "run"]).status.code(), Some(1));
     // Nothing is overwritten unasked.
     assert!(desk.refused(&args).contains("--force"));
+}
+
+#[test]
+fn a_recording_with_a_video_model_is_replayed_without_it() {
+    let desk = Desk::new();
+    desk.frames(2);
+    desk.video_model("tiny", &checkpoint(&Extents::TINY, Version::V2_0));
+    let args = ["watch", "frames", "--source-fps", "4", "--record", "run", "--video-model", "tiny"];
+    let decisions = desk.lines(&args);
+    assert_eq!(decisions.len(), 2);
+    for decision in &decisions {
+        let said = decision["surprise"].as_str().unwrap();
+        assert!(said.contains("too little was seen") && said.contains("no probe"), "{said}");
+        assert!(decision["zones"][1]["surprise"].is_null());
+    }
+    assert!(std::fs::read_to_string(desk.path("run/record.jsonl")).unwrap().contains("hundredths"));
+    std::fs::remove_dir_all(desk.path("tiny")).unwrap();
+    assert_eq!(desk.lines(&["watch", "--replay", "run"]), decisions);
+}
+
+#[test]
+fn video_models_that_cannot_predict_are_refused_in_a_line() {
+    let desk = Desk::new();
+    desk.frames(1);
+    let refused = |name: &str| {
+        let error = desk.refused(&["watch", "frames", "--source-fps", "4", "--video-model", name]);
+        assert_eq!(error.lines().count(), 1, "{error}");
+        error
+    };
+    desk.video_model("blind", &encoder(&Extents::TINY, Version::V2_0));
+    assert!(refused("blind").contains("mask predictor"));
+    assert!(refused("nowhere").contains("nowhere"));
+    // The last normalisation as training begins with it.
+    desk.video_model("random", &checkpoint(&Extents::TINY, Version::V2_0));
+    let place = desk.path("random/model.safetensors");
+    let mut file = std::fs::read(&place).unwrap();
+    let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
+    for (tensor, value) in [("weight", 1f32), ("bias", 0.0)] {
+        let at = |k: usize| {
+            header[format!("encoder.backbone.norm.{tensor}")]["data_offsets"][k].as_u64().unwrap() as usize
+        };
+        for bytes in file[8 + length + at(0)..8 + length + at(1)].chunks_exact_mut(4) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    std::fs::write(&place, file).unwrap();
+    assert!(refused("random").contains("look random"));
 }
 
 #[test]

@@ -61,7 +61,8 @@ pub struct Zone {
     pub change: Option<f64>,
     /// Median confidence of the network's depth, 1 is none.
     pub confidence: f64,
-    /// Surprise of a predictor of features; always `None`, see [`Analysis::surprise`].
+    /// How far it is from what a video predictor expected, in spreads of what is usual ([`Surprise::zones`](crate::Surprise::zones)): 0 is as
+    /// usual. `None` without a predictor, and before enough was seen.
     pub surprise: Option<f64>,
 }
 
@@ -98,13 +99,8 @@ pub struct Analysis {
     pub geometry_age: f64,
     /// What each pixel shows, for the overlay.
     pub kinds: Vec<Kind>,
-}
-
-impl Analysis {
-    /// Why there is no surprise and no anticipation.
-    pub fn surprise() -> &'static str {
-        "off: no weights of a video predictor, and no probe trained on its features"
-    }
+    /// Which of the zones each pixel lies in.
+    pub lanes: Vec<Option<u8>>,
 }
 
 /// Keeps what one frame leaves for the next.
@@ -199,6 +195,7 @@ impl Analyst {
             floor: ruler.share,
             renew: renew(look, parallax_px),
             geometry_age,
+            lanes: self.lanes(&surfaces),
             kinds: surfaces.kinds,
         }
     }
@@ -365,12 +362,7 @@ impl Analyst {
         contact: Option<f64>,
         speed: Option<f64>,
     ) -> [Zone; 3] {
-        let corridor = Lane::corridor(&self.calibration.robot);
-        let lanes = [
-            Lane { right: corridor.left, left: corridor.left + BESIDE },
-            corridor,
-            Lane { right: corridor.right - BESIDE, left: corridor.right },
-        ];
+        let lanes = self.zone_lanes();
         [0, 1, 2].map(|k| {
             let inside = |i: usize| {
                 surfaces.points[i].x < crate::RANGE && lanes[k].holds(&self.calibration, &surfaces.points[i])
@@ -395,6 +387,25 @@ impl Analyst {
                 surprise: None,
             }
         })
+    }
+
+    /// Left of the corridor, the corridor, right of it.
+    fn zone_lanes(&self) -> [Lane; 3] {
+        let corridor = Lane::corridor(&self.calibration.robot);
+        [
+            Lane { right: corridor.left, left: corridor.left + BESIDE },
+            corridor,
+            Lane { right: corridor.right - BESIDE, left: corridor.right },
+        ]
+    }
+
+    /// The zone of each pixel; on an edge that of the corridor.
+    fn lanes(&self, surfaces: &Surfaces) -> Vec<Option<u8>> {
+        let lanes = self.zone_lanes();
+        let holds = |k: u8, point: &Vector3<f64>| lanes[usize::from(k)].holds(&self.calibration, point);
+        let zone =
+            |point: &Vector3<f64>| [1, 0, 2].into_iter().find(|&k| point.x < crate::RANGE && holds(k, point));
+        surfaces.points.iter().map(zone).collect()
     }
 
     /// Whether the network trusts its depth in the corridor enough.

@@ -63,6 +63,8 @@ pub enum Reason {
     Near,
     /// Something moves towards the corridor and arrives when the robot does.
     SideEntry,
+    /// The picture is far from what a video predictor expected.
+    Surprise,
     /// The corridor is free as far as needed.
     Free,
     /// The state before is held until this one has lasted.
@@ -119,6 +121,8 @@ pub struct Evidence {
     pub contact: Option<f64>,
     /// What will be in the corridor.
     pub entry: Option<Entry>,
+    /// Largest surprise of a zone, in spreads of what is usual.
+    pub surprise: Option<f64>,
     /// Time from this decision to the next, about: a robot that slows down only then has driven on.
     pub period: f64,
 }
@@ -134,6 +138,7 @@ impl Evidence {
             ahead: None,
             contact: None,
             entry: None,
+            surprise: None,
             period: 0.0,
         }
     }
@@ -155,17 +160,22 @@ pub struct Decider {
     better: u32,
     /// Whether the last decision wanted [`State::Stop`] but was not sure.
     pending: bool,
+    /// Decisions for which a surprise still makes CLEAR to CAUTION.
+    startled: u32,
 }
 
 /// Decisions in a row that a better state needs.
 const PATIENCE: u32 = 2;
 /// A state is left at this much more than the distance at which it was entered.
 const HYSTERESIS: f64 = 1.15;
+/// Surprise from which the robot should slow down, in spreads of what is usual: of normal noise that is never seen, and a tenth of a zone's cells
+/// must be beyond it.
+pub const SURPRISING: f64 = 8.0;
 
 impl Decider {
     /// At first, nothing is known.
     pub fn new(robot: &Robot, max_age: f64) -> Self {
-        Self { robot: robot.clone(), max_age, state: State::Unknown, better: 0, pending: false }
+        Self { robot: robot.clone(), max_age, state: State::Unknown, better: 0, pending: false, startled: 0 }
     }
 
     /// The state now, and why, the strongest reason first.
@@ -186,7 +196,21 @@ impl Decider {
                 why.insert(0, Reason::Held);
             }
         }
-        (self.state, why)
+        self.startle(evidence, why)
+    }
+
+    /// The state with surprise, which makes CLEAR to CAUTION until it has lasted without, and changes nothing else: what follows is decided as
+    /// if there had been none.
+    fn startle(&mut self, evidence: &Evidence, why: Vec<Reason>) -> (State, Vec<Reason>) {
+        let now = evidence.surprise.is_some_and(|surprise| surprise >= SURPRISING);
+        self.startled = if now { PATIENCE } else { self.startled.saturating_sub(1) };
+        match (self.state, now) {
+            (State::Clear, true) => (State::Caution, vec![Reason::Surprise]),
+            (State::Clear, false) if self.startled > 0 => {
+                (State::Caution, vec![Reason::Held, Reason::Surprise])
+            }
+            (state, _) => (state, why),
+        }
     }
 
     fn judge(&mut self, evidence: &Evidence) -> (State, Vec<Reason>) {
@@ -329,6 +353,12 @@ pub fn sentence(state: State, why: &[Reason], evidence: &Evidence) -> String {
             "something will be in the way in {:.1} s",
             evidence.entry.map_or(f64::NAN, |entry| entry.after)
         ),
+        Reason::Surprise => match evidence.surprise {
+            Some(surprise) => {
+                format!("the picture is not as predicted, {surprise:.0} times the usual spread")
+            }
+            None => "the picture was not as predicted".to_owned(),
+        },
         Reason::Free => format!(
             "the corridor is free{}",
             if distance.is_empty() { String::new() } else { format!("; something is{distance}") }
@@ -469,6 +499,44 @@ mod tests {
         let mut decider = super::tests::decider();
         decider.decide(&entry(9.0, 1.0));
         assert_eq!(decider.decide(&entry(9.0, 1.0)).0, State::Clear, "the robot is gone by then");
+    }
+
+    #[test]
+    fn surprise_makes_clear_to_caution_and_nothing_else() {
+        let startled = |surprise| Evidence { surprise: Some(surprise), ..free() };
+        let mut decider = decider();
+        decider.decide(&free());
+        assert_eq!(decider.decide(&startled(SURPRISING - 0.01)).0, State::Clear);
+        assert_eq!(decider.decide(&startled(SURPRISING)), (State::Caution, vec![Reason::Surprise]));
+        assert_eq!(decider.decide(&free()), (State::Caution, vec![Reason::Held, Reason::Surprise]));
+        assert_eq!(decider.decide(&free()), (State::Clear, vec![Reason::Free]));
+        // Any sequence: the state is the one without surprise, but for CLEAR.
+        let mut seed = 7u32;
+        let mut next = |below: u32| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) % below
+        };
+        let (mut without, mut with) = (super::tests::decider(), super::tests::decider());
+        let mut raised = 0;
+        for _ in 0..2000 {
+            let evidence = match next(8) {
+                0 => at(0.3),
+                1 => at(1.0),
+                2 => Evidence { faults: vec![Fault::Dark], ..free() },
+                3 => Evidence { doubts: vec![Reason::NoScale], ..free() },
+                _ => free(),
+            };
+            let (plain, why) = without.decide(&evidence);
+            let surprise = Some(f64::from(next(10)));
+            let (state, why_with) = with.decide(&Evidence { surprise, ..evidence });
+            if plain == State::Clear && state != plain {
+                assert!(state == State::Caution && why_with.contains(&Reason::Surprise));
+                raised += 1;
+            } else {
+                assert_eq!((state, why_with), (plain, why));
+            }
+        }
+        assert!(raised > 100, "{raised}");
     }
 
     #[test]

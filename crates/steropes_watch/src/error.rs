@@ -48,6 +48,14 @@ pub enum WatchError {
         /// The signature that was seen.
         why: String,
     },
+    /// Weights without the part that predicts.
+    #[error(
+        "`{model}` has no mask predictor: surprise needs that of a V-JEPA 2.0 checkpoint, as vjepa2-large has it"
+    )]
+    NoPredictor {
+        /// Name of the network.
+        model: String,
+    },
     /// The network failed.
     #[error(transparent)]
     Model(#[from] steropes_models::ModelError),

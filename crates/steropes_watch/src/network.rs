@@ -57,6 +57,11 @@ impl Network {
         self.verified
     }
 
+    /// The device that it runs on.
+    pub fn device(&self) -> &Device {
+        self.engine.device()
+    }
+
     /// Name of the network.
     pub fn name(&self) -> &str {
         self.engine.model().map_or("", |model: &Model| &model.info().name)

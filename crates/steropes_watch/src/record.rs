@@ -3,7 +3,7 @@
 //! A folder with `record.jsonl` (one event a line), `frames/` (the frames that were looked at, as PNG), `camera.toml` (the calibration, if there
 //! was one) and `decisions.jsonl`.
 
-use crate::{Calibration, Decision, Judged, WatchError};
+use crate::{Calibration, Decision, Judged, Surprise, WatchError};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -26,6 +26,9 @@ pub enum Event {
         speed_um: Option<u64>,
         /// What was said of the picture, by one who saw the dropped ones, too.
         judged: Judged,
+        /// The surprise that it was decided with; none without a video predictor.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        surprise: Option<Surprise>,
     },
     /// No frame came.
     Silence {
@@ -185,8 +188,23 @@ mod tests {
                         difference: Some(0.333),
                     },
                 },
+                surprise: Some(Surprise {
+                    time_ns: 123_456_789_012_345,
+                    resized: [256, 455],
+                    origin: [0, 3],
+                    grid: [1, 3],
+                    patch: 16,
+                    hundredths: vec![-120, 0, i32::MAX],
+                }),
             },
-            Event::Frame { index: 0, time_ns: 0, age_ns: 1, speed_um: None, judged: Judged::default() },
+            Event::Frame {
+                index: 0,
+                time_ns: 0,
+                age_ns: 1,
+                speed_um: None,
+                judged: Judged::default(),
+                surprise: None,
+            },
             Event::Silence { now_ns: u64::MAX },
         ] {
             let text = serde_json::to_string(&event).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::{
     Analysis, Analyst, Calibration, Decider, Evidence, Eye, Fault, Judged, Network, Reason, Scale, State,
-    Vitals, WatchError, Zone, sentence, stopping_distance,
+    Surprise, Vitals, WatchError, Zone, sentence, stopping_distance,
 };
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,11 @@ const LATENCIES: usize = 100;
 const LEAST_SEEN: f64 = 0.9;
 /// Time between decisions that is supposed before it is known, seconds.
 const FIRST_PERIOD: f64 = 0.5;
+/// What is said of surprise and anticipation without a video predictor, while it has seen too little, and when it has seen enough.
+const OFF: &str = "off: no weights of a video predictor, and no probe trained on its features";
+const LEARNING: &str =
+    "off: too little was seen of late; anticipation is off: no probe trained on its features";
+const ON: &str = "on; anticipation is off: no probe trained on its features";
 
 /// One decision, as it is written: one line of JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +50,7 @@ pub struct Decision {
     pub scale: Scale,
     /// Left of the corridor, the corridor, right of it; empty without a look.
     pub zones: Vec<Zone>,
-    /// Why there is no surprise.
+    /// Whether there is surprise and anticipation, and why not.
     pub surprise: String,
     /// Numbers of the picture.
     pub vitals: Option<Vitals>,
@@ -83,6 +88,8 @@ pub struct Watch {
     next_index: u64,
     dropped: u64,
     period: f64,
+    /// What is said of surprise.
+    surprise: &'static str,
 }
 
 impl Watch {
@@ -109,6 +116,7 @@ impl Watch {
             next_index: 0,
             dropped: 0,
             period: FIRST_PERIOD,
+            surprise: OFF,
         })
     }
 
@@ -131,7 +139,7 @@ impl Watch {
     }
 
     /// Looks at a frame. `speed` is what the robot says of its own, metres a second; `judged` what [`crate::Health`] said of it, who also sees the frames
-    /// that are dropped (see [`crate::Judging`]).
+    /// that are dropped (see [`crate::Judging`]); `surprise` what [`crate::Foresight`] said by then, `None` if there is none.
     ///
     /// # Errors
     /// [`WatchError::FrameSize`], [`WatchError::Model`].
@@ -142,9 +150,16 @@ impl Watch {
         frame: &RgbImage,
         speed: Option<f64>,
         judged: &Judged,
+        surprise: Option<&Surprise>,
     ) -> Result<Seen, WatchError> {
         self.dropped += index.saturating_sub(self.next_index);
         self.next_index = index + 1;
+        let fresh = surprise.filter(|surprise| surprise.is_known_at(time));
+        self.surprise = match (surprise, fresh) {
+            (None, _) => OFF,
+            (Some(_), None) => LEARNING,
+            (Some(_), Some(_)) => ON,
+        };
         let Judged { faults, vitals } = judged.clone();
         if !faults.is_empty() {
             // What a bad frame shows is nothing to compare the next ones with.
@@ -159,7 +174,12 @@ impl Watch {
         let (look, key) = self.network.look(frame, time)?;
         let robot = &self.calibration.robot;
         let usual = self.latencies.back().copied().unwrap_or(self.period);
-        let analysis = analyst.analyse(&look, time, speed, &|v| stopping_distance(robot, v, usual));
+        let mut analysis = analyst.analyse(&look, time, speed, &|v| stopping_distance(robot, v, usual));
+        if let Some(surprise) = fresh {
+            let map = self.network.map([frame.width(), frame.height()])?;
+            let zones = surprise.zones(&analysis.lanes, &map);
+            analysis.zones.iter_mut().zip(zones).for_each(|(zone, surprise)| zone.surprise = surprise);
+        }
         if analysis.renew {
             self.network.keep(key);
         }
@@ -196,7 +216,7 @@ impl Watch {
             entry: evidence.entry.map(|entry| entry.after),
             scale: analysis.map_or(Scale::None, |a| a.scale),
             zones: analysis.map_or_else(Vec::new, |a| a.zones.to_vec()),
-            surprise: Analysis::surprise().to_owned(),
+            surprise: self.surprise.to_owned(),
             vitals: Some(seen.vitals),
             model: self.network.name().to_owned(),
         }
@@ -221,7 +241,7 @@ impl Watch {
             entry: None,
             scale: Scale::None,
             zones: Vec::new(),
-            surprise: Analysis::surprise().to_owned(),
+            surprise: self.surprise.to_owned(),
             vitals: None,
             model: self.network.name().to_owned(),
         }
@@ -247,6 +267,7 @@ impl Watch {
             ahead: analysis.ahead.filter(|_| analysis.scale != Scale::None),
             contact: analysis.contact,
             entry: analysis.entry.filter(|_| analysis.scale != Scale::None),
+            surprise: analysis.zones.iter().filter_map(|zone| zone.surprise).max_by(f64::total_cmp),
             period: self.period,
             ..base
         }

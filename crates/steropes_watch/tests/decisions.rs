@@ -1,10 +1,15 @@
 //! The whole watch with the built-in network on made-up frames.
 
 use image::{Rgb, RgbImage};
+use steropes_models::Precision;
 use steropes_models::engine::EngineConfig;
+use steropes_models::mast3r::synthetic::weight_file;
+use steropes_models::vjepa2::synthetic::{Extents, Version, checkpoint};
+use steropes_models::vjepa2::{Model, OpenOptions, Source};
+use steropes_tensor::{DType, Device};
 use steropes_watch::{
-    Calibration, Decision, Event, Judged, Network, Reason, Recorder, Recording, State, Vitals, Watch, metres,
-    seconds, watch_settings,
+    Calibration, Decision, Event, Foresight, Judged, Network, Reason, Recorder, Recording, SURPRISING, State,
+    Vitals, Watch, metres, seconds, watch_settings,
 };
 
 fn network() -> Network {
@@ -61,12 +66,74 @@ fn drive() -> Vec<(Event, Option<RgbImage>)> {
                 age_ns: 212_345_678 + k,
                 speed_um: Some(500_000),
                 judged: judged(k),
+                surprise: None,
             };
             (event, Some(frame(2.0 - 0.166 * k as f64, None, k as u32)))
         })
         .collect();
     events.push((Event::Silence { now_ns: 1_700_000_001 }, None));
     events
+}
+
+/// A video predictor of a few weights.
+fn foresight() -> Foresight {
+    let options = OpenOptions {
+        heads: Some(Extents::TINY.encoder.heads),
+        predictor_heads: Some(Extents::TINY.predictor.heads),
+        crop_size: Some(64),
+        ..OpenOptions::default()
+    };
+    let bytes = weight_file("watch", &checkpoint(&Extents::TINY, Version::V2_0), DType::F32);
+    let source = Source::from_bytes("tiny", None, bytes, options.encoder).unwrap();
+    let model = Model::load("tiny".to_owned(), source, &Device::cpu(), Precision::F32, &options).unwrap();
+    Foresight::new(model).unwrap()
+}
+
+/// Two looks before something comes in, and one with it, at a robot that stands; with what the predictor says.
+fn sudden() -> Vec<(Event, RgbImage)> {
+    const COMES: u64 = 40;
+    let mut foresight = foresight();
+    let mut events = Vec::new();
+    for k in 0..COMES + 2 {
+        let picture = frame(2.5, (k >= COMES).then_some(0.4), k as u32);
+        let (time_ns, judged) = (250_000_000 * k, judged(k));
+        let mut surprise = foresight.see(seconds(time_ns), &picture, &judged).unwrap();
+        if [COMES - 2, COMES - 1, COMES + 1].contains(&k) {
+            // Generated weights do not know what a still scene does next, and are surprised half as much as the threshold asks for.
+            surprise.hundredths.iter_mut().for_each(|value| *value *= 2);
+            let (speed_um, surprise) = (Some(0), Some(surprise));
+            events.push((Event::Frame { index: k, time_ns, age_ns: 1, speed_um, judged, surprise }, picture));
+        }
+    }
+    events
+}
+
+#[test]
+fn surprise_is_recorded_and_raises_its_zone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::create(folder.path(), Some(&calibration())).unwrap();
+    let mut watch = Watch::new(network(), Some(calibration()), [320, 180]).unwrap();
+    let mut decisions = Vec::new();
+    for (event, frame) in sudden() {
+        let decision = decide(&mut watch, &event, Some(&frame));
+        recorder.add(&event, Some(&frame), &decision).unwrap();
+        decisions.push(decision);
+    }
+    let of = |decision: &Decision| [0, 1, 2].map(|k: usize| decision.zones[k].surprise.unwrap());
+    let [_, before, after] = decisions.as_slice() else { panic!("three looks") };
+    assert!(of(before).iter().all(|surprise| *surprise < SURPRISING), "{:?}", of(before));
+    assert!(of(after)[0] > SURPRISING && of(after)[0] > 2.0 * of(after)[2], "{:?}", of(after));
+    assert!(after.surprise.starts_with("on"), "{}", after.surprise);
+    assert_eq!(before.state, State::Clear, "{}", before.sentence);
+    assert_eq!((after.state, after.why.as_slice()), (State::Caution, [Reason::Surprise].as_slice()));
+    // Without the predictor, from what was recorded.
+    let recording = Recording::open(folder.path()).unwrap();
+    let mut again = Watch::new(network(), recording.calibration().unwrap(), [320, 180]).unwrap();
+    for (event, line) in recording.events().iter().zip(recording.decisions()) {
+        let Event::Frame { index, .. } = event else { panic!("only frames") };
+        let decision = decide(&mut again, event, Some(&recording.frame(*index).unwrap()));
+        assert_eq!(&serde_json::to_string(&decision).unwrap(), line);
+    }
 }
 
 /// A sound picture.
@@ -79,8 +146,9 @@ fn judged(k: u64) -> Judged {
 
 fn decide(watch: &mut Watch, event: &Event, frame: Option<&RgbImage>) -> Decision {
     match (event, frame) {
-        (Event::Frame { index, time_ns, age_ns, speed_um, judged }, Some(frame)) => {
-            let seen = watch.see(*index, seconds(*time_ns), frame, speed_um.map(metres), judged).unwrap();
+        (Event::Frame { index, time_ns, age_ns, speed_um, judged, surprise }, Some(frame)) => {
+            let (time, speed) = (seconds(*time_ns), speed_um.map(metres));
+            let seen = watch.see(*index, time, frame, speed, judged, surprise.as_ref()).unwrap();
             watch.decide(&seen, seconds(*age_ns))
         }
         (Event::Silence { now_ns }, _) => watch.silence(seconds(*now_ns)),
@@ -143,6 +211,7 @@ fn what_comes_in_at_the_side_changes_the_answer() {
                 age_ns: 1,
                 speed_um: Some(0),
                 judged: judged(k),
+                surprise: None,
             };
             let edge = object.map(|edge| edge - 0.15 * k as f64);
             last = Some(decide(&mut watch, &event, Some(&frame(2.5, edge, k as u32))));

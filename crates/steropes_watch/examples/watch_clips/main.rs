@@ -4,11 +4,14 @@
 //!
 //! A clip is a folder with `truth.json` and frames, as the photo sets have them; the built-in scenes come after them. Frames are dropped as with a
 //! camera: the watch takes the newest one when it is done, after `--latency` seconds of looking, so that results do not depend on how busy
-//! the machine is. The measured time is printed beside.
+//! the machine is. The measured time is printed beside. `--other-metric` prints the score of [`other`] on the same clips instead.
 
+mod other;
 mod plot;
 mod scenes;
 
+use image::RgbImage;
+use other::Other;
 use scenes::{BREAKS, CAMERA, RATE, Scene};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -52,6 +55,7 @@ pub(crate) struct Point {
 fn main() -> Outcome<()> {
     let mut out = PathBuf::from("docs/watch");
     let (mut latency, mut size, mut only, mut verbose) = (0.4f64, IMAGE_SIZE, None::<String>, false);
+    let mut other_metric = false;
     let mut folders = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -62,12 +66,16 @@ fn main() -> Outcome<()> {
             "--size" => size = value()?.parse()?,
             "--only" => only = Some(value()?),
             "--verbose" => verbose = true,
+            "--other-metric" => other_metric = true,
             _ => folders.push(PathBuf::from(argument)),
         }
     }
     let mut clips = folders.iter().map(|folder| from_files(folder)).collect::<Outcome<Vec<_>>>()?;
     clips.extend(Scene::all(1).into_iter().map(from_scene));
     clips.retain(|clip| only.as_ref().is_none_or(|only| clip.name.contains(only.as_str())));
+    if other_metric {
+        return print_other(&clips);
+    }
     std::fs::create_dir_all(&out)?;
     println!(
         "| clip | decisions | first STOP, s | at, m | missed | false stops | UNKNOWN after, s | CLEAR |"
@@ -89,6 +97,16 @@ fn main() -> Outcome<()> {
         1e3 * at(0.5),
         1e3 * at(0.95)
     );
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the table is the result")]
+fn print_other(clips: &[Clip]) -> Outcome<()> {
+    let other = Other::new()?;
+    println!("| clip | score | it would say | nearest in the way |\n|---|---|---|---|");
+    for clip in clips {
+        println!("{}", other.row(clip)?);
+    }
     Ok(())
 }
 
@@ -220,7 +238,7 @@ fn run(clip: &Clip, latency: f64, size: u32, times: &mut Vec<f64>) -> Outcome<Ve
         let judged = health.judge(&image, time);
         last = Some(index);
         let start = Instant::now();
-        let seen = watch.see(index, time, &image, None, &judged)?;
+        let seen = watch.see(index, time, &image, None, &judged, None)?;
         let took = start.elapsed().as_secs_f64();
         let looked = seen.analysis().is_some();
         if looked {
@@ -305,6 +323,30 @@ fn print_point(clip: &Clip, point: &Point) {
 }
 
 impl Clip {
+    /// Frames of the clip that come out of the camera.
+    pub(crate) fn frames(&self) -> usize {
+        match &self.source {
+            Source::Files { frames, .. } => frames.len(),
+            Source::Scene(scene) => {
+                (0..scene.frames()).filter(|index| scene.comes(*index as f64 / RATE)).count()
+            }
+        }
+    }
+
+    /// A frame, and the true distance to what is nearest in the way.
+    pub(crate) fn frame(&self, index: usize) -> Outcome<(RgbImage, Option<f64>)> {
+        match &self.source {
+            Source::Files { folder, frames } => {
+                let (file, _, nearest) = &frames[index];
+                Ok((image::open(folder.join(file))?.into_rgb8(), *nearest))
+            }
+            Source::Scene(scene) => {
+                let (image, truth) = scene.frame(index as f64 / RATE);
+                Ok((image, truth.nearest))
+            }
+        }
+    }
+
     pub(crate) fn title(&self) -> String {
         format!("{}: {}", self.name, self.about)
     }

@@ -13,13 +13,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use steropes_models::{Place, locate};
 use steropes_scene::photo::read_upright;
 use steropes_video::{
     Arrived, Ffmpeg, FrameSource, Latest, PictureTimes, RealTime, SourceOptions, VideoError,
 };
 use steropes_watch::{
-    Calibration, Decision, Event, Judgements, Judging, Network, Noise, Recording, Watch, metres, seconds,
-    watch_settings,
+    Calibration, Decision, Event, Foresight, Judgements, Judging, Network, Noise, Recording, Watch, metres,
+    seconds, watch_settings,
 };
 
 /// Watch a camera's way for obstacles: one line of JSON for each decision
@@ -68,6 +69,9 @@ pub(crate) struct Args {
     /// Decide again on a recording; exit code 1 if a decision differs
     #[arg(long, value_name = "FOLDER")]
     replay: Option<PathBuf>,
+    /// Weights of a V-JEPA 2.0 network with its mask predictor, for the surprise of each zone: a name of `steropes models list`, a file or a folder
+    #[arg(long, value_name = "NAME|PATH", conflicts_with = "replay")]
+    video_model: Option<String>,
     /// Replace existing results
     #[arg(long)]
     force: bool,
@@ -112,6 +116,18 @@ impl Args {
         Ok(network)
     }
 
+    /// The video predictor, if it is asked for, on the device and in the precision of the network.
+    fn foresight(&self, common: &Common, network: &Network) -> anyhow::Result<Option<Foresight>> {
+        let Some(given) = &self.video_model else { return Ok(None) };
+        let Place::Path(path, _) = locate(given)? else {
+            bail!(
+                "`{given}` is a network for pairs of photos: --video-model needs one for video, as vjepa2-large"
+            );
+        };
+        let precision = self.engine.settings(common, watch_settings())?.precision;
+        Ok(Some(Foresight::open(&path, network.device(), precision)?))
+    }
+
     fn source_options(&self) -> SourceOptions {
         SourceOptions {
             ffmpeg: Ffmpeg::new(self.ffmpeg.clone()),
@@ -126,6 +142,7 @@ impl Args {
 /// A watch that starts with the first frame, whose size it needs.
 struct Starting {
     network: Option<Network>,
+    foresight: Option<Foresight>,
     calibration: Option<Calibration>,
     watch: Option<Watch>,
 }
@@ -146,13 +163,14 @@ fn live(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exi
     let speeds = Speeds::new(args)?;
     let name = args.source.as_deref().context("a source is needed")?;
     let opened = steropes_video::open(name, &args.source_options())?;
-    let mut outputs = Outputs::open(args, calibration.as_ref())?;
     let network = args.network(common)?;
+    let foresight = args.foresight(common, &network)?;
+    let mut outputs = Outputs::open(args, calibration.as_ref())?;
     let silence = calibration.as_ref().map_or(0.3, |c| c.noise.max_silence);
     let is_live = args.pace || opened.source.is_live();
     let source: Box<dyn FrameSource> =
         if args.pace { Box::new(RealTime::new(opened.source)) } else { opened.source };
-    let mut starting = Starting { network: Some(network), calibration, watch: None };
+    let mut starting = Starting { network: Some(network), foresight, calibration, watch: None };
     interrupt::end_gracefully();
     let noise = starting.calibration.as_ref().map_or_else(Noise::default, |c| c.noise.clone());
     let (source, judgements) = Judging::new(source, &noise);
@@ -211,13 +229,16 @@ fn decide(
     judgements: &Judgements,
 ) -> anyhow::Result<Decision> {
     let frame = &arrived.frame;
-    let watch = starting.watch([frame.image.width(), frame.image.height()])?;
     let time_ns = nanoseconds(frame.time);
+    let (time, speed) = (seconds(time_ns), speed_um.map(metres));
     let judged = judgements.take(frame.index).context("every frame is judged as it comes")?;
-    let seen = watch.see(frame.index, seconds(time_ns), &frame.image, speed_um.map(metres), &judged)?;
+    let foresee = |foresight: &mut Foresight| foresight.see(time, &frame.image, &judged);
+    let surprise = starting.foresight.as_mut().map(foresee).transpose()?;
+    let watch = starting.watch([frame.image.width(), frame.image.height()])?;
+    let seen = watch.see(frame.index, time, &frame.image, speed, &judged, surprise.as_ref())?;
     let age_ns = nanoseconds(came.elapsed());
     let decision = watch.decide(&seen, seconds(age_ns));
-    let event = Event::Frame { index: frame.index, time_ns, age_ns, speed_um, judged };
+    let event = Event::Frame { index: frame.index, time_ns, age_ns, speed_um, judged, surprise };
     outputs.add(&event, Some(&frame.image), Some((watch, &seen)), &decision)?;
     Ok(decision)
 }
@@ -240,7 +261,9 @@ fn replay(args: &Args, common: &Common, folder: &Path, out: &mut dyn Write) -> a
     let recording = Recording::open(folder)?;
     let calibration = recording.calibration()?;
     let mut outputs = Outputs::open(args, calibration.as_ref())?;
-    let mut starting = Starting { network: Some(args.network(common)?), calibration, watch: None };
+    // The surprise of a frame is in the recording.
+    let network = Some(args.network(common)?);
+    let mut starting = Starting { network, foresight: None, calibration, watch: None };
     let mut differ = 0;
     interrupt::end_gracefully();
     for (k, event) in recording.events().iter().enumerate() {
@@ -248,10 +271,11 @@ fn replay(args: &Args, common: &Common, folder: &Path, out: &mut dyn Write) -> a
             break;
         }
         let decision = match event {
-            Event::Frame { index, time_ns, age_ns, speed_um, judged } => {
+            Event::Frame { index, time_ns, age_ns, speed_um, judged, surprise } => {
                 let frame = recording.frame(*index)?;
                 let watch = starting.watch([frame.width(), frame.height()])?;
-                let seen = watch.see(*index, seconds(*time_ns), &frame, speed_um.map(metres), judged)?;
+                let (time, speed) = (seconds(*time_ns), speed_um.map(metres));
+                let seen = watch.see(*index, time, &frame, speed, judged, surprise.as_ref())?;
                 let decision = watch.decide(&seen, seconds(*age_ns));
                 outputs.add(event, Some(&frame), Some((watch, &seen)), &decision)?;
                 decision
