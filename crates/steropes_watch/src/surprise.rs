@@ -151,8 +151,16 @@ mod tests {
         assert_eq!(surprise.zones(&lanes, &map()), [Some(12.34), Some(0.0), Some(0.0)]);
         // One cell is below the quantile.
         let mut single = quiet();
-        single.hundredths[surprise.hundredths.iter().position(|v| *v > 0).unwrap()] = 1234;
+        let hot: Vec<usize> = (0..448).filter(|&cell| surprise.hundredths[cell] > 0).collect();
+        single.hundredths[hot[hot.len() / 2]] = 1234;
         assert_eq!(single.zones(&lanes, &map())[0], Some(0.0));
         assert_eq!(Surprise::default().zones(&lanes, &map()), [None; 3]);
+        // The whole picture as one zone: nine tenths of 448 cells are 403.
+        let all = vec![Some(1); lanes.len()];
+        let hot = |count: usize| {
+            let hundredths = (0..448).map(|cell| if cell % 28 * 16 + cell / 28 < count { 1234 } else { 0 });
+            Surprise { hundredths: hundredths.collect(), ..quiet() }.zones(&all, &map())
+        };
+        assert_eq!([hot(44), hot(45)], [[None, Some(0.0), None], [None, Some(12.34), None]]);
     }
 }
