@@ -203,8 +203,9 @@ fn conditions_in_every_norm() {
     npy(&desk.path("singular.npy"), "(2, 2)", false, &[1.0, 2.0, 2.0, 4.0]);
     let said = desk.take(&["cond", "singular.npy", "-p", "fro"]);
     assert!(said.contains("[inf]"), "{said}");
-    let line = desk.refuse(&["cond", "a.safetensors", "-p", "3"]);
-    assert!(line.contains("no norm is called"), "{line}");
+    let refused = desk.run(&["cond", "a.safetensors", "-p", "3"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && said.contains("no norm is called"), "{said}");
 }
 
 #[test]

@@ -99,30 +99,21 @@ fn network(change: impl Fn(&str, f32) -> f32) -> Vec<u8> {
     archive(&entries)
 }
 
-/// The arguments of a sound call with few samples, and more.
+/// The arguments of a sound call with few samples, and more; an option of `more` replaces that of the call.
 fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let sound = [
-        "now.png",
-        "--goal",
-        "goal.png",
-        "--pose",
-        "pose.json",
-        "--model",
-        "ac.pt",
-        "--heads",
-        "2",
-        "--predictor-heads",
-        "2",
-        "--size",
-        "64",
-        "--samples",
-        "30",
-        "--iterations",
-        "4",
-        "--top-k",
-        "5",
+        ["--goal", "goal.png"],
+        ["--pose", "pose.json"],
+        ["--model", "ac.pt"],
+        ["--heads", "2"],
+        ["--predictor-heads", "2"],
+        ["--size", "64"],
+        ["--samples", "30"],
+        ["--iterations", "4"],
+        ["--top-k", "5"],
     ];
-    [&sound[..], more].concat()
+    let kept = sound.into_iter().filter(|[name, _]| !more.contains(name)).flatten();
+    ["now.png"].into_iter().chain(kept).chain(more.iter().copied()).collect()
 }
 
 fn numbers(value: &Value) -> Vec<f64> {
