@@ -108,8 +108,11 @@ fn times_are_those_of_the_file_when_the_rate_varies() {
     }
     let folder = tempfile::tempdir().unwrap();
     // Frame n is shown at n * n / 40 seconds, and the first one half a second after the start of the file.
-    let args =
-        [&PATTERN[..], &["-vf", "settb=1/1000,setpts=(N*N/40+0.5)/TB", "-enc_time_base", "1/1000"]].concat();
+    let args = [
+        &PATTERN[..],
+        &["-vf", "settb=1/1000,setpts=(N*N/40+0.5)/TB", "-fps_mode", "vfr", "-enc_time_base", "1/1000"],
+    ]
+    .concat();
     for (name, codec) in [("vary.mp4", "libx264"), ("vary.mkv", "libx264")] {
         let seen = frames(&mut open(&make(&folder, name, &[&args[..], &["-c:v", codec]].concat())));
         assert_eq!(seen.len(), 12, "{name}");
