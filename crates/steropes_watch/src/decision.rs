@@ -184,7 +184,12 @@ impl Decider {
         let worse = rank(wanted) >= rank(self.state);
         // UNKNOWN is taken at once, and left at once for anything but CLEAR.
         let known = wanted == State::Unknown || self.state == State::Unknown && wanted != State::Clear;
-        if worse || known {
+        // A STOP ends by distances that were measured, not by assumed ones.
+        let assumed = self.state == State::Stop && evidence.doubts.contains(&Reason::AssumedSpeed);
+        if !worse && !known && assumed {
+            self.better = 0;
+            why.insert(0, Reason::Held);
+        } else if worse || known {
             self.state = wanted;
             self.better = 0;
         } else {
@@ -420,6 +425,19 @@ mod tests {
         assert_eq!((held, why[0]), (State::Stop, Reason::Held));
         assert_eq!(decider.decide(&free()).0, State::Clear);
         assert_eq!(decider.decide(&at(1.0)), (State::Caution, vec![Reason::Near]));
+    }
+
+    #[test]
+    fn a_stop_does_not_end_by_an_assumed_speed() {
+        let mut decider = decider();
+        assert_eq!(decider.decide(&at(0.3)).0, State::Stop);
+        let assumed = Evidence { doubts: vec![Reason::AssumedSpeed], ..at(1.5) };
+        for _ in 0..5 {
+            let (state, why) = decider.decide(&assumed);
+            assert_eq!((state, why[0]), (State::Stop, Reason::Held));
+        }
+        decider.decide(&at(1.5));
+        assert_ne!(decider.decide(&at(1.5)).0, State::Stop);
     }
 
     #[test]
