@@ -19,8 +19,8 @@ use steropes_testkit::floats;
 /// Write the features of a video, clip by clip
 ///
 /// The video is cut into clips that share no frame; what is left at the end is filled with its last frame. The file holds
-/// `tokens` [clips, tokens, width] (with views [clips, views, tokens, width]) in the order time, row, column, or with --pool `pooled` [clips, width];
-/// `times` [clips, frames] in seconds, `frames` [clips, frames], the numbers of the frames, and `taken` [clips], how many are no repeats.
+/// `tokens` `[clips, tokens, width]` (with views `[clips, views, tokens, width]`) in the order time, row, column, or with --pool `pooled` `[clips, width]`;
+/// `times` `[clips, frames]` in seconds, `frames` `[clips, frames]`, the numbers of the frames, and `taken` `[clips]`, how many are no repeats.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
