@@ -19,6 +19,23 @@ pub(crate) struct SourceArgs {
     /// A video file, a folder of pictures, camera:0 or /dev/video0, or - for frames on standard input (YUV4MPEG2, or raw rgb24)
     #[arg(value_name = "VIDEO|FOLDER|camera:N|-")]
     pub(crate) source: String,
+    #[command(flatten)]
+    frames: FrameArgs,
+}
+
+impl SourceArgs {
+    /// The opened source.
+    ///
+    /// # Errors
+    /// There is no such source, it cannot be read, or it needs something that is not given.
+    pub(crate) fn open(&self) -> anyhow::Result<Opened> {
+        self.frames.open(&self.source)
+    }
+}
+
+/// How the frames of a source are read.
+#[derive(clap::Args)]
+pub(crate) struct FrameArgs {
     /// Frames a second of a folder or of raw frames; of a camera, what it is asked for
     #[arg(long, value_name = "RATE")]
     source_fps: Option<f64>,
@@ -30,23 +47,33 @@ pub(crate) struct SourceArgs {
     times: Option<PictureTimes>,
     /// Folder of ffmpeg and ffprobe, through which video files and cameras are read; looked for as other programs are if not given
     #[arg(long, value_name = "FOLDER")]
-    ffmpeg: Option<PathBuf>,
+    pub(crate) ffmpeg: Option<PathBuf>,
 }
 
-impl SourceArgs {
+impl FrameArgs {
     /// The opened source.
     ///
     /// # Errors
     /// There is no such source, it cannot be read, or it needs something that is not given.
-    pub(crate) fn open(&self) -> anyhow::Result<Opened> {
+    pub(crate) fn open(&self, source: &str) -> anyhow::Result<Opened> {
         let options = SourceOptions {
-            ffmpeg: Ffmpeg::new(self.ffmpeg.clone()),
             rate: self.source_fps,
             frame_size: self.frame_size,
             times: self.times,
-            read_picture: |path| read_upright(path).map(|photo| photo.rgb).map_err(|error| error.to_string()),
+            ..source_options(self.ffmpeg.clone())
         };
-        Ok(steropes_video::open(&self.source, &options)?)
+        Ok(steropes_video::open(source, &options)?)
+    }
+}
+
+/// Pictures read as photos are, and ffmpeg from a folder if one is given.
+pub(crate) fn source_options(ffmpeg: Option<PathBuf>) -> SourceOptions {
+    SourceOptions {
+        ffmpeg: Ffmpeg::new(ffmpeg),
+        rate: None,
+        frame_size: None,
+        times: None,
+        read_picture: |path| read_upright(path).map(|photo| photo.rgb).map_err(|error| error.to_string()),
     }
 }
 
@@ -56,7 +83,7 @@ pub(crate) fn parse_size(text: &str) -> Result<[u32; 2], String> {
     parsed.ok_or_else(|| "expected WIDTHxHEIGHT, as 640x480".to_owned())
 }
 
-pub(crate) fn parse_times(text: &str) -> Result<PictureTimes, String> {
+fn parse_times(text: &str) -> Result<PictureTimes, String> {
     match text {
         "names" => Ok(PictureTimes::Names),
         "exif" => Ok(PictureTimes::Exif),

@@ -254,30 +254,11 @@ pub(crate) mod tests {
 
     /// A small robot with a camera like that of the clips.
     pub(crate) fn robot() -> Calibration {
-        Calibration {
-            camera: CameraCalibration {
-                width: 640,
-                height: 360,
-                focal_px: [430.0; 2],
-                center_px: [320.0, 180.0],
-                above_floor: Some(0.55),
-                pitch: 5.0,
-                roll: 0.0,
-                yaw: 0.0,
-                left_of_middle: 0.0,
-                behind_front: 0.0,
-            },
-            robot: Robot {
-                width: 0.6,
-                low: 0.03,
-                high: 1.2,
-                speed: Some(0.65),
-                deceleration: 1.0,
-                reaction: 0.1,
-                margin: 0.15,
-            },
-            noise: Noise::default(),
-        }
+        let mut calibration = Calibration::guess([640, 360]);
+        let camera = &mut calibration.camera;
+        (camera.focal_px, camera.above_floor, camera.pitch) = ([430.0; 2], Some(0.55), 5.0);
+        calibration.robot.speed = Some(0.65);
+        calibration
     }
 
     #[test]

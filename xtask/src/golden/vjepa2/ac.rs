@@ -152,17 +152,9 @@ fn run_case(
         )?;
         seen.entry("out".to_owned()).or_default().push(out);
     }
-    let last = format!("predictor_blocks.{}", predictor.config().trunk.depth - 1);
-    let taps = [
-        ("embed", "predictor_embed"),
-        ("block0", "predictor_blocks.0"),
-        ("block_last", last.as_str()),
-        ("norm", "predictor_norm"),
-        ("out", "out"),
-    ];
-    for (tap, own) in taps {
+    for (tap, own) in super::taps(predictor.config().trunk.depth as u64) {
         let name = format!("{case}.{tap}");
-        let got = joined(&seen[own], golden)?;
+        let got = joined(&seen[&own], golden)?;
         golden.close(report, &format!("{stem} {name}"), &got, file, (&name, 1))?;
     }
     Ok(())

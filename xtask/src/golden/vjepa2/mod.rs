@@ -204,3 +204,14 @@ fn lists(file: &TensorFile, name: &str) -> anyhow::Result<Vec<Vec<u32>>> {
     let numbers = file.i64(name)?.into_iter().map(u32::try_from).collect::<Result<Vec<_>, _>>()?;
     Ok(numbers.chunks_exact(shape[shape.len() - 1]).map(<[u32]>::to_vec).collect())
 }
+
+/// What the files of predictors store of a run of `depth` blocks: their name for it, and the network's own.
+fn taps(depth: u64) -> [(&'static str, String); 5] {
+    [
+        ("embed", "predictor_embed".to_owned()),
+        ("block0", "predictor_blocks.0".to_owned()),
+        ("block_last", format!("predictor_blocks.{}", depth - 1)),
+        ("norm", "predictor_norm".to_owned()),
+        ("out", "out".to_owned()),
+    ]
+}

@@ -51,18 +51,10 @@ fn run_case(
     })?;
     seen.insert("out".to_owned(), out.values().clone());
     let depth = file.entry()["config"]["depth"].as_u64().unwrap_or(1);
-    let last = format!("predictor_blocks.{}", depth - 1);
-    let taps = [
-        ("embed", "predictor_embed"),
-        ("block0", "predictor_blocks.0"),
-        ("block_last", last.as_str()),
-        ("norm", "predictor_norm"),
-        ("out", "out"),
-    ];
-    for (tap, own) in taps {
+    for (tap, own) in super::taps(depth) {
         let name = format!("{case}.{tap}");
         if file.has(&name) {
-            golden.close(report, &format!("{} {name}", file.stem()), &seen[own], file, (&name, 1))?;
+            golden.close(report, &format!("{} {name}", file.stem()), &seen[&own], file, (&name, 1))?;
         }
     }
     Ok(())

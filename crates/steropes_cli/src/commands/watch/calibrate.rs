@@ -2,13 +2,12 @@
 
 use crate::Common;
 use crate::output::write_file;
-use crate::video::parse_size;
+use crate::video::{parse_size, source_options};
 use anyhow::{Context as _, bail};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use steropes_scene::photo::read_upright;
-use steropes_video::{Ffmpeg, SourceOptions};
+use steropes_video::SourceOptions;
 use steropes_watch::{Calibration, CameraCalibration, Health, Noise, Robot};
 
 /// Write the calibration of a camera and its robot
@@ -148,11 +147,9 @@ pub(super) fn run(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::
 /// Size of the frames and quantiles of their noise and sharpness.
 fn measure(args: &Args) -> anyhow::Result<([u32; 2], Noise)> {
     let options = SourceOptions {
-        ffmpeg: Ffmpeg::new(args.ffmpeg.clone()),
         rate: Some(args.source_fps),
         frame_size: args.size,
-        times: None,
-        read_picture: |path| read_upright(path).map(|photo| photo.rgb).map_err(|error| error.to_string()),
+        ..source_options(args.ffmpeg.clone())
     };
     let name = args.still.as_deref().context("--still names a source")?;
     let mut source = steropes_video::open(name, &options)?.source;

@@ -6,7 +6,7 @@ mod outputs;
 use crate::Common;
 use crate::inputs::EngineArgs;
 use crate::interrupt;
-use crate::video::{parse_size, parse_times};
+use crate::video::FrameArgs;
 use anyhow::{Context as _, bail};
 use outputs::Outputs;
 use std::io::Write;
@@ -14,10 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use steropes_models::{Place, locate};
-use steropes_scene::photo::read_upright;
-use steropes_video::{
-    Arrived, Ffmpeg, FrameSource, Latest, PictureTimes, RealTime, SourceOptions, VideoError,
-};
+use steropes_video::{Arrived, FrameSource, Latest, RealTime, VideoError};
 use steropes_watch::{
     Calibration, Decision, Event, Foresight, Judgements, Judging, Network, Noise, Recording, Watch, metres,
     seconds, watch_settings,
@@ -75,18 +72,8 @@ pub(crate) struct Args {
     /// Replace existing results
     #[arg(long)]
     force: bool,
-    /// Frames a second of a folder or of raw frames; of a camera, what it is asked for
-    #[arg(long, value_name = "RATE")]
-    source_fps: Option<f64>,
-    /// Size of raw rgb24 frames; of a camera, what it is asked for
-    #[arg(long, value_name = "WxH", value_parser = parse_size)]
-    frame_size: Option<[u32; 2]>,
-    /// Take the times of a folder's pictures from their names or from EXIF, instead of a rate
-    #[arg(long, value_name = "names|exif", value_parser = parse_times, conflicts_with = "source_fps")]
-    times: Option<PictureTimes>,
-    /// Folder of ffmpeg and ffprobe
-    #[arg(long, value_name = "FOLDER")]
-    ffmpeg: Option<PathBuf>,
+    #[command(flatten)]
+    frames: FrameArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -127,16 +114,6 @@ impl Args {
         let precision = self.engine.settings(common, watch_settings())?.precision;
         Ok(Some(Foresight::open(&path, network.device(), precision)?))
     }
-
-    fn source_options(&self) -> SourceOptions {
-        SourceOptions {
-            ffmpeg: Ffmpeg::new(self.ffmpeg.clone()),
-            rate: self.source_fps,
-            frame_size: self.frame_size,
-            times: self.times,
-            read_picture: |path| read_upright(path).map(|photo| photo.rgb).map_err(|error| error.to_string()),
-        }
-    }
 }
 
 /// A watch that starts with the first frame, whose size it needs.
@@ -162,7 +139,7 @@ fn live(args: &Args, common: &Common, out: &mut dyn Write) -> anyhow::Result<Exi
     let calibration = args.camera.as_deref().map(Calibration::read).transpose()?;
     let speeds = Speeds::new(args)?;
     let name = args.source.as_deref().context("a source is needed")?;
-    let opened = steropes_video::open(name, &args.source_options())?;
+    let opened = args.frames.open(name)?;
     let network = args.network(common)?;
     let foresight = args.foresight(common, &network)?;
     let mut outputs = Outputs::open(args, calibration.as_ref())?;

@@ -56,8 +56,11 @@ impl Outputs {
                         place.display()
                     );
                 }
-                let program =
-                    args.ffmpeg.as_ref().map_or_else(|| "ffmpeg".into(), |folder| folder.join("ffmpeg"));
+                let program = args
+                    .frames
+                    .ffmpeg
+                    .as_ref()
+                    .map_or_else(|| "ffmpeg".into(), |folder| folder.join("ffmpeg"));
                 let check = Command::new(&program)
                     .arg("-version")
                     .stdout(Stdio::null())
