@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 pub struct Isa {
     kind: Kind,
     pairs: Option<PairUnit>,
+    split: Option<PairUnit>,
     quads: Option<QuadUnit>,
 }
 
@@ -55,15 +56,15 @@ impl Isa {
     pub fn available() -> &'static [Self] {
         static FOUND: OnceLock<Vec<Isa>> = OnceLock::new();
         FOUND.get_or_init(|| {
-            let only = |kind| Self { kind, pairs: None, quads: None };
+            let only = |kind| Self { kind, pairs: None, split: None, quads: None };
             let mut found = Vec::new();
             #[cfg(target_arch = "x86_64")]
             {
                 let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
                 if fma && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
                     let with = |&registers| {
-                        let (pairs, quads) = (PairUnit::detect(registers), QuadUnit::detect(registers));
-                        Self { kind: Kind::Avx512, pairs, quads }
+                        let (pairs, split) = (PairUnit::detect(registers), PairUnit::detect_split(registers));
+                        Self { kind: Kind::Avx512, pairs, split, quads: QuadUnit::detect(registers) }
                     };
                     let units = Registers::ALL.iter().map(with);
                     found.extend(units.filter(|isa| isa.pairs.is_some() || isa.quads.is_some()));
@@ -95,6 +96,11 @@ impl Isa {
     /// What multiplies pairs of bf16, if anything does.
     pub(crate) fn pair_unit(self) -> Option<PairUnit> {
         self.pairs
+    }
+
+    /// What multiplies f32 in parts, if anything does so faster than f32 are multiplied.
+    pub(crate) fn split_unit(self) -> Option<PairUnit> {
+        self.split.filter(|_| std::env::var_os("NOSPLIT").is_none())
     }
 
     /// What multiplies groups of four int8, if anything does.

@@ -10,6 +10,7 @@ use super::isa::Isa;
 use super::pairs::{self, PairUnit};
 use super::quads::{self, QuadUnit};
 use super::simd::{Kernel, MAX_TILE_ROWS, Simd};
+use super::tiles::STEP_GROUPS;
 use crate::linalg::quantize::{BlockFormat, GroupedMatrix, QuantizedMatrix};
 use half::bf16;
 use rayon::prelude::*;
@@ -83,6 +84,8 @@ pub(crate) struct PackedWeights {
     panel_columns: usize,
     held: Held,
     panels: AlignedVec,
+    /// What multiplies f32 in parts, if these are such that it can.
+    split: Option<PairUnit>,
 }
 
 impl PackedWeights {
@@ -101,7 +104,7 @@ impl PackedWeights {
                 }
             }
         });
-        Self { isa, depth, columns, panel_columns, held: Held::F32, panels }
+        Self::of_f32(isa, [columns, depth], panel_columns, panels)
     }
 
     /// Packs the rows of `source` as columns, as a linear layer stores its weight: `[columns, depth]`.
@@ -116,7 +119,13 @@ impl PackedWeights {
                 isa.run(ColumnPanel { source, first: panel * panel_columns, out });
             });
         }
-        Self { isa, depth, columns, panel_columns, held: Held::F32, panels }
+        Self::of_f32(isa, [columns, depth], panel_columns, panels)
+    }
+
+    fn of_f32(isa: Isa, [columns, depth]: [usize; 2], panel_columns: usize, panels: AlignedVec) -> Self {
+        let fits = || pairs::fits(largest_magnitude(panels.as_slice()));
+        let split = isa.split_unit().filter(|_| fits());
+        Self { isa, depth, columns, panel_columns, held: Held::F32, panels, split }
     }
 
     /// Packs rows of `depth` bf16 as columns: `weight` is `[columns, depth]`. It stays bf16 in memory.
@@ -134,7 +143,7 @@ impl PackedWeights {
             panels.as_mut_slice().par_chunks_exact_mut(panel_len).enumerate().for_each(|(panel, out)| {
                 isa.run(ColumnPanel { source: &source, first: panel * panel_columns, out });
             });
-            return Self { isa, depth, columns, panel_columns, held: Held::Bf16, panels };
+            return Self { isa, depth, columns, panel_columns, held: Held::Bf16, panels, split: None };
         }
         let pairs: &mut [[bf16; 2]] = bytemuck::cast_slice_mut(panels.as_mut_slice());
         pairs.par_chunks_mut(panel_len).enumerate().for_each(|(panel, out)| {
@@ -145,7 +154,7 @@ impl PackedWeights {
                 }
             }
         });
-        Self { isa, depth, columns, panel_columns, held: Held::Bf16, panels }
+        Self { isa, depth, columns, panel_columns, held: Held::Bf16, panels, split: None }
     }
 
     /// Packs rows of `depth` values as columns, rounded to int8 with a scale for each: `weight` is `[columns, depth]`.
@@ -154,7 +163,7 @@ impl PackedWeights {
         let isa = Isa::current();
         let panel_columns = isa.run(TileColumns);
         let panels = quads::pack(weight, [columns, depth], panel_columns, isa.quad_unit());
-        Self { isa, depth, columns, panel_columns, held: Held::Int8, panels }
+        Self { isa, depth, columns, panel_columns, held: Held::Int8, panels, split: None }
     }
 
     /// Packs the rows of a matrix in blocks as columns. It stays in blocks in memory.
@@ -163,7 +172,7 @@ impl PackedWeights {
         let panel_columns = isa.run(TileColumns);
         let [columns, depth] = matrix.shape();
         let (held, panels) = (Held::Blocks(matrix.format()), blocks::pack(matrix, panel_columns));
-        Self { isa, depth, columns, panel_columns, held, panels }
+        Self { isa, depth, columns, panel_columns, held, panels, split: None }
     }
 
     /// Packs the rows of a matrix in groups as columns. It stays in groups in memory.
@@ -172,7 +181,7 @@ impl PackedWeights {
         let panel_columns = isa.run(TileColumns);
         let [columns, depth] = matrix.shape();
         let (held, panels) = (Held::Groups(matrix.group()), groups::pack(matrix, panel_columns));
-        Self { isa, depth, columns, panel_columns, held, panels }
+        Self { isa, depth, columns, panel_columns, held, panels, split: None }
     }
 
     /// The unit that multiplies them; `None` if they are multiplied in f32.
@@ -182,6 +191,13 @@ impl PackedWeights {
             Held::Bf16 | Held::Blocks(_) => self.isa.pair_unit().map(GroupUnit::Pairs),
             Held::Int8 => self.isa.quad_unit().map(GroupUnit::Quads),
         }
+    }
+
+    /// What multiplies them in parts, as good as in f32, for so many rows; `None` if they are multiplied otherwise.
+    pub(crate) fn split_unit(&self, rows: usize) -> Option<PairUnit> {
+        /// Fewer take less time than making parts of the weights for them.
+        const LEAST_ROWS: usize = 64;
+        self.split.filter(|_| rows >= LEAST_ROWS)
     }
 
     /// Whether rows are rounded to int8 to be multiplied with them.
@@ -221,14 +237,29 @@ impl PackedWeights {
         &self.panels.as_slice()[index * len..][..len]
     }
 
-    /// Panels in groups for [`PackedWeights::unit`], `[groups][C]` one after another; those of blocks are widened into `memory`.
-    pub(crate) fn unit_panels<'a>(&'a self, panels: Range<usize>, memory: &'a mut AlignedVec) -> &'a [f32] {
-        match (self.held, self.isa.pair_unit()) {
-            (Held::Blocks(format), Some(unit)) => {
-                let wide_len = blocks::pairs_len(self.depth);
-                let wide = memory.reserve_len(panels.len() * wide_len);
-                for (to, panel) in wide.chunks_exact_mut(wide_len).zip(panels) {
+    /// Groups of a cut of some panels for a unit, `[groups][C]` for each panel. If they are not held like that, they are made in `memory`.
+    pub(crate) fn unit_panels<'a>(
+        &'a self,
+        panels: Range<usize>,
+        groups: Range<usize>,
+        memory: &'a mut AlignedVec,
+    ) -> &'a [f32] {
+        let len = groups.len() * self.panel_columns;
+        match (self.held, self.isa.pair_unit(), self.split) {
+            (Held::Blocks(format), Some(unit), _) => {
+                assert_eq!(len, blocks::pairs_len(self.depth), "whole panels");
+                let wide = memory.reserve_len(panels.len() * len);
+                for (to, panel) in wide.chunks_exact_mut(len).zip(panels) {
                     blocks::widen_pairs(unit, format, self.panel(panel), self.depth, to);
+                }
+                wide
+            }
+            (Held::F32, _, Some(unit)) => {
+                let wide = memory.reserve_len(panels.len() * len);
+                let values = |groups: usize| groups * 2 / unit.tiles().parts() * self.panel_columns;
+                for (to, panel) in wide.chunks_exact_mut(len).zip(panels) {
+                    let panel = self.panel(panel);
+                    unit.split_panel(&panel[values(groups.start)..panel.len().min(values(groups.end))], to);
                 }
                 wide
             }
@@ -239,11 +270,28 @@ impl PackedWeights {
         }
     }
 
-    /// How many panels are worth widening for a unit before rows are multiplied by them, or `None` if they are held as it takes them.
-    pub(crate) fn widened_at_once(&self) -> Option<usize> {
-        /// Bytes beside which a block of rows has room in L2.
-        const BYTES: usize = 1 << 19;
-        matches!(self.held, Held::Blocks(_)).then(|| (BYTES / (4 * blocks::pairs_len(self.depth))).max(1))
+    /// How many panels and groups are worth making at once for a unit before rows are multiplied by them, or `None` if they are
+    /// held as it takes them.
+    pub(crate) fn made_at_once(&self) -> Option<[usize; 2]> {
+        /// Bytes beside which a block of rows has room in L2; rows in parts come in smaller blocks.
+        const BLOCKS: usize = 512 << 10;
+        const PARTS: usize = 768 << 10;
+        /// Steps of the depth whose parts are made together: of more, L2 would hold fewer panels and rows.
+        const MOST_STEPS: usize = 32;
+        let panels = |bytes: usize, groups: usize| (bytes / (4 * groups * self.panel_columns)).max(1);
+        match (self.held, self.split) {
+            (Held::Blocks(_), _) => {
+                let groups = pairs::groups(self.depth);
+                Some([panels(BLOCKS, groups), groups])
+            }
+            (Held::F32, Some(unit)) => {
+                let step = STEP_GROUPS * unit.tiles().parts();
+                let steps = unit.groups(self.depth) / step;
+                let groups = steps.div_ceil(steps.div_ceil(MOST_STEPS)) * step;
+                Some([panels(PARTS, groups), groups])
+            }
+            _ => None,
+        }
     }
 
     /// Panel `index` in f32, `[depth][C]`; one that is held otherwise is widened into `memory`, int8 without its scales.
@@ -275,6 +323,14 @@ impl PackedWeights {
         }
         wide
     }
+}
+
+/// The largest of the magnitudes, an infinity also for NaN.
+fn largest_magnitude(values: &[f32]) -> f32 {
+    // Without the sign they are in order as integers.
+    let largest = |values: &[f32]| values.iter().map(|v| v.to_bits() << 1 >> 1).max().unwrap_or(0);
+    let bits = values.par_chunks(1 << 16).map(largest).max().unwrap_or(0);
+    f32::from_bits(bits.min(f32::INFINITY.to_bits()))
 }
 
 /// Asks an instruction set for the columns of its tile.

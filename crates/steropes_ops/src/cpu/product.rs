@@ -162,7 +162,16 @@ impl Product<'_> {
                 let integers = Matrix::new(integers, rows, depth);
                 self.run_parts(threads, &Rows::Source(&integers), Some(int8));
             }
-            _ => self.run_parts(threads, &Rows::Source(self.source), None),
+            _ => {
+                let split = self.weights.split_unit(rows);
+                let split = split.map(|u| (u, u.pack_rows(isa, self.source, is_parallel, &mut memory)));
+                match split {
+                    Some((unit, packed)) if packed.fits() => {
+                        self.run_parts(threads, &Rows::Packed(unit.tiles(), packed), None);
+                    }
+                    _ => self.run_parts(threads, &Rows::Source(self.source), None),
+                }
+            }
         }
         ROUNDED.set(memory);
     }
@@ -178,9 +187,12 @@ impl Product<'_> {
             }
         };
         let (rows_count, panels) = (self.source.rows(), self.weights.panel_count());
-        let blocks = match self.weights.widened_at_once() {
-            // All rows in every part, so that each panel is widened once.
-            Some(_) if panels * tile_columns >= LEAST_TASK_COLUMNS * wanted_parts(threads) => {
+        let blocks = match self.weights.made_at_once() {
+            // All rows in every part, so that each panel is made once.
+            Some(_)
+                if matches!(rows, Rows::Packed(..))
+                    && panels * tile_columns >= LEAST_TASK_COLUMNS * wanted_parts(threads) =>
+            {
                 Blocks { rows: [rows_count.max(1); 2], ..blocks }
             }
             _ => blocks,
@@ -314,22 +326,35 @@ impl PartKernel<'_> {
         let Scratch { panel: wide, sums, .. } = self.scratch;
         let [_, block] = unit.block_rows();
         let block = block / unit.tile_rows() * unit.tile_rows();
-        let sums =
-            sums.reserve_len(block.min(rows.len()).next_multiple_of(unit.tile_rows()) * S::TILE_COLUMNS);
-        let at_once = weights.widened_at_once().unwrap_or(1);
+        let [at_once, piece] = weights.made_at_once().unwrap_or([1, packed.groups()]);
+        let rows_of = |rows: usize| rows.next_multiple_of(unit.tile_rows()) * S::TILE_COLUMNS;
+        // Sums wait for the pieces of the depth that are still to come.
+        let kept = if piece < packed.groups() { rows_of(rows.len()) } else { 0 };
+        let sums = sums.reserve_len(if kept > 0 { at_once * kept } else { rows_of(block.min(rows.len())) });
         for first in panels.clone().step_by(at_once) {
             let panels = first..panels.end.min(first + at_once);
-            let columns = weights.unit_panels(panels.clone(), wide);
-            let len = columns.len() / panels.len();
-            for start in rows.clone().step_by(block) {
-                let rows = start..rows.end.min(start + block);
-                for (panel, columns) in panels.clone().zip(columns.chunks_exact(len)) {
-                    let to = Sums { values: &mut *sums, stride: S::TILE_COLUMNS, accumulate: false };
-                    unit.block_times_panel(rows.clone(), packed, columns, to);
-                    if let Some(int8) = self.int8 {
-                        quads::scale(s, weights.panel(panel), int8, &rows, false, sums);
+            for at in (0..packed.groups()).step_by(piece) {
+                let depth = at..packed.groups().min(at + piece);
+                let columns = weights.unit_panels(panels.clone(), depth.clone(), wide);
+                let len = columns.len() / panels.len();
+                for start in rows.clone().step_by(block) {
+                    let block = start..rows.end.min(start + block);
+                    for (i, columns) in columns.chunks_exact(len).enumerate() {
+                        let sums = if kept > 0 {
+                            &mut sums[i * kept + (start - rows.start) * S::TILE_COLUMNS..]
+                        } else {
+                            &mut *sums
+                        };
+                        let to = Sums { values: sums, stride: S::TILE_COLUMNS, accumulate: at > 0 };
+                        unit.block_times_panel(block.clone(), packed, depth.clone(), columns, to);
+                        if depth.end < packed.groups() {
+                            continue;
+                        }
+                        if let Some(int8) = self.int8 {
+                            quads::scale(s, weights.panel(first + i), int8, &block, false, sums);
+                        }
+                        finish(s, sums, epilogue, &self.product.target::<S>(&block, first + i));
                     }
-                    finish(s, sums, epilogue, &self.product.target::<S>(&rows, panel));
                 }
             }
         }

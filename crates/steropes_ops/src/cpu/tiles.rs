@@ -1,4 +1,5 @@
-//! Tiles of products whose factors lie in groups of 32 bits: pairs of bf16 ([`super::pairs`]) or four int8 ([`super::quads`]).
+//! Tiles of products whose factors lie in groups of 32 bits: pairs of bf16, rounded values or the parts of f32 ([`super::pairs`]), or
+//! four int8 ([`super::quads`]).
 //!
 //! What the instructions do with a group is all that differs: the panels, the order of the loops and the places of the sums, f32 or
 //! i32, are the same.
@@ -33,16 +34,25 @@ use {
 pub(crate) const COLUMNS: usize = 32;
 /// Groups that one AMX instruction sums: a depth is padded with zeros to a multiple.
 pub(super) const STEP_GROUPS: usize = 16;
-/// Steps of a piece: 32 KB of a panel.
-const PIECE_STEPS: usize = 16;
+/// Groups of a piece: 32 KB of a panel.
+const PIECE_GROUPS: usize = 16 * STEP_GROUPS;
 
 /// What a group holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Factors {
     /// Two bf16; sums are f32.
     Bf16,
+    /// As that, three times: the parts of f32. Only AMX is fast enough to gain by it.
+    Split,
     /// Four int8, of which AVX-512 takes those of rows without a sign; sums are i32.
     Int8,
+}
+
+impl Factors {
+    /// How often a step of the depth is there.
+    fn parts(self) -> usize {
+        if self == Self::Split { 3 } else { 1 }
+    }
 }
 
 /// Where sums are kept.
@@ -77,13 +87,15 @@ impl TileUnit {
         let is_there: bool = match registers {
             #[cfg(target_arch = "x86_64")]
             Registers::Amx => {
-                Self::detect(Registers::Avx512, factors).is_some() && x86::amx_is_allowed(factors)
+                let beside = if factors == Factors::Split { Factors::Bf16 } else { factors };
+                Self::detect(Registers::Avx512, beside).is_some() && x86::amx_is_allowed(factors)
             }
             #[cfg(target_arch = "x86_64")]
             Registers::Avx512 => match factors {
                 Factors::Bf16 => {
                     is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw")
                 }
+                Factors::Split => false,
                 Factors::Int8 => is_x86_feature_detected!("avx512vnni"),
             },
         };
@@ -93,6 +105,11 @@ impl TileUnit {
     /// Where it keeps sums.
     pub(super) fn registers(self) -> Registers {
         self.registers
+    }
+
+    /// How often a step of the depth is there.
+    pub(super) fn parts(self) -> usize {
+        self.factors.parts()
     }
 
     /// Rows that are multiplied together.
@@ -109,6 +126,8 @@ impl TileUnit {
     /// what is computed with them.
     pub(crate) fn block_rows(self) -> [usize; 2] {
         match self.registers {
+            #[cfg(target_arch = "x86_64")]
+            Registers::Amx if self.factors == Factors::Split => [96; 2],
             #[cfg(target_arch = "x86_64")]
             Registers::Amx => [192, 384],
             #[cfg(target_arch = "x86_64")]
@@ -129,63 +148,65 @@ impl TileUnit {
     ) -> PackedRows<'m> {
         match self.registers {
             #[cfg(target_arch = "x86_64")]
-            Registers::Amx => {
-                // No power of two from row to row: rows would share the sets of a cache.
-                let stride = groups + 16;
-                let tile = 32 * stride;
-                let values = memory.reserve_len(rows.div_ceil(32) * tile);
-                each_chunk(values, tile, is_parallel, |i, out| fill(i * 32, stride, out));
-                PackedRows { values, tile, row: stride, groups }
-            }
-            #[cfg(target_arch = "x86_64")]
-            Registers::Avx512 => {
-                // The last vector of a panel reaches behind it.
-                let tile = 14 * groups + 16;
-                let values = memory.reserve_len(rows.div_ceil(14) * tile);
+            registers => {
+                let tile_rows = self.tile_rows();
+                // The last vector of a tile of AVX-512 reaches behind it.
+                let tile = tile_rows * groups + 16;
+                let values = memory.reserve_len(rows.div_ceil(tile_rows) * tile);
                 each_chunk(values, tile, is_parallel, |i, out| {
                     let mut memory = ROWS.take();
-                    let rows = memory.reserve_len(14 * groups);
-                    fill(i * 14, groups, rows);
-                    isa.run(Interleaved { rows, groups, out });
+                    // No power of two from row to row: rows would share the sets of a cache.
+                    let stride = groups + 16;
+                    let rows = memory.reserve_len(tile_rows * stride);
+                    fill(i * tile_rows, stride, rows);
+                    match registers {
+                        Registers::Amx => steps_of_rows(rows, stride, out),
+                        Registers::Avx512 => isa.run(Interleaved { rows, stride, out }),
+                    }
                     ROWS.set(memory);
                 });
-                PackedRows { values, tile, row: 14, groups }
+                PackedRows { values, tile, groups, fits: true }
             }
         }
     }
 
-    /// Packed rows `first .. first + rows`, where `first` begins a tile, against one panel of 32 columns, `[groups][32]`. The sums go
-    /// to `sums`, `stride` values from row to row, for `rows` rounded up to whole tiles, and are added to what is there if
+    /// Packed rows, of which the first begins a tile, against one panel of 32 columns: groups `depth` of each row and `[depth][32]`.
+    /// Both ends of `depth` are whole steps. The sums go to `sums`, `stride` values from row to row, for `rows` rounded up to whole tiles, and are added to what is there if
     /// `accumulate`. Those of int8 are the bits of an i32.
     pub(crate) fn block_times_panel(
         self,
         rows: Range<usize>,
         packed: &PackedRows<'_>,
+        depth: Range<usize>,
         panel: &[f32],
         Sums { values: sums, stride, accumulate }: Sums<'_>,
     ) {
-        let (tile_rows, groups) = (self.tile_rows(), packed.groups);
+        let (tile_rows, step) = (self.tile_rows(), STEP_GROUPS * self.parts());
         assert!(rows.start.is_multiple_of(tile_rows), "rows from the start of a tile");
         let tiles = rows.start / tile_rows..rows.end.div_ceil(tile_rows);
         assert!(packed.values.len() >= tiles.end * packed.tile, "all packed rows");
-        assert!(panel.len() >= groups * COLUMNS, "a whole panel");
+        assert!(depth.end <= packed.groups && panel.len() >= depth.len() * COLUMNS, "a whole panel");
+        assert!(depth.start.is_multiple_of(step) && depth.end.is_multiple_of(step), "whole steps");
         let stored = tiles.len() * tile_rows;
         assert!(stored == 0 || sums.len() >= (stored - 1) * stride + COLUMNS, "room for the sums");
         assert!(stride >= COLUMNS, "rows beside each other");
-        // Pieces of a panel that stay in L1 while all rows pass; equal ones, of whole steps.
-        let steps = groups / STEP_GROUPS;
-        let pieces = steps.div_ceil(PIECE_STEPS);
-        let piece = steps.div_ceil(pieces) * STEP_GROUPS;
-        for at in (0..groups).step_by(piece) {
-            let depth = at..groups.min(at + piece);
-            let sums = Sums { values: &mut *sums, stride, accumulate: accumulate || at > 0 };
-            let tiles = tiles.clone();
+        // Pieces of a panel that stay in L1 while all rows pass; equal ones, of whole steps. Parts are multiplied several times, for
+        // which L2 is fast enough.
+        let steps = depth.len() / step;
+        let pieces = if self.parts() > 1 { 1 } else { steps.div_ceil(PIECE_GROUPS / step).max(1) };
+        let piece = steps.div_ceil(pieces).max(1) * step;
+        for at in depth.clone().step_by(piece) {
+            let sums = Sums { values: &mut *sums, stride, accumulate: accumulate || at > depth.start };
+            let panel = &panel[(at - depth.start) * COLUMNS..];
+            let (tiles, depth) = (tiles.clone(), at..depth.end.min(at + piece));
             // SAFETY: the lengths were checked, and a unit exists only if the CPU has it.
             #[cfg(target_arch = "x86_64")]
             unsafe {
                 match (self.registers, self.factors) {
                     (Registers::Amx, factors) => x86::amx_tiles(factors, tiles, depth, packed, panel, sums),
-                    (Registers::Avx512, Factors::Bf16) => x86::bf16_tiles(tiles, depth, packed, panel, sums),
+                    (Registers::Avx512, Factors::Bf16 | Factors::Split) => {
+                        x86::bf16_tiles(tiles, depth, packed, panel, sums);
+                    }
                     (Registers::Avx512, Factors::Int8) => x86::int8_tiles(tiles, depth, packed, panel, sums),
                 }
             }
@@ -220,19 +241,42 @@ pub(super) fn each_chunk(
 /// Rows of groups, as their unit wants them. The bits of a group are held as those of an f32.
 pub(crate) struct PackedRows<'a> {
     values: &'a [f32],
-    /// From tile to tile.
+    /// From tile to tile, of which each is `[groups / 16][32][16]` for AMX, `[groups][14]` else.
     tile: usize,
-    /// From row to row of a tile, or from group to group.
-    row: usize,
     /// In a row.
     groups: usize,
+    /// Whether the values are what the groups stand for.
+    pub(super) fits: bool,
 }
 
-/// A tile of rows as `[groups][14]`.
+impl PackedRows<'_> {
+    /// Groups in a row.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Whether the groups stand for the values; those of f32 in parts do not if some are out of range ([`super::pairs`]).
+    pub(crate) fn fits(&self) -> bool {
+        self.fits
+    }
+}
+
+/// A tile of rows, `stride` groups each, as `[groups / 16][32][16]`: what a tile register takes lies together, so that it is fetched ahead.
+#[cfg(target_arch = "x86_64")]
+fn steps_of_rows(rows: &[f32], stride: usize, out: &mut [f32]) {
+    for (step, out) in out.chunks_exact_mut(32 * STEP_GROUPS).enumerate() {
+        let (to, _) = out.as_chunks_mut::<STEP_GROUPS>();
+        for (row, to) in rows.chunks_exact(stride).zip(to) {
+            to.copy_from_slice(&row[step * STEP_GROUPS..][..STEP_GROUPS]);
+        }
+    }
+}
+
+/// A tile of rows, `stride` groups each, as `[groups][14]`.
 #[cfg(target_arch = "x86_64")]
 struct Interleaved<'a> {
     rows: &'a [f32],
-    groups: usize,
+    stride: usize,
     out: &'a mut [f32],
 }
 
@@ -241,10 +285,11 @@ impl Kernel for Interleaved<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { rows, groups, out } = self;
-        assert!(S::TILE_ROWS == 14 && out.len() >= 14 * groups + 16, "room for a tile of AVX-512");
+        let Self { rows, stride, out } = self;
+        let groups = out.len() / 14 - 1;
+        assert!(S::TILE_ROWS == 14 && stride >= groups, "room for a tile of AVX-512");
         let mut starts = [std::ptr::null(); MAX_TILE_ROWS];
-        let rows = rows.chunks_exact(groups);
+        let rows = rows.chunks_exact(stride);
         starts.iter_mut().zip(rows).for_each(|(start, row)| *start = row.as_ptr());
         // SAFETY: 14 rows have `groups` groups, and there is room behind the tile. The bits of a group pass as those of an f32
         // would: nothing is below the floor.
@@ -272,7 +317,7 @@ mod x86 {
         let leaf = __cpuid_count(7, 0);
         let has = |bit: u32| leaf.edx >> bit & 1 == 1;
         let multiplies = match factors {
-            Factors::Bf16 => has(22),
+            Factors::Bf16 | Factors::Split => has(22),
             Factors::Int8 => has(25),
         };
         multiplies && has(24) && tile_registers_are_allowed()
@@ -297,7 +342,7 @@ mod x86 {
     macro_rules! vector_tiles {
         ($name:ident, $features:literal, |$sum:ident, $a:ident, $b:ident| $dot:expr) => {
             /// # Safety
-            /// The CPU must have the features named here; the slices must cover the tiles.
+            /// The CPU must have the features named here; the slices must cover the tiles, `panel` from the start of `depth` on.
             #[target_feature(enable = $features)]
             pub(super) unsafe fn $name(
                 tiles: Range<usize>,
@@ -319,11 +364,11 @@ mod x86 {
                                 }
                             }
                         }
-                        for g in depth.clone() {
+                        for (i, g) in depth.clone().enumerate() {
                             let columns =
-                                [0, 1].map(|v| _mm512_loadu_ps(panel.as_ptr().add(g * 32 + v * 16)));
+                                [0, 1].map(|v| _mm512_loadu_ps(panel.as_ptr().add(i * 32 + v * 16)));
                             for r in 0..14 {
-                                let $a = _mm512_set1_ps(*rows.add(g * packed.row + r));
+                                let $a = _mm512_set1_ps(*rows.add(g * 14 + r));
                                 for v in 0..2 {
                                     let ($sum, $b) = (sums[r][v], columns[v]);
                                     sums[r][v] = $dot;
@@ -373,7 +418,8 @@ mod x86 {
     /// Four tile registers hold the sums, two the rows, two the columns: each load serves two multiplications.
     ///
     /// # Safety
-    /// AMX must be allowed for the factors, `depth` must hold whole steps and not be empty, and the slices must cover the tiles.
+    /// AMX must be allowed for the factors, `depth` must hold whole steps and not be empty, and the slices must cover the tiles,
+    /// `panel` from the start of `depth` on.
     pub(super) unsafe fn amx_tiles(
         factors: Factors,
         tiles: Range<usize>,
@@ -386,9 +432,10 @@ mod x86 {
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack)) };
         for (at, tile) in tiles.enumerate() {
             let out = to.values[at * 32 * to.stride..].as_mut_ptr();
-            let a = packed.values[tile * packed.tile + depth.start..].as_ptr();
+            let a = packed.values[tile * packed.tile + depth.start * 32..].as_ptr();
+            // One step of the depth after the other; `$step` multiplies one, of so many bytes in a tile of rows as in the panel.
             macro_rules! multiply {
-                ($dot:literal) => {
+                ($bytes:literal, $($step:expr),+ $(,)?) => {
                     asm!(
                         "test {adds:e}, {adds:e}",
                         "jz 3f",
@@ -403,33 +450,24 @@ mod x86 {
                         "tilezero tmm2",
                         "tilezero tmm3",
                         "2:",
-                        "tileloadd tmm6, [{b} + {group}]",
-                        "tileloadd tmm4, [{upper} + {row}]",
-                        concat!($dot, " tmm0, tmm4, tmm6"),
-                        "tileloadd tmm7, [{b} + {group} + 64]",
-                        concat!($dot, " tmm1, tmm4, tmm7"),
-                        "tileloadd tmm5, [{lower} + {row}]",
-                        concat!($dot, " tmm2, tmm5, tmm6"),
-                        concat!($dot, " tmm3, tmm5, tmm7"),
-                        "add {upper}, 64",
-                        "add {lower}, 64",
-                        "add {b}, 2048",
+                        $($step,)+
+                        concat!("add {a}, ", $bytes),
+                        concat!("add {b}, ", $bytes),
                         "dec {steps}",
                         "jnz 2b",
                         "tilestored [{out} + {across}], tmm0",
                         "tilestored [{out} + {across} + 64], tmm1",
                         "tilestored [{under} + {across}], tmm2",
                         "tilestored [{under} + {across} + 64], tmm3",
-                        upper = inout(reg) a => _,
-                        lower = inout(reg) a.add(16 * packed.row) => _,
-                        b = inout(reg) panel.as_ptr().add(depth.start * 32) => _,
-                        steps = inout(reg) depth.len() / STEP_GROUPS => _,
+                        a = inout(reg) a => _,
+                        b = inout(reg) panel.as_ptr() => _,
+                        steps = inout(reg) depth.len() / (STEP_GROUPS * factors.parts()) => _,
                         out = in(reg) out,
                         under = in(reg) out.wrapping_add(16 * to.stride),
                         adds = in(reg) u32::from(to.accumulate),
-                        row = in(reg) packed.row * 4,
                         across = in(reg) to.stride * 4,
-                        // A group of 32 columns.
+                        // A step of a row, and a group of 32 columns.
+                        row = in(reg) 64usize,
                         group = in(reg) 128usize,
                         out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                         out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
@@ -437,12 +475,83 @@ mod x86 {
                     )
                 };
             }
+            // All four products of what lies at these bytes of a step.
+            macro_rules! rows_and_columns {
+                ($dot:literal, $rows:literal, $columns:literal) => {
+                    concat!(
+                        "tileloadd tmm6, [{b} + {group} + ",
+                        $columns,
+                        "]\n",
+                        "tileloadd tmm4, [{a} + {row} + ",
+                        $rows,
+                        "]\n",
+                        $dot,
+                        " tmm0, tmm4, tmm6\n",
+                        "tileloadd tmm7, [{b} + {group} + ",
+                        $columns,
+                        " + 64]\n",
+                        $dot,
+                        " tmm1, tmm4, tmm7\n",
+                        "tileloadd tmm5, [{a} + {row} + ",
+                        $rows,
+                        " + 1024]\n",
+                        $dot,
+                        " tmm2, tmm5, tmm6\n",
+                        $dot,
+                        " tmm3, tmm5, tmm7",
+                    )
+                };
+            }
+            // With other rows of the same columns, or other columns of the same rows.
+            macro_rules! other_rows {
+                ($rows:literal) => {
+                    concat!(
+                        "tileloadd tmm4, [{a} + {row} + ",
+                        $rows,
+                        "]\n",
+                        "tdpbf16ps tmm0, tmm4, tmm6\n",
+                        "tdpbf16ps tmm1, tmm4, tmm7\n",
+                        "tileloadd tmm5, [{a} + {row} + ",
+                        $rows,
+                        " + 1024]\n",
+                        "tdpbf16ps tmm2, tmm5, tmm6\n",
+                        "tdpbf16ps tmm3, tmm5, tmm7",
+                    )
+                };
+            }
+            macro_rules! other_columns {
+                ($columns:literal) => {
+                    concat!(
+                        "tileloadd tmm6, [{b} + {group} + ",
+                        $columns,
+                        "]\n",
+                        "tdpbf16ps tmm0, tmm4, tmm6\n",
+                        "tdpbf16ps tmm2, tmm5, tmm6\n",
+                        "tileloadd tmm7, [{b} + {group} + ",
+                        $columns,
+                        " + 64]\n",
+                        "tdpbf16ps tmm1, tmm4, tmm7\n",
+                        "tdpbf16ps tmm3, tmm5, tmm7",
+                    )
+                };
+            }
             // SAFETY: the caller vouches for the slices. Nobody else uses tile registers on this thread: they are released
             // below, and a compiler leaves them alone.
             unsafe {
                 match factors {
-                    Factors::Bf16 => multiply!("tdpbf16ps"),
-                    Factors::Int8 => multiply!("tdpbssd"),
+                    Factors::Bf16 => multiply!("2048", rows_and_columns!("tdpbf16ps", "0", "0")),
+                    Factors::Int8 => multiply!("2048", rows_and_columns!("tdpbssd", "0", "0")),
+                    // Parts 0 to 2 of the rows times parts 0 to 2 of the columns, those whose numbers make 2 at most; each
+                    // is beside one that shares an operand with it.
+                    Factors::Split => multiply!(
+                        "6144",
+                        rows_and_columns!("tdpbf16ps", "0", "4096"),
+                        other_columns!("2048"),
+                        other_rows!("2048"),
+                        other_columns!("0"),
+                        other_rows!("4096"),
+                        other_rows!("0"),
+                    ),
                 }
             }
         }

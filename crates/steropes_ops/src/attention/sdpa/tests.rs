@@ -70,6 +70,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case("sdpa/property/scores_far_below_zero", scores_far_below_zero),
         case("sdpa/property/queries_are_independent", |d| independent_queries(d, run)),
         case("sdpa/property/nan_stays_in_its_query", |d| nan_in_its_query(d, run)),
+        cpu_case("sdpa/property/infinite_values_come_out", infinite_values),
+        cpu_case("sdpa/property/small_and_large_values", small_and_large_values),
         case("sdpa/property/no_queries", |d| without_queries(d, run)),
         case("sdpa/error/q_rank", q_rank),
         case("sdpa/error/q_dtype", q_dtype),
@@ -491,6 +493,35 @@ fn independent_queries(device: &Device, attention: Attention) -> Verdict {
         let one = tensor(device, &[1, 1, 2, 24], q[i * width..][..width].to_vec());
         check_equal(&attention(&one, &k, &v, 0.3)?, &all[i * width..][..width])
             .map_err(|e| format!("query {i}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// An infinite value is the mean of all that have a share of it, and no other column knows.
+fn infinite_values(device: &Device) -> Verdict {
+    let (tokens, head_dim) = (75, 8);
+    let shape = [1, tokens, 1, head_dim];
+    let [q, k, mut v] = ["q", "k", "v"].map(|name| normal(name, tokens * head_dim));
+    v[40 * head_dim + 3] = f32::NEG_INFINITY;
+    let [q, k, v] = [q, k, v].map(|values| Tensor::new(device, &shape, values).unwrap());
+    let got = run(&q, &k, &v, 0.3)?;
+    match (0..got.len()).find(|&i| (got[i] == f32::NEG_INFINITY) != (i % head_dim == 3) || got[i].is_nan()) {
+        None => Ok(()),
+        Some(i) => Err(format!("query {}, column {} is {}", i / head_dim, i % head_dim, got[i])),
+    }
+}
+
+/// Where parts of an argument would be too small or too large for a CPU that multiplies those.
+fn small_and_large_values(device: &Device) -> Verdict {
+    let (tokens, head_dim) = (75, 8);
+    let shape = [1, tokens, 1, head_dim];
+    for [q_scale, k_scale, v_scale] in [[1e-36f32, 1e36, 1.0], [1e30, 1e-30, 1e-22], [1.0, 1.0, 1e25]] {
+        let all = [("q", q_scale), ("k", k_scale), ("v", v_scale)].map(|(name, scale)| {
+            let values = normal(name, tokens * head_dim).iter().map(|v| v * scale).collect();
+            Tensor::new(device, &shape, values).unwrap()
+        });
+        compare(&all[0], &all[1], &all[2], 0.3, Tolerance::OfLargest(2e-6))
+            .map_err(|e| format!("{q_scale:e}, {k_scale:e}, {v_scale:e}: {e}"))?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
         integers::cases(),
         block_cases(),
         form_cases(),
+        parts_cases(),
         property_cases(),
         error_cases(),
     ];
@@ -111,6 +112,20 @@ fn form_cases() -> Vec<Case> {
         f16_case("linear/form/emulated_8x8_f16", |d| emulated(d, MATRICES_8, DType::F16)),
         f16_case("linear/form/emulated_16x16_f16", |d| emulated(d, MATRICES_16, DType::F16)),
         gpu_case("linear/form/more_than_a_binding", more_than_a_binding),
+    ]
+}
+
+/// f32 as the sum of parts, where a CPU multiplies those; all others give the same.
+fn parts_cases() -> Vec<Case> {
+    vec![
+        cpu_case("linear/parts/all_digits_count", all_digits_count),
+        cpu_case("linear/parts/every_tile_edge", parts_tile_edges),
+        cpu_case("linear/parts/several_pieces_of_the_depth", |d| {
+            against_oracle(d, [139, 4101, 1025], Activation::Relu)?;
+            sum_against_oracle(d, [139, 2080, 33])
+        }),
+        cpu_case("linear/parts/small_and_large_values", small_and_large_values),
+        cpu_case("linear/parts/what_is_not_finite", what_is_not_finite),
     ]
 }
 
@@ -638,10 +653,111 @@ fn rows_are_independent(device: &Device) -> Verdict {
     let layer = layer(device, inputs, outputs);
     let all = values(linear(&x, &layer.packed, Activation::Gelu))?;
     let x = x.read::<f32>().unwrap();
+    let alone = |rows: Vec<usize>| {
+        let few = tensor(device, &[rows.len(), inputs], picked(&x, inputs, &rows));
+        let few = values(linear(&few, &layer.packed, Activation::Gelu))?;
+        Ok::<_, String>((few, picked(&all, outputs, &rows)))
+    };
+    let has_parts = device.gpu().is_none() && crate::cpu::Isa::current().split_unit().is_some();
     for row in [0, 13, 14, 195, 196, 420] {
-        let one = tensor(device, &[inputs], picked(&x, inputs, &[row]));
-        let one = values(linear(&one, &layer.packed, Activation::Gelu))?;
-        check_equal(&one, &picked(&all, outputs, &[row])).map_err(|e| format!("row {row}: {e}"))?;
+        let (one, all) = alone(vec![row])?;
+        if has_parts {
+            let all: Vec<f64> = all.into_iter().map(f64::from).collect();
+            check_close(&one, &all, Tolerance::Sum { depth: inputs })
+        } else {
+            check_equal(&one, &all)
+        }
+        .map_err(|e| format!("row {row}: {e}"))?;
+    }
+    let (some, all) = alone((101..180).collect())?;
+    check_equal(&some, &all)
+}
+
+/// Sums of one product: each is right to its last digits.
+fn all_digits_count(device: &Device) -> Verdict {
+    let [rows, inputs, outputs] = [97, 70, 45];
+    let values_of_x = normal("linear/x", rows);
+    let x = (0..rows * inputs)
+        .map(|i| if i % inputs == i / inputs % inputs { values_of_x[i / inputs] } else { 0.0 });
+    let x: Vec<f32> = x.collect();
+    let weight = random(device, "linear/weight", &[outputs, inputs]);
+    let layer = LinearWeights::pack(&weight, None).map_err(|e| e.to_string())?;
+    let got = values(linear(&tensor(device, &[rows, inputs], x.clone()), &layer, Activation::Identity))?;
+    let weight = weight.read::<f32>().unwrap();
+    check_close(
+        &got,
+        &reference::linear(&x, &weight, &vec![0.0; outputs], Activation::Identity),
+        Tolerance::Ulps(2),
+    )
+}
+
+fn parts_tile_edges(device: &Device) -> Verdict {
+    for rows in [63, 64, 65, 96, 129] {
+        for outputs in [1, 31, 32, 33, 64] {
+            for inputs in [1, 2, 31, 32, 33, 97] {
+                against_oracle(device, [rows, inputs, outputs], Activation::Identity)
+                    .map_err(|e| format!("{rows} x {inputs} x {outputs}: {e}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where parts of a value would be too small or too large.
+fn small_and_large_values(device: &Device) -> Verdict {
+    let [rows, inputs, outputs] = [67, 50, 33];
+    for (x_scale, weight_scale) in
+        [(1e-36, 1e25), (1e25, 1e-36), (1e-22, 1e-5), (1e-30, 1.0), (1e17, 1e17), (1e33, 1e-20)]
+    {
+        let scaled = |name, len, scale: f32| normal(name, len).iter().map(|v| v * scale).collect::<Vec<_>>();
+        let x = scaled("linear/x", rows * inputs, x_scale);
+        let weight = scaled("linear/weight", outputs * inputs, weight_scale);
+        let layer = LinearWeights::pack(&tensor(device, &[outputs, inputs], weight.clone()), None).unwrap();
+        let got = values(linear(&tensor(device, &[rows, inputs], x.clone()), &layer, Activation::Identity))?;
+        let want = reference::linear(&x, &weight, &vec![0.0; outputs], Activation::Identity);
+        check_close(&got, &want, Tolerance::Sum { depth: inputs })
+            .map_err(|e| format!("{x_scale:e} times {weight_scale:e}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Infinities and sums above the largest f32 come out as infinities, in their rows alone.
+fn what_is_not_finite(device: &Device) -> Verdict {
+    let [rows, inputs, outputs] = [67, 50, 33];
+    let weight = normal("linear/weight", outputs * inputs);
+    let layer = LinearWeights::pack(&tensor(device, &[outputs, inputs], weight.clone()), None).unwrap();
+    // Weights of which one part is 0 are among the worst.
+    let ones = LinearWeights::pack(&tensor(device, &[1, inputs], vec![1.0; inputs]), None).unwrap();
+    for large in [f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+        let mut x = normal("linear/x", rows * inputs);
+        x[9 * inputs + 7] = large;
+        if large == f32::MAX {
+            x[9 * inputs + 8] = large;
+        }
+        let x = tensor(device, &[rows, inputs], x);
+        let sums = values(linear(&x, &ones, Activation::Identity))?;
+        check_equal(&sums[9..10], &[f32::INFINITY.copysign(large)])?;
+        if let Some(row) = (0..rows).find(|&row| row != 9 && !sums[row].is_finite()) {
+            return Err(format!("{large}: row {row} is {}", sums[row]));
+        }
+        if large.is_infinite() {
+            let got = values(linear(&x, &layer, Activation::Identity))?;
+            let want: Vec<f32> = (0..outputs).map(|c| large * weight[c * inputs + 7]).collect();
+            check_equal(&got[9 * outputs..10 * outputs], &want)?;
+        }
+    }
+    // The same in a weight.
+    let mut weight = weight;
+    weight[3 * inputs + 7] = f32::INFINITY;
+    let layer = LinearWeights::pack(&tensor(device, &[outputs, inputs], weight), None).unwrap();
+    let x = normal("linear/x", rows * inputs);
+    let got = values(linear(&tensor(device, &[rows, inputs], x.clone()), &layer, Activation::Identity))?;
+    for row in 0..rows {
+        let want = f32::INFINITY.copysign(x[row * inputs + 7]);
+        check_equal(&got[row * outputs + 3..][..1], &[want]).map_err(|e| format!("row {row}: {e}"))?;
+        if let Some(c) = (0..outputs).find(|&c| c != 3 && !got[row * outputs + c].is_finite()) {
+            return Err(format!("row {row}, output {c}: {}", got[row * outputs + c]));
+        }
     }
     Ok(())
 }

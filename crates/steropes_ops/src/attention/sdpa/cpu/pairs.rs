@@ -46,7 +46,8 @@ impl Kernel for HeadKernel<'_> {
                 for at in (0..step).step_by(COLUMNS) {
                     let panel = &packed_keys[(first_key + at) / COLUMNS * key_panel..];
                     let to = Sums { values: &mut scores[at..], stride: SCORE_ROW, accumulate: false };
-                    unit.tiles().block_times_panel(0..rows, &queries, panel, to);
+                    let depth = 0..queries.groups();
+                    unit.tiles().block_times_panel(0..rows, &queries, depth, panel, to);
                 }
                 let sums_so_far = (first_key > 0).then_some(&mut sums[..rows * width]);
                 weigh(s, rows, scores, step, scale, &mut running, sums_so_far);
@@ -57,7 +58,8 @@ impl Kernel for HeadKernel<'_> {
                 for c in (0..width).step_by(COLUMNS) {
                     let panel = &packed_values[c / COLUMNS * value_panel + first_key / 2 * COLUMNS..];
                     let to = Sums { values: &mut sums[c..], stride: width, accumulate: first_key > 0 };
-                    unit.tiles().block_times_panel(0..rows, &weights, panel, to);
+                    let depth = 0..weights.groups();
+                    unit.tiles().block_times_panel(0..rows, &weights, depth, panel, to);
                 }
             }
             part.write(s, first, rows, sums, width, &running);
