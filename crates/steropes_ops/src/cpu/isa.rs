@@ -100,7 +100,7 @@ impl Isa {
 
     /// What multiplies f32 in parts, if anything does so faster than f32 are multiplied.
     pub(crate) fn split_unit(self) -> Option<PairUnit> {
-        self.split.filter(|_| std::env::var_os("NOSPLIT").is_none())
+        self.split
     }
 
     /// What multiplies groups of four int8, if anything does.

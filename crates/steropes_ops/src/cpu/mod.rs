@@ -21,7 +21,7 @@
 //! | `blocks` | weights in blocks of small integers, widened panel by panel |
 //! | `groups` | weights in groups of small integers with a range, widened likewise |
 //! | `tiles` | products of groups of 32 bits by the instructions that multiply them: AMX, AVX-512 |
-//! | `pairs` | their groups of two bf16 |
+//! | `pairs` | their groups of two bf16, and f32 as three of them |
 //! | `quads` | their groups of four int8, and how rows and weights become those |
 //! | `product` | blocking, fused epilogues, threads |
 //! | `lanes` | small matrices side by side, one in each lane, in f32 or f64 |

@@ -22,7 +22,7 @@
 use super::isa::Isa;
 use super::pack::{AlignedVec, RowSource};
 use super::tiles::{COLUMNS, Factors, PackedRows, Registers, STEP_GROUPS, TileUnit};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{self, AtomicU32};
 #[cfg(target_arch = "x86_64")]
 use {
     super::pack::{Matrix, pack_column_panel},
@@ -83,7 +83,10 @@ impl PairUnit {
         let largest = AtomicU32::new(0);
         let fill = |first, stride, out: &mut [f32]| {
             #[cfg(target_arch = "x86_64")]
-            largest.fetch_max(round_rows(parts, source, first, stride, out).to_bits(), Ordering::Relaxed);
+            largest.fetch_max(
+                round_rows(parts, source, first, stride, out).to_bits(),
+                atomic::Ordering::Relaxed,
+            );
         };
         let mut packed = self.0.pack_rows(isa, source.rows(), groups, is_parallel, memory, fill);
         packed.fits = parts == 1 || fits(f32::from_bits(largest.into_inner()));
