@@ -188,8 +188,8 @@ impl Product<'_> {
         };
         let (rows_count, panels) = (self.source.rows(), self.weights.panel_count());
         let blocks = match self.weights.made_at_once() {
-            // All rows in every part, so that each panel is made once.
-            Some(_) if panels * tile_columns >= LEAST_TASK_COLUMNS * wanted_parts(threads) => {
+            // All rows in every part, so that each panel is made once, if half of the wanted parts are left.
+            Some(_) if panels * tile_columns >= LEAST_TASK_COLUMNS * wanted_parts(threads).div_ceil(2) => {
                 Blocks { rows: [rows_count.max(1); 2], ..blocks }
             }
             _ => blocks,

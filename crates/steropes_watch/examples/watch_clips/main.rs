@@ -67,6 +67,13 @@ fn main() -> Outcome<()> {
             "--only" => only = Some(value()?),
             "--verbose" => verbose = true,
             "--other-metric" => other_metric = true,
+            "--help" => {
+                println!(
+                    "watch_clips [--out FOLDER] [--latency SECONDS] [--size PIXELS] [--only NAME] [--verbose] [--other-metric] [CLIP FOLDER ...]"
+                );
+                return Ok(());
+            }
+            _ if argument.starts_with('-') => return Err(format!("no option {argument}: see --help").into()),
             _ => folders.push(PathBuf::from(argument)),
         }
     }

@@ -706,9 +706,15 @@ fn parts_tile_edges(device: &Device) -> Verdict {
 /// Where parts of a value would be too small or too large.
 fn small_and_large_values(device: &Device) -> Verdict {
     let [rows, inputs, outputs] = [67, 50, 33];
-    for (x_scale, weight_scale) in
-        [(1e-36, 1e25), (1e25, 1e-36), (1e-22, 1e-5), (1e-30, 1.0), (1e17, 1e17), (1e33, 1e-20)]
-    {
+    for (x_scale, weight_scale) in [
+        (1e-36, 1e10),
+        (1e10, 1e-36),
+        (1e-36, 1e25),
+        (1e-22, 1e-5),
+        (1e-30, 1.0),
+        (1e17, 1e17),
+        (1e33, 1e-20),
+    ] {
         let scaled = |name, len, scale: f32| normal(name, len).iter().map(|v| v * scale).collect::<Vec<_>>();
         let x = scaled("linear/x", rows * inputs, x_scale);
         let weight = scaled("linear/weight", outputs * inputs, weight_scale);
