@@ -128,8 +128,12 @@ fn a_batch_of_actions_is_a_loop_over_them() {
             let mut past = shared.clone();
             let own = one(i, &mut past, &z, "first");
             let after: Vec<f32> = one(i, &mut past, &own, "second").read().unwrap();
-            assert_eq!(own.read::<f32>().unwrap(), first[i * sample..][..sample], "sample {i}");
-            assert_eq!(after, second[i * sample..][..sample], "sample {i}");
+            let own: Vec<f32> = own.read().unwrap();
+            // A CPU may multiply many rows in another way than few.
+            for (alone, together) in [(own, &first), (after, &second)] {
+                let difference = largest_difference(&alone, &together[i * sample..][..sample]);
+                assert!(difference < 1e-5, "sample {i}: {difference}");
+            }
         }
         assert!(largest_difference(&second[..sample], &second[sample..][..sample]) > 1e-3);
     }

@@ -126,6 +126,7 @@ fn parts_cases() -> Vec<Case> {
         }),
         cpu_case("linear/parts/small_and_large_values", small_and_large_values),
         cpu_case("linear/parts/what_is_not_finite", what_is_not_finite),
+        cpu_case("linear/parts/nothing_is_left_of_a_product_before", nothing_is_left),
     ]
 }
 
@@ -645,7 +646,8 @@ fn no_bias_is_zero_bias(device: &Device) -> Verdict {
     check_equal(&without, &values(linear(&x, &with, Activation::Identity))?)
 }
 
-/// The same bits whether a row is multiplied among others or alone, hence for any split among threads.
+/// The same bits whether a row is multiplied among others or alone, hence for any split among threads; where many rows are multiplied in parts
+/// and few are not, among as many others.
 fn rows_are_independent(device: &Device) -> Verdict {
     let (rows, inputs, outputs) = (421, 700, 150);
     against_oracle(device, [rows, inputs, outputs], Activation::Gelu)?;
@@ -723,6 +725,27 @@ fn small_and_large_values(device: &Device) -> Verdict {
         let want = reference::linear(&x, &weight, &vec![0.0; outputs], Activation::Identity);
         check_close(&got, &want, Tolerance::Sum { depth: inputs })
             .map_err(|e| format!("{x_scale:e} times {weight_scale:e}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Behind a depth that fills no whole step lie no values of the rows before, in f32 and in bf16.
+fn nothing_is_left(device: &Device) -> Verdict {
+    let (rows, outputs) = (65, 3);
+    for narrow in [false, true] {
+        let product = |inputs: usize, x: Vec<f32>| {
+            let layer = if narrow {
+                bf16_layer(device, inputs, outputs).layer
+            } else {
+                layer(device, inputs, outputs).packed
+            };
+            values(linear(&tensor(device, &[rows, inputs], x), &layer, Activation::Identity))
+        };
+        product(64, vec![f32::NAN; rows * 64])?;
+        let got = product(33, normal("linear/x", rows * 33))?;
+        if let Some(i) = got.iter().position(|v| !v.is_finite()) {
+            return Err(format!("bf16 {narrow}: element {i} is {}", got[i]));
+        }
     }
     Ok(())
 }
