@@ -112,6 +112,8 @@ pub struct Analyst {
     ruler: Option<(Ruler, f64)>,
     /// The factor of the last ruler that the floor gave.
     floor_factor: Option<f64>,
+    /// The obstacle that was sure when the scale was measured last, or a nearer one since.
+    nearest: Option<Ahead>,
     /// The speed measured last.
     speed: Option<f64>,
     /// The obstacle of the frame before: distance and time.
@@ -128,6 +130,7 @@ impl Analyst {
             eye,
             ruler: None,
             floor_factor: None,
+            nearest: None,
             speed: None,
             before: None,
             coming: [false; 2],
@@ -176,6 +179,7 @@ impl Analyst {
         let contact = growth_ahead.map(|[g, _]| look.interval / (g - 1.0));
         let ahead = nearest.map(|n| self.fused(&n, sigma, growth, ahead_by, time, speed));
         self.before = ahead.map(|a| (a.distance, time));
+        let ahead = self.no_farther(ahead, scale);
         let zones = self.zones(look, &surfaces, &movers, ahead, contact, speed);
         let entry = self.entry(&movers, speed);
         self.coming = movers.sides.map(|side| side.is_some());
@@ -236,6 +240,27 @@ impl Analyst {
                 (held, Scale::Earlier, age)
             }
             _ => (Ruler::of_factor(1.0, 0.5, &self.eye), Scale::None, OLD),
+        }
+    }
+
+    /// With an assumed speed nothing gets farther than it was: the robot drives towards it, and a growing distance says only that
+    /// it is slower than assumed.
+    fn no_farther(&mut self, ahead: Option<Ahead>, scale: Scale) -> Option<Ahead> {
+        let sure = ahead.filter(|a| a.sure);
+        let nearer = |a: Option<Ahead>, b: Option<Ahead>| {
+            a.into_iter().chain(b).min_by(|a, b| a.distance.total_cmp(&b.distance))
+        };
+        match scale {
+            Scale::AssumedSpeed => {
+                let result = nearer(ahead, self.nearest);
+                self.nearest = nearer(sure, self.nearest);
+                result
+            }
+            Scale::None => ahead,
+            _ => {
+                self.nearest = sure;
+                ahead
+            }
         }
     }
 

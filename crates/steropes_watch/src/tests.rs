@@ -69,6 +69,16 @@ fn a_robot_slower_than_assumed_is_not_told_that_things_are_far() {
     assert_eq!(analysis.scale, Scale::AssumedSpeed);
     let distance = analysis.ahead.unwrap().distance;
     assert!(distance < 1.1, "{distance}");
+    // Nor if the network's depth grows meanwhile, and not until metres are measured again.
+    let mut world = World::new(vec![wall(0.85)], 0.05, 0.4);
+    world.unit = 2.0;
+    let analysis = look_at(&mut analyst, &world, None);
+    assert_eq!(analysis.scale, Scale::AssumedSpeed);
+    assert!(analysis.ahead.unwrap().distance <= distance);
+    assert_eq!(analysis.zones[1].distance, analysis.ahead.map(|a| a.distance));
+    let analysis = look_at(&mut analyst, &World::new(vec![wall(2.2)], 0.25, 0.4), None);
+    assert_eq!(analysis.scale, Scale::Floor);
+    assert!(analysis.ahead.unwrap().distance > 2.0);
 }
 
 #[test]
