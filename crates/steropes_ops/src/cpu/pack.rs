@@ -123,8 +123,10 @@ impl PackedWeights {
     }
 
     fn of_f32(isa: Isa, [columns, depth]: [usize; 2], panel_columns: usize, panels: AlignedVec) -> Self {
+        /// Of fewer, taking rows apart costs more than it gains.
+        const LEAST_SPLIT_COLUMNS: usize = 512;
         let fits = || pairs::fits(largest_magnitude(panels.as_slice()));
-        let split = isa.split_unit().filter(|_| fits());
+        let split = isa.split_unit().filter(|_| columns >= LEAST_SPLIT_COLUMNS && fits());
         Self { isa, depth, columns, panel_columns, held: Held::F32, panels, split }
     }
 

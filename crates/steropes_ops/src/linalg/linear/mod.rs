@@ -194,7 +194,7 @@ impl LinearWeights {
 /// Else f32 products and sums, on the CPU every 512 inputs on their own. Within `Tolerance::Sum { depth: inputs }`; GELU
 /// adds at most 5e-7 absolute. f16 results are rounded once, to within 5e-4 of themselves.
 ///
-/// f32 on a CPU with AMX: from 64 rows on, each value is the sum of three bf16, of whose nine products the six largest are summed in f32;
+/// f32 on a CPU with AMX: from 64 rows and 512 outputs on, each value is the sum of three bf16, of whose nine products the six largest are summed in f32;
 /// what is left out is below 2^-24 of a product. If the largest magnitude of `x` or of the weights is not within 2^-60 and
 /// 2^60 (or 0), or not finite, the whole is computed as elsewhere. So a row among 64 may differ in its last bits from the same
 /// row among fewer, or beside a row that is out of range; both are within the tolerance.
