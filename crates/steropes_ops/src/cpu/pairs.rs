@@ -22,13 +22,14 @@
 use super::isa::Isa;
 use super::pack::{AlignedVec, RowSource};
 use super::tiles::{COLUMNS, Factors, PackedRows, Registers, STEP_GROUPS, TileUnit};
-use std::sync::atomic::{self, AtomicU32};
+use std::sync::atomic::AtomicU32;
 #[cfg(target_arch = "x86_64")]
 use {
     super::pack::{Matrix, pack_column_panel},
     super::simd::{Kernel, Simd},
     std::cell::Cell,
     std::ops::Range,
+    std::sync::atomic::Ordering,
 };
 
 /// Depth is padded with zeros to a multiple of this.
@@ -83,10 +84,7 @@ impl PairUnit {
         let largest = AtomicU32::new(0);
         let fill = |first, stride, out: &mut [f32]| {
             #[cfg(target_arch = "x86_64")]
-            largest.fetch_max(
-                round_rows(parts, source, first, stride, out).to_bits(),
-                atomic::Ordering::Relaxed,
-            );
+            largest.fetch_max(round_rows(parts, source, first, stride, out).to_bits(), Ordering::Relaxed);
         };
         let mut packed = self.0.pack_rows(isa, source.rows(), groups, is_parallel, memory, fill);
         packed.fits = parts == 1 || fits(f32::from_bits(largest.into_inner()));
