@@ -511,7 +511,7 @@ fn infinite_values(device: &Device) -> Verdict {
     }
 }
 
-/// Where parts of an argument would be too small or too large for a CPU that multiplies those.
+/// Arguments far from 1, whose scores or results are not.
 fn small_and_large_values(device: &Device) -> Verdict {
     let (tokens, head_dim) = (75, 8);
     let shape = [1, tokens, 1, head_dim];
