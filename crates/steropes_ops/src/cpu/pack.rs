@@ -53,7 +53,8 @@ impl AlignedVec {
 /// How packed weights are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
-    F32,
+    /// With what multiplies them in parts, if they are such that it can.
+    F32(Option<PairUnit>),
     /// Two values in a group, the lower half first.
     Bf16,
     /// Four integers in a group, with a scale for each column ([`quads`]).
@@ -84,8 +85,6 @@ pub(crate) struct PackedWeights {
     panel_columns: usize,
     held: Held,
     panels: AlignedVec,
-    /// What multiplies f32 in parts, if these are such that it can.
-    split: Option<PairUnit>,
 }
 
 impl PackedWeights {
@@ -127,7 +126,7 @@ impl PackedWeights {
         const LEAST_SPLIT_COLUMNS: usize = 512;
         let fits = || pairs::fits(largest_magnitude(panels.as_slice()));
         let split = isa.split_unit().filter(|_| columns >= LEAST_SPLIT_COLUMNS && fits());
-        Self { isa, depth, columns, panel_columns, held: Held::F32, panels, split }
+        Self { isa, depth, columns, panel_columns, held: Held::F32(split), panels }
     }
 
     /// Packs rows of `depth` bf16 as columns: `weight` is `[columns, depth]`. It stays bf16 in memory.
@@ -145,7 +144,7 @@ impl PackedWeights {
             panels.as_mut_slice().par_chunks_exact_mut(panel_len).enumerate().for_each(|(panel, out)| {
                 isa.run(ColumnPanel { source: &source, first: panel * panel_columns, out });
             });
-            return Self { isa, depth, columns, panel_columns, held: Held::Bf16, panels, split: None };
+            return Self { isa, depth, columns, panel_columns, held: Held::Bf16, panels };
         }
         let pairs: &mut [[bf16; 2]] = bytemuck::cast_slice_mut(panels.as_mut_slice());
         pairs.par_chunks_mut(panel_len).enumerate().for_each(|(panel, out)| {
@@ -156,7 +155,7 @@ impl PackedWeights {
                 }
             }
         });
-        Self { isa, depth, columns, panel_columns, held: Held::Bf16, panels, split: None }
+        Self { isa, depth, columns, panel_columns, held: Held::Bf16, panels }
     }
 
     /// Packs rows of `depth` values as columns, rounded to int8 with a scale for each: `weight` is `[columns, depth]`.
@@ -165,7 +164,7 @@ impl PackedWeights {
         let isa = Isa::current();
         let panel_columns = isa.run(TileColumns);
         let panels = quads::pack(weight, [columns, depth], panel_columns, isa.quad_unit());
-        Self { isa, depth, columns, panel_columns, held: Held::Int8, panels, split: None }
+        Self { isa, depth, columns, panel_columns, held: Held::Int8, panels }
     }
 
     /// Packs the rows of a matrix in blocks as columns. It stays in blocks in memory.
@@ -174,7 +173,7 @@ impl PackedWeights {
         let panel_columns = isa.run(TileColumns);
         let [columns, depth] = matrix.shape();
         let (held, panels) = (Held::Blocks(matrix.format()), blocks::pack(matrix, panel_columns));
-        Self { isa, depth, columns, panel_columns, held, panels, split: None }
+        Self { isa, depth, columns, panel_columns, held, panels }
     }
 
     /// Packs the rows of a matrix in groups as columns. It stays in groups in memory.
@@ -183,13 +182,13 @@ impl PackedWeights {
         let panel_columns = isa.run(TileColumns);
         let [columns, depth] = matrix.shape();
         let (held, panels) = (Held::Groups(matrix.group()), groups::pack(matrix, panel_columns));
-        Self { isa, depth, columns, panel_columns, held, panels, split: None }
+        Self { isa, depth, columns, panel_columns, held, panels }
     }
 
     /// The unit that multiplies them; `None` if they are multiplied in f32.
     pub(crate) fn unit(&self) -> Option<GroupUnit> {
         match self.held {
-            Held::F32 | Held::Groups(_) => None,
+            Held::F32(_) | Held::Groups(_) => None,
             Held::Bf16 | Held::Blocks(_) => self.isa.pair_unit().map(GroupUnit::Pairs),
             Held::Int8 => self.isa.quad_unit().map(GroupUnit::Quads),
         }
@@ -199,7 +198,10 @@ impl PackedWeights {
     pub(crate) fn split_unit(&self, rows: usize) -> Option<PairUnit> {
         /// Fewer take less time than making parts of the weights for them.
         const LEAST_ROWS: usize = 64;
-        self.split.filter(|_| rows >= LEAST_ROWS)
+        match self.held {
+            Held::F32(split) => split.filter(|_| rows >= LEAST_ROWS),
+            _ => None,
+        }
     }
 
     /// Whether rows are rounded to int8 to be multiplied with them.
@@ -230,7 +232,7 @@ impl PackedWeights {
     /// Panel `index` as it is held, `[groups][C]`.
     pub(crate) fn panel(&self, index: usize) -> &[f32] {
         let len = match self.held {
-            Held::F32 => self.depth * self.panel_columns,
+            Held::F32(_) => self.depth * self.panel_columns,
             Held::Bf16 => pairs::groups(self.depth) * self.panel_columns,
             Held::Int8 => quads::panel_len(self.depth, self.panel_columns),
             Held::Blocks(format) => blocks::panel_len(format, self.depth, self.panel_columns),
@@ -247,8 +249,8 @@ impl PackedWeights {
         memory: &'a mut AlignedVec,
     ) -> &'a [f32] {
         let len = groups.len() * self.panel_columns;
-        match (self.held, self.isa.pair_unit(), self.split) {
-            (Held::Blocks(format), Some(unit), _) => {
+        match (self.held, self.isa.pair_unit()) {
+            (Held::Blocks(format), Some(unit)) => {
                 assert_eq!(len, blocks::pairs_len(self.depth), "whole panels");
                 let wide = memory.reserve_len(panels.len() * len);
                 for (to, panel) in wide.chunks_exact_mut(len).zip(panels) {
@@ -256,7 +258,7 @@ impl PackedWeights {
                 }
                 wide
             }
-            (Held::F32, _, Some(unit)) => {
+            (Held::F32(Some(unit)), _) => {
                 let wide = memory.reserve_len(panels.len() * len);
                 let values = |groups: usize| groups * 2 / unit.tiles().parts() * self.panel_columns;
                 for (to, panel) in wide.chunks_exact_mut(len).zip(panels) {
@@ -281,12 +283,12 @@ impl PackedWeights {
         /// Steps of the depth whose parts are made together: of more, L2 would hold fewer panels and rows.
         const MOST_STEPS: usize = 32;
         let panels = |bytes: usize, groups: usize| (bytes / (4 * groups * self.panel_columns)).max(1);
-        match (self.held, self.split) {
-            (Held::Blocks(_), _) => {
+        match self.held {
+            Held::Blocks(_) => {
                 let groups = pairs::groups(self.depth);
                 Some([panels(BLOCKS, groups), groups])
             }
-            (Held::F32, Some(unit)) => {
+            Held::F32(Some(unit)) => {
                 let step = STEP_GROUPS * unit.tiles().parts();
                 let steps = unit.groups(self.depth) / step;
                 let groups = steps.div_ceil(steps.div_ceil(MOST_STEPS)) * step;
@@ -306,7 +308,7 @@ impl PackedWeights {
     ) -> &'a [f32] {
         let panel = self.panel(index);
         match self.held {
-            Held::F32 => return panel,
+            Held::F32(_) => return panel,
             Held::Blocks(format) => return blocks::widen(s, format, panel, self.depth, memory),
             Held::Groups(group) => return groups::widen(s, group, panel, self.depth, memory),
             Held::Int8 => return quads::widen(s, panel, self.depth, memory),

@@ -171,8 +171,8 @@ impl TileUnit {
     }
 
     /// Packed rows, of which the first begins a tile, against one panel of 32 columns: groups `depth` of each row and `[depth][32]`.
-    /// Both ends of `depth` are whole steps. The sums go to `sums`, `stride` values from row to row, for `rows` rounded up to whole tiles, and are added to what is there if
-    /// `accumulate`. Those of int8 are the bits of an i32.
+    /// Both ends of `depth` are whole steps. The sums go to `sums`, `stride` values from row to row, for `rows` rounded up to whole
+    /// tiles, and are added to what is there if `accumulate`. Those of int8 are the bits of an i32.
     pub(crate) fn block_times_panel(
         self,
         rows: Range<usize>,
@@ -204,9 +204,8 @@ impl TileUnit {
             unsafe {
                 match (self.registers, self.factors) {
                     (Registers::Amx, factors) => x86::amx_tiles(factors, tiles, depth, packed, panel, sums),
-                    (Registers::Avx512, Factors::Bf16 | Factors::Split) => {
-                        x86::bf16_tiles(tiles, depth, packed, panel, sums);
-                    }
+                    (Registers::Avx512, Factors::Bf16) => x86::bf16_tiles(tiles, depth, packed, panel, sums),
+                    (Registers::Avx512, Factors::Split) => unreachable!("no such unit is detected"),
                     (Registers::Avx512, Factors::Int8) => x86::int8_tiles(tiles, depth, packed, panel, sums),
                 }
             }
