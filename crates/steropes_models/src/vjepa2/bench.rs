@@ -13,15 +13,16 @@ pub fn benches() -> Vec<Bench> {
     use Precision::{Bf16, F16, F32, Int8};
     const SQUARE: [usize; 2] = [256, 256];
     vec![
-        whole("vjepa2/large_16f_256_f32", F32, 16, SQUARE),
-        whole("vjepa2/large_16f_256_bf16", Bf16, 16, SQUARE),
-        whole("vjepa2/large_16f_256_int8", Int8, 16, SQUARE),
-        whole("vjepa2/large_16f_256_f16", F16, 16, SQUARE),
-        whole("vjepa2/large_8f_256_f32", F32, 8, SQUARE),
-        whole("vjepa2/large_8f_256_bf16", Bf16, 8, SQUARE),
-        whole("vjepa2/large_8f_256_f16", F16, 8, SQUARE),
-        whole("vjepa2/large_8f_256x448_f16", F16, 8, [256, 448]),
-        whole("vjepa2/large_64f_256_f16", F16, 64, SQUARE),
+        whole("vjepa2/large_16f_256_f32", F32, [1, 16], SQUARE),
+        whole("vjepa2/large_16f_256_bf16", Bf16, [1, 16], SQUARE),
+        whole("vjepa2/large_16f_256_int8", Int8, [1, 16], SQUARE),
+        whole("vjepa2/large_16f_256_f16", F16, [1, 16], SQUARE),
+        whole("vjepa2/large_16f_256_f16_batch_8", F16, [8, 16], SQUARE),
+        whole("vjepa2/large_8f_256_f32", F32, [1, 8], SQUARE),
+        whole("vjepa2/large_8f_256_bf16", Bf16, [1, 8], SQUARE),
+        whole("vjepa2/large_8f_256_f16", F16, [1, 8], SQUARE),
+        whole("vjepa2/large_8f_256x448_f16", F16, [1, 8], [256, 448]),
+        whole("vjepa2/large_64f_256_f16", F16, [1, 64], SQUARE),
         subset("vjepa2/large_16f_256_2_of_5_tokens_bf16", Bf16),
         subset("vjepa2/large_16f_256_2_of_5_tokens_f16", F16),
         incremental("vjepa2/large_8f_256_next_tubelet_bf16", Bf16),
@@ -67,15 +68,17 @@ fn frames(frames: usize, [height, width]: [usize; 2]) -> Vec<f32> {
     uniform("frames", frames * height * width * 3)
 }
 
-/// All tokens of a clip, from frames on.
-fn whole(name: &'static str, precision: Precision, count: usize, size: [usize; 2]) -> Bench {
+/// All tokens of a batch of clips of so many frames, from frames on.
+fn whole(name: &'static str, precision: Precision, [batch, count]: [usize; 2], size: [usize; 2]) -> Bench {
     let tokens = count / 2 * (size[0] / 16) * (size[1] / 16);
     of(
         name,
         precision,
-        embed_flops(&Extents::LARGE, tokens) + encoder_flops(&Extents::LARGE, tokens),
+        batch as f64 * (embed_flops(&Extents::LARGE, tokens) + encoder_flops(&Extents::LARGE, tokens)),
         move |model| {
-            let clip = model.clip([1, count, size[0], size[1]], &frames(count, size)).expect("a sound clip");
+            let clip = model
+                .clip([batch, count, size[0], size[1]], &frames(batch * count, size))
+                .expect("a sound clip");
             Box::new(move || {
                 std::hint::black_box(model.features(&clip).expect("a clip of this network"));
             })

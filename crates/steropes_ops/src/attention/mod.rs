@@ -1,6 +1,7 @@
 //! Attention.
 
 pub mod masked_sdpa;
+mod matrices;
 mod rows;
 pub mod sdpa;
 

@@ -4,14 +4,14 @@ use super::{bind, largest_binding};
 use crate::error::OpError;
 use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor, spread};
 
-/// Rows that one launch makes one of.
-const FACTOR: usize = 64;
+/// Rows that one launch makes one of: as many as the kernels before leave, so that one launch is enough for a wide matrix.
+const FACTOR: usize = 1024;
 
 /// Columns of a workgroup.
-const COLUMNS: u32 = 32;
+const COLUMNS: u32 = 16;
 
 /// Invocations that share a column.
-const SLOTS: u32 = 8;
+const SLOTS: u32 = 16;
 
 /// Invocations that fill a large GPU, for kernels that go over many rows and then write a row of partial sums each.
 const INVOCATIONS: usize = 1 << 17;

@@ -17,10 +17,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let part = number / blocks;
     let column = number % blocks * COLUMNS + thread % COLUMNS;
     let slot = thread / COLUMNS;
+    let end = min(part * FACTOR + FACTOR, params.rows);
     var sum = 0.0;
-    for (var i = slot; i < FACTOR; i += SLOTS) {
-        let row = part * FACTOR + i;
-        if (row < params.rows && column < params.width) {
+    if (column < params.width) {
+        for (var row = part * FACTOR + slot; row < end; row += SLOTS) {
             sum += x[row * params.width + column];
         }
     }

@@ -34,16 +34,27 @@ impl Packs {
     /// - `QUADS`: the number of them in a pack; `Quads`: all of them
     /// - `LANES`: elements of a pack
     /// - `unpacked(Pack) -> Quads` and `packed(Quads) -> Pack`
+    /// - `rounded(Quads, zero: u32) -> Quads`: as they are after they were stored. `zero` is 0 for a reason that compilers do not
+    ///   know: some leave a way to f16 and back out.
     /// - `sum_of(Quad) -> f32`, `largest_of(Quad) -> f32`
     pub(crate) fn header(self, header: Header) -> Header {
         let header = header.count("LANES", self.lanes as u32);
         match (self.lanes, self.dtype) {
-            (1, dtype) => header.element(dtype).text(include_str!("pack_element.wgsl")),
+            (1, DType::F16) => {
+                let text = "fn rounded(q: Quads, zero: u32) -> Quads {
+    return Quads(unpack2x16float(pack2x16float(vec2<f32>(q[0], 0.0)) | zero).x);
+}
+";
+                header.element(DType::F16).text(include_str!("pack_element.wgsl")).text(text)
+            }
+            (1, dtype) => header.element(dtype).text(include_str!("pack_element.wgsl")).text(UNROUNDED),
             (_, DType::F16) => header.text(include_str!("pack_f16.wgsl")),
-            _ => header.text(include_str!("pack_f32.wgsl")),
+            _ => header.text(include_str!("pack_f32.wgsl")).text(UNROUNDED),
         }
     }
 }
+
+const UNROUNDED: &str = "fn rounded(q: Quads, zero: u32) -> Quads { return q; }\n";
 
 /// The widest unsigned integers that rows of all of `row_bytes` bytes are made of, for kernels that only move memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,5 +13,6 @@ fn packed(q: Quads) -> Pack {
         pack2x16float(q[0].xy), pack2x16float(q[0].zw), pack2x16float(q[1].xy), pack2x16float(q[1].zw),
     );
 }
+fn rounded(q: Quads, zero: u32) -> Quads { return unpacked(packed(q) | Pack(zero)); }
 fn sum_of(v: Quad) -> f32 { return (v.x + v.y) + (v.z + v.w); }
 fn largest_of(v: Quad) -> f32 { return max(max(v.x, v.y), max(v.z, v.w)); }

@@ -1,4 +1,8 @@
-//! The form of multiply-adds by single invocations, for every device, element type and head: choice of tiles, kernels, launches.
+//! Choice of the form; that of multiply-adds by single invocations, for every device, element type and head: tiles, kernels, launches.
+
+mod matrix;
+
+pub(super) use matrix::{Cut, Forms, Gradient, Of, backward as backward_as, forward as forward_as};
 
 use super::{Attended, BACKWARD, Extents, Gradients, Mask, OP, Problem};
 use crate::error::OpError;
@@ -329,6 +333,9 @@ pub(super) fn forward(gpu: &Gpu, problem: &Problem<'_>) -> Result<Attended, OpEr
     if out.is_empty() {
         return Ok(Attended { out, lse });
     }
+    if let Some(forms) = Forms::choose(gpu.capabilities(), problem) {
+        return forward_as(gpu, problem, forms.forward);
+    }
     let form = Form::choose(gpu, OP, Pass::Forward, problem)?;
     let tiles = queries.div_ceil(form.own());
     for range in batches(gpu, OP, problem, &[&out, problem.k])? {
@@ -357,17 +364,15 @@ pub(super) fn backward(
     if batch == 0 {
         return Ok(Gradients { q: dq, k: dk, v: dv });
     }
+    if let Some(forms) = Forms::choose(gpu.capabilities(), problem).filter(|_| queries > 0) {
+        return backward_as(gpu, problem, attended, gradient, &forms);
+    }
     let query_form = Form::choose(gpu, BACKWARD, Pass::QueryGradient, problem)?;
     let key_form = Form::choose(gpu, BACKWARD, Pass::KeyGradient, problem)?;
     // A logarithm and a sum for each query.
     let sides = Tensor::on_gpu(gpu, BACKWARD, DType::F32, &[batch, heads, queries, 2])?;
     for range in batches(gpu, BACKWARD, problem, &[&dq, &dk, &sides])? {
-        let mut launch = Launch::new(problem, &range, 0, range.len() * queries * heads);
-        launch.bind_heads(gradient, first::G);
-        launch.bind_heads(&attended.out, first::Y);
-        launch.bind(&attended.lse, 1, first::SIDE);
-        launch.bind(&sides, 2, first::SECOND);
-        launch.run(gpu, &sides_kernel(problem.dtype(), problem.extents.head_dim), ROWS_OF_SIDES)?;
+        sides_of(gpu, problem, &range, [gradient, &attended.out], &attended.lse, &sides)?;
 
         let tiles = queries.div_ceil(query_form.own());
         let mut launch = Launch::new(problem, &range, tiles, range.len() * heads * tiles);
@@ -387,6 +392,24 @@ pub(super) fn backward(
         launch.run(gpu, &key_form.kernel(), 1)?;
     }
     Ok(Gradients { q: dq, k: dk, v: dv })
+}
+
+/// For each query of a batch range, the logarithm and the sum over its row of the gradient times the result.
+fn sides_of(
+    gpu: &Gpu,
+    problem: &Problem<'_>,
+    range: &Range<usize>,
+    [gradient, out]: [&Tensor; 2],
+    lse: &Tensor,
+    sides: &Tensor,
+) -> Result<(), OpError> {
+    let Extents { queries, heads, head_dim, .. } = problem.extents;
+    let mut launch = Launch::new(problem, range, 0, range.len() * queries * heads);
+    launch.bind_heads(gradient, first::G);
+    launch.bind_heads(out, first::Y);
+    launch.bind(lse, 1, first::SIDE);
+    launch.bind(sides, 2, first::SECOND);
+    launch.run(gpu, &sides_kernel(problem.dtype(), head_dim), ROWS_OF_SIDES)
 }
 
 fn sides_kernel(dtype: DType, head_dim: usize) -> Kernel {

@@ -54,8 +54,9 @@ pub struct Gradients {
 /// # Numerics
 /// Scores, weights and sums in f32, with the running maximum subtracted before the exponential, which has a relative error below
 /// 1e-6. An error of a score is a relative error of its weight, so that results with scores of magnitude `s`, at least 1, are within
-/// `Tolerance::OfLargest(4e-7 * (4 s + sqrt(head_dim + keys)))`. f16 results are rounded once, to within 5e-4 of the largest. Weights
-/// below `2^-126` are zero. Scores must be finite. The result does not depend on the number of threads.
+/// `Tolerance::OfLargest(4e-7 * (4 s + sqrt(head_dim + keys)))`. f16 results are rounded once, to within 5e-4 of the largest; without a mask or with
+/// a causal one, and heads of a multiple of eight values, weights are rounded to f16 too where the device multiplies matrices, as in [`sdpa`](crate::attention::sdpa::sdpa): 1e-3.
+/// Weights below `2^-126` are zero. Scores must be finite, and with matrices also values that a causal mask hides. The result does not depend on the number of threads.
 ///
 /// # Errors
 /// [`OpError::Shape`], [`OpError::DType`], [`OpError::Device`] or [`OpError::Value`] if an argument is not as above or `scale` is not
@@ -104,7 +105,7 @@ pub fn sdpa_masked(
 /// # Numerics
 /// As [`sdpa_masked`], with sums over all queries of a group for `k` and `v`. The gradient of a score is a difference that vanishes where
 /// one weight is 1; its error stays that of the terms. f16 gradients of queries and keys are within 1e-3 of the largest, because the
-/// result that they need was rounded.
+/// result that they need was rounded; with matrices (see [`sdpa_masked`]) 2e-3, and those of values 1e-3.
 ///
 /// # Errors
 /// As [`sdpa_masked`].

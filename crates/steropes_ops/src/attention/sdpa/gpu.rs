@@ -3,7 +3,7 @@
 mod matrix;
 mod plain;
 
-pub(super) use matrix::Matrix;
+pub(in crate::attention) use matrix::{Matrix, Task};
 pub(super) use plain::Plain;
 
 use super::{Arguments, Extents, Heads, OP};
@@ -27,7 +27,9 @@ pub(super) enum Form {
 impl Form {
     fn choose(gpu: &Capabilities, dtype: DType, e: &Extents) -> Option<Self> {
         let matrix = match gpu.matrix_tile(DType::F16) {
-            Some(tile) if dtype == DType::F16 && gpu.f16 => Matrix::choose(gpu, tile, e),
+            Some(tile) if dtype == DType::F16 && gpu.f16 => {
+                Matrix::choose(gpu, tile, Task::Plain, [e.batch, e.heads, e.queries, e.head_dim])
+            }
             _ => None,
         };
         matrix.map(Self::Matrix).or_else(|| Plain::choose(gpu, e).map(Self::Plain))

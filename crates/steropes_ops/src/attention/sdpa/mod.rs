@@ -2,7 +2,7 @@
 
 pub(crate) mod bench;
 mod cpu;
-mod gpu;
+pub(super) mod gpu;
 mod heads;
 pub(crate) mod reference;
 pub(crate) mod tests;

@@ -1,4 +1,4 @@
-use super::gpu::{self, Form, Matrix, Plain};
+use super::gpu::{self, Form, Matrix, Plain, Task};
 use super::{Heads, checked, reference, sdpa, sdpa_bf16};
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::inputs::normal;
@@ -353,7 +353,7 @@ fn plain_cuts(device: &Device) -> Verdict {
 
 /// A small cut of the matrix form whose matrices are emulated, so that devices without any can test it.
 fn small_matrix(tile: usize) -> Matrix {
-    Matrix { tile, subgroups: 1, row_groups: 1, keys: 16, staged: 16, emulated: true }
+    Matrix { tile, subgroups: 1, row_groups: 1, keys: 16, staged: 16, emulated: true, task: Task::Plain }
 }
 
 fn matrix_against_oracle(device: &Device, matrix: Matrix, extents: [usize; 5]) -> Verdict {

@@ -1,5 +1,5 @@
-// An invocation for each value of the result, which goes through the entries of its bag; neighbours read neighbouring values of the
-// same rows.
+// An invocation for each value of the result, which goes through the entries of its bag, AHEAD of them at a time, so that as many
+// values are on their way; neighbours read neighbouring values of the same rows.
 //
 // Header: Elem; MODE, WITH_END, bag_bound; indices_at, indices_is_below; factor_of; Result, stored.
 
@@ -7,6 +7,8 @@
 @group(0) @binding(1) var<storage, read> indices: array<u32>;
 @group(0) @binding(2) var<storage, read> offsets: array<u32>;
 @group(0) @binding(3) var<storage, read_write> y: array<Result>;
+
+const AHEAD: u32 = 8u;
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -21,17 +23,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var winner = 0xffffffffu;
     var count = 0u;
     var unknown = false;
-    for (var entry = bag_bound(bag); entry < end; entry++) {
-        let row = indices_at(entry);
-        if (!indices_is_below(row, params.rows)) {
-            unknown = true;
-        } else if (row.x != params.padding) {
-            let own = f32(weight[row.x * params.width + column]);
+    for (var first = bag_bound(bag); first < end; first += AHEAD) {
+        var own: array<f32, AHEAD>;
+        var counts: array<bool, AHEAD>;
+        for (var i = 0u; i < AHEAD; i++) {
+            if (first + i < end) {
+                let row = indices_at(first + i);
+                let known = indices_is_below(row, params.rows);
+                unknown = unknown || !known;
+                counts[i] = known && row.x != params.padding;
+                if (counts[i]) {
+                    own[i] = f32(weight[row.x * params.width + column]);
+                }
+            }
+        }
+        for (var i = 0u; i < AHEAD; i++) {
+            if (!counts[i]) {
+                continue;
+            }
             if (MODE != MAX) {
-                value += factor_of(entry) * own;
-            } else if (count == 0u || own > value) {
-                value = own;
-                winner = entry;
+                value += factor_of(first + i) * own[i];
+            } else if (count == 0u || own[i] > value) {
+                value = own[i];
+                winner = first + i;
             }
             count += 1u;
         }

@@ -18,7 +18,10 @@ pub(crate) fn cases() -> Vec<Case> {
         case("qr/oracle/large_batch", |d| shapes(d, &[[120, 70]], 4)),
         case("qr/oracle/tall", |d| shapes(d, &[[5000, 13], [17000, 1], [700, 40]], 1)),
         case("qr/oracle/tall_batch", |d| shapes(d, &[[3400, 5]], 3)),
-        case("qr/oracle/tall_tree", |d| shapes(d, &[[40000, 13]], 1)),
+        // One of them by its products, two by a tree of blocks.
+        case("qr/oracle/tall_tree", |d| shapes(d, &[[40000, 13]], 2)),
+        case("qr/oracle/very_tall", |d| shapes(d, &[[32768, 1], [33001, 33], [32800, 64]], 1)),
+        case("qr/property/very_tall_and_special", very_tall_and_special),
         case("qr/oracle/batch_of_rank_two", batch_of_rank_two),
         case("qr/oracle/modes_agree", modes_agree),
         case("qr/property/hilbert", |d| special(d, [12, 12], |i, j| 1.0 / (i + j + 1) as f64)),
@@ -222,6 +225,22 @@ fn all_sizes(device: &Device, value: impl Fn(usize, usize) -> f64) -> Verdict {
         special(device, [m, n], &value)?;
     }
     Ok(())
+}
+
+/// Matrices that products of columns do not factor, and some that they nearly do not.
+fn very_tall_and_special(device: &Device) -> Verdict {
+    let tall = |name: &str, value: &dyn Fn(usize, usize) -> f64| {
+        special(device, [33000, 6], value).map_err(|e| format!("{name}: {e}"))
+    };
+    tall("repeated columns", &|i, j| noise(i, j / 2))?;
+    tall("columns that nearly repeat", &|i, j| noise(i, j / 2) + 1e-3 * noise(i, j))?;
+    tall("columns that come close", &|i, j| noise(i, j / 2) + 0.1 * noise(i, j))?;
+    tall("a zero column", &|i, j| if j == 3 { 0.0 } else { noise(i, j) })?;
+    tall("nothing below the first value", &|i, j| if j == 0 && i > 0 { 0.0 } else { noise(i, j) })?;
+    tall("an identity on top", &|i, j| if i == j { 2.0 } else { 0.0 })?;
+    tall("columns of all sizes", &|i, j| noise(i, j) * 10f64.powi(6 * j as i32 - 15))?;
+    tall("small values", &|i, j| 1e-25 * noise(i, j))?;
+    tall("large values", &|i, j| 1e25 * noise(i, j))
 }
 
 fn batch_of_rank_two(device: &Device) -> Verdict {

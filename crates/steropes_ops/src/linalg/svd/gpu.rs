@@ -3,6 +3,7 @@
 //! launches that return at once when the matrix is done. Nothing waits for the device.
 
 mod backward;
+mod small;
 
 pub(super) use backward::svd_backward;
 
@@ -155,28 +156,6 @@ impl Run<'_> {
 
     fn allocate(&self, values: usize) -> Result<Memory, OpError> {
         Ok(self.gpu.allocate(self.op, values as u64 * 4)?)
-    }
-
-    fn small(&self, matrices: &Range<usize>) -> Result<(), OpError> {
-        let vectors = self.vectors();
-        let put = if vectors {
-            "@group(0) @binding(2) var<storage, read_write> u: array<f32>;\n\
-             @group(0) @binding(3) var<storage, read_write> vh: array<f32>;\n\
-             fn put_u(i: u32, x: f32) { u[i] = x; }\nfn put_vh(i: u32, x: f32) { vh[i] = x; }\n"
-        } else {
-            "fn put_u(i: u32, x: f32) {}\nfn put_vh(i: u32, x: f32) {}\n"
-        };
-        let long = self.long_vectors().max(self.extents.values()) as u32;
-        let header = self.result_header().count("LONG", long).flag("VECTORS", vectors).text(put);
-        let kernel = Kernel::new("svd_small", &header, include_str!("gpu/small.wgsl"));
-        let [a, u, s, vh] = self.windows(matrices);
-        let mut bindings = vec![a.0, s.0];
-        if vectors {
-            bindings.extend([u.0, vh.0]);
-        }
-        let params = [matrices.len() as u32, a.1, s.1, u.1, vh.1, NAN];
-        self.gpu.launch(&kernel, &bindings, &params, spread(matrices.len().div_ceil(64) as u64))?;
-        Ok(())
     }
 
     fn large(&self, matrices: &Range<usize>) -> Result<(), OpError> {

@@ -80,14 +80,14 @@ fn quads(packs: Packs) -> usize {
 /// Rows of `x`, or of `addend + x`.
 const ROW: &str = "fn row_at(i: u32) -> Quads { return unpacked(x[i]); }\n";
 
-/// The sum as it is stored, so that it gives the same rows when it is read again.
+/// The sum as it is stored, so that it gives the same rows when it is read again. There are fewer than 2^31 rows.
 const SUM_ROW: &str = "fn row_at(i: u32) -> Quads {
     var values = unpacked(x[i]);
     let others = unpacked(addend[i]);
     for (var q = 0u; q < QUADS; q++) {
         values[q] += others[q];
     }
-    return unpacked(packed(values));
+    return rounded(values, params.rows >> 31u);
 }
 fn keep_sum(i: u32, values: Quads) { sum_out[i] = packed(values); }
 ";

@@ -2,6 +2,7 @@
 
 mod block;
 mod blocked;
+mod cholesky_qr;
 mod parts;
 mod tall;
 

@@ -3,8 +3,8 @@
 
 use super::Matrices;
 use super::block::Block;
-use super::new;
 use super::parts::{Part, arrange, multiply_rows};
+use super::{cholesky_qr, new};
 use crate::error::OpError;
 use crate::gpu::bind;
 use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor};
@@ -38,6 +38,11 @@ pub(super) fn factors(
     block: &Block,
     wants_q: bool,
 ) -> Result<[Tensor; 2], OpError> {
+    if count == 1
+        && let Some(factors) = cholesky_qr::factors(gpu, op, a, [m, n], wants_q)?
+    {
+        return Ok(factors);
+    }
     let blocks = m.div_ceil(block.rows);
     let kept = Tensor::on_gpu(gpu, op, DType::U32, &[count * blocks])?;
     let mut levels = Vec::new();
@@ -59,11 +64,7 @@ pub(super) fn factors(
     for level in levels.iter().rev() {
         c = multiply_blocks(gpu, op, level, &c, [count, n], block)?;
     }
-    let signs = new(gpu, op, count, n)?;
-    let header = Header::new().count("N", n as u32).count("THREADS", THREADS as u32);
-    let kernel = Kernel::new("qr_signs", &header, include_str!("../signs.wgsl"));
-    let bindings = [bind(&bottom.q), bind(&c), bind(&kept), bind(&r), bind(&signs)];
-    gpu.launch(&kernel, &bindings, &[blocks as u32, m as u32], [count as u32, 1, 1])?;
+    let signs = signs(gpu, op, [&bottom.q, &c, &kept, &r], [count, m, n], blocks)?;
     if !wants_q {
         return Ok([r, Tensor::zeros::<f32>(&a.device(), &[0])]);
     }
@@ -71,6 +72,23 @@ pub(super) fn factors(
     arrange(gpu, &signed, [blocks * n, n], 0, &[&c, &signs], SIGNED)?;
     let q = multiply_blocks(gpu, op, &bottom, &signed, [count, n], block)?;
     Ok([r, q])
+}
+
+/// The signs that the reduction of the whole matrices gives the columns of `q` times the first matrix of `c`, and rows of `r`, which
+/// they are multiplied with; `kept` has the columns that each of so many blocks keeps.
+pub(super) fn signs(
+    gpu: &Gpu,
+    op: &'static str,
+    [q, c, kept, r]: [&Tensor; 4],
+    [count, m, n]: [usize; 3],
+    blocks: usize,
+) -> Result<Tensor, OpError> {
+    let signs = new(gpu, op, count, n)?;
+    let header = Header::new().count("N", n as u32).count("THREADS", THREADS as u32);
+    let kernel = Kernel::new("qr_signs", &header, include_str!("../signs.wgsl"));
+    let bindings = [bind(q), bind(c), bind(kept), bind(r), bind(&signs)];
+    gpu.launch(&kernel, &bindings, &[blocks as u32, m as u32], [count as u32, 1, 1])?;
+    Ok(signs)
 }
 
 /// A matrix with the signs of its columns.

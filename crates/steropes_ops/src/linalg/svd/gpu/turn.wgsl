@@ -13,7 +13,7 @@ fn turn_of(x_x: f32, y_y: f32, x_y: f32, length: u32) -> Turn {
     let root = sqrt(1.0 + select(cotangent * cotangent, 0.0, far));
     let tangent = select(1.0 / (cotangent + root), 0.5 / max(cotangent, 1.0), far);
     let signed = select(-tangent, tangent, x_y > 0.0);
-    let cosine = 1.0 / sqrt(1.0 + signed * signed);
+    let cosine = inverseSqrt(1.0 + signed * signed);
     let sine = select(0.0, cosine * signed, turned);
     return Turn(sine, sine / (1.0 + cosine), turned && y_y > x_x, turned);
 }
