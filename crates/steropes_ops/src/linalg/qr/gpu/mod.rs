@@ -1,7 +1,8 @@
 //! Choice of the form by size, and launches.
 
 mod block;
-mod blocked;
+pub(super) mod blocked;
+mod panel;
 mod parts;
 mod tall;
 
