@@ -1,6 +1,6 @@
 //! Panels of columns that stay in the registers of one workgroup: choice of the workgroup by the height, and what their kernels share.
 
-use steropes_tensor::{Capabilities, Header};
+use steropes_tensor::{Capabilities, GpuApi, Header};
 
 /// Vectors of four rows that an invocation holds at most: 64 values, and as many registers are left for the rest.
 const MOST_QUADS: usize = 16;
@@ -22,7 +22,9 @@ pub(in crate::linalg) struct Limits {
 impl Limits {
     pub(in crate::linalg) fn of(gpu: &Capabilities) -> Self {
         let subgroup = gpu.subgroup_size().filter(|size| size.is_power_of_two());
-        Self { threads: gpu.workgroup_threads, bytes: gpu.workgroup_bytes, subgroup }
+        // Metal lowers the limit of a kernel with many registers, and wgpu does not tell.
+        let most = if gpu.api == GpuApi::Metal { 256 } else { u32::MAX };
+        Self { threads: gpu.workgroup_threads.min(most), bytes: gpu.workgroup_bytes, subgroup }
     }
 }
 

@@ -269,18 +269,21 @@ fn panels_of_every_height(device: &Device) -> Verdict {
 }
 
 fn panels_of_special_matrices(device: &Device) -> Verdict {
-    let values: [fn(usize, usize) -> f64; 6] = [
-        |_, _| 0.0,
-        |i, j| if j % 3 == 1 { 0.0 } else { noise(i, j) },
-        |i, j| noise(i, j / 2),
-        |i, j| noise(i, j) * 1e30,
-        |i, j| noise(i, j) * 1e-30,
-        |i, j| if i <= j { -1.0 } else { 0.0 },
+    let values: [fn(usize, usize, usize) -> f64; 8] = [
+        |_, _, _| 0.0,
+        |i, j, _| if j % 3 == 1 { 0.0 } else { noise(i, j) },
+        |i, j, _| noise(i, j / 2),
+        |i, j, _| noise(i, j) * 1e30,
+        |i, j, _| noise(i, j) * 1e-30,
+        |i, j, _| if i <= j { -1.0 } else { 0.0 },
+        // Next to nothing below the diagonal, and all in the last row.
+        |i, j, _| if i <= j { 1.0 } else { 1e-22 * (1.5 + noise(i, j)) },
+        |i, j, m| if i <= j || i + 1 == m { [1.0, 1e20][i / (m - 1)] * (1.5 + noise(i, j)) } else { 0.0 },
     ];
     for limits in limits(device) {
-        for [m, n] in [[70, 40], [280, 20]] {
+        for [m, n] in [[64, 7], [70, 40], [256, 8], [280, 20], [512, 6]] {
             for (which, value) in values.iter().enumerate() {
-                let a: Vec<f64> = (0..m * n).map(|e| value(e / n, e % n)).collect();
+                let a: Vec<f64> = (0..m * n).map(|e| value(e / n, e % n, m)).collect();
                 check_panels(device, &limits, [1, m, n], &a).map_err(|e| format!("matrix {which}: {e}"))?;
             }
         }
