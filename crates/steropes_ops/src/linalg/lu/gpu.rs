@@ -24,6 +24,15 @@ const BLOCK: usize = 4096;
 /// Columns of a panel of a larger one that stays in device memory.
 const PANEL: usize = 32;
 
+/// Columns of a workgroup that exchanges rows in its memory.
+const PART_COLUMNS: usize = 32;
+
+/// Exchanges from which on rows pass through workgroup memory.
+const MANY_STEPS: usize = 8;
+
+/// Workgroups up to which they do: with more, invocations with a column each are enough to hide that they wait.
+const FEW_GROUPS: usize = 4096;
+
 pub(super) fn factor(
     op: &'static str,
     gpu: &Gpu,
@@ -116,7 +125,6 @@ impl Rows<'_> {
         skipped: [usize; 2],
     ) -> Result<(), OpError> {
         let header = Header::new().flag("BACKWARDS", self.backwards);
-        let kernel = over_elements("rows_exchanged", header, include_str!("exchange.wgsl"));
         let [all, count] = self.of;
         // One set of pivots may serve all matrices.
         let step = if self.pivots.len() == all { 0 } else { all };
@@ -125,6 +133,13 @@ impl Rows<'_> {
         let mut params = numbers.map(|x| x as u32).to_vec();
         params.extend(matrices.words());
         let bindings = [bind(matrices.tensor), bind(self.pivots)];
+        let groups = count * each.div_ceil(PART_COLUMNS);
+        if self.steps[1] >= MANY_STEPS && groups <= FEW_GROUPS {
+            let kernel = Kernel::new("rows_exchanged", &header, include_str!("exchange_parts.wgsl"));
+            params.push(groups as u32);
+            return Ok(gpu.launch(&kernel, &bindings, &params, spread(groups as u64))?);
+        }
+        let kernel = over_elements("rows_exchanged", header, include_str!("exchange.wgsl"));
         Ok(gpu.launch(&kernel, &bindings, &params, groups_of(count * each))?)
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn cases() -> Vec<Case> {
         cpu_case("lu/property/same_bits_on_any_threads", |_| threads()),
         case("lu/solve/every_size", solve_every_size),
         case("lu/solve/forms", solve_forms),
+        gpu_case("lu/solve/any_pivots", any_pivots),
         case("lu/solve/empty", solve_empty),
         cpu_case("lu/error/pivots", |d| {
             let (a, b) = (Tensor::zeros::<f32>(d, &[2, 2]), Tensor::zeros::<f32>(d, &[2, 1]));
@@ -405,6 +406,40 @@ fn check_solution(
             };
             let largest = terms.iter().fold(0.0, |m: f64, v| m.max(*v));
             check_within("A x", &got, b, |_| 4.0 * (n + 4) as f64 * eps * (largest + 1.0))?;
+        }
+    }
+    Ok(())
+}
+
+/// Pivots that no factorisation gives: rows above, rows again, and what is no row, which exchanges nothing.
+fn any_pivots(device: &Device) -> Verdict {
+    for [n, k] in [[5, 3], [8, 33], [40, 70], [100, 1]] {
+        let of_row = |i: usize| match i % 7 {
+            3 => 0,
+            5 => n as i32 + 4,
+            6 => (i / 9) as i32 + 1,
+            _ => ((i * 37 + 11) % n) as i32 + 1,
+        };
+        let pivots: Vec<i32> = (0..n).map(of_row).collect();
+        let identity: Vec<f64> = (0..n * n).map(|e| f64::from(u8::from(e / n == e % n))).collect();
+        let (lu, _) = tensor(device, DType::F32, &[n, n], &identity);
+        let (b, held) = tensor(device, DType::F32, &[n, k], &random("lu/b", n * k));
+        let held_pivots = done(Tensor::new(device, &[n], pivots.clone()))?;
+        for adjoint in [false, true] {
+            let mut order: Vec<usize> = (0..n).collect();
+            let mut exchange = |i: usize| {
+                if (1..=n as i32).contains(&pivots[i]) {
+                    order.swap(i, pivots[i] as usize - 1);
+                }
+            };
+            if adjoint {
+                (0..n).rev().for_each(&mut exchange)
+            } else {
+                (0..n).for_each(&mut exchange)
+            }
+            let want: Vec<f64> = order.iter().flat_map(|row| held[row * k..][..k].to_vec()).collect();
+            let x = done(lu_solve(&lu, &held_pivots, &b, true, adjoint))?;
+            check_equal(&read(&x)?, &want).map_err(|e| format!("{n} x {k}, adjoint {adjoint}: {e}"))?;
         }
     }
     Ok(())
