@@ -17,6 +17,7 @@ pub mod matrix_exp;
 pub mod pinv;
 pub mod qr;
 pub mod quantize;
+mod registers;
 pub mod solve;
 pub mod solve_triangular;
 mod stack;

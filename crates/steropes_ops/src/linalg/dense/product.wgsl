@@ -65,18 +65,38 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
     }
-    for (var i = 0u; i < 4u; i++) {
-        for (var j = 0u; j < 4u; j++) {
-            let r = row + down + i * 16u;
-            let s = column + over + j * 16u;
-            if (r < params.m && s < params.n && (!LOWER || s <= r)) {
-                let place = params.c_start + batch * params.c_step + r * params.c_row + s * params.c_column;
-                if (ADDS) {
-                    c[place] += FACTOR * sums[i][j];
-                } else {
-                    c[place] = FACTOR * sums[i][j];
+    // All on their way at once, before any is stored.
+    var before: array<vec4<f32>, 4>;
+    if (ADDS) {
+        for (var i = 0u; i < 4u; i++) {
+            for (var j = 0u; j < 4u; j++) {
+                let r = row + down + i * 16u;
+                let s = column + over + j * 16u;
+                if (is_written(r, s)) {
+                    before[i][j] = c[place(batch, r, s)];
                 }
             }
         }
     }
+    for (var i = 0u; i < 4u; i++) {
+        for (var j = 0u; j < 4u; j++) {
+            let r = row + down + i * 16u;
+            let s = column + over + j * 16u;
+            if (is_written(r, s)) {
+                var value = FACTOR * sums[i][j];
+                if (ADDS) {
+                    value += before[i][j];
+                }
+                c[place(batch, r, s)] = value;
+            }
+        }
+    }
+}
+
+fn is_written(r: u32, s: u32) -> bool {
+    return r < params.m && s < params.n && (!LOWER || s <= r);
+}
+
+fn place(batch: u32, r: u32, s: u32) -> u32 {
+    return params.c_start + batch * params.c_step + r * params.c_row + s * params.c_column;
 }

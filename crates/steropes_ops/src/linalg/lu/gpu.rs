@@ -2,12 +2,14 @@
 
 use super::Right;
 use super::cpu::triangles;
+use super::panel;
 use crate::error::OpError;
 use crate::gpu::bind;
 use crate::linalg::dense::gpu::{
     F32, Matrices, Side, Writes, check_lengths, copied, expanded, groups_of, over_elements, product,
 };
 use crate::linalg::dense::{Triangle, View};
+use crate::linalg::registers::Limits;
 use crate::linalg::solve_triangular::System;
 use crate::linalg::solve_triangular::gpu::{solve as solve_triangle, solve_block};
 use crate::linalg::stack::Stack;
@@ -19,8 +21,17 @@ const PRIVATE: usize = 8;
 /// Elements of the largest matrices that one workgroup factors in its memory of 16 KB.
 const BLOCK: usize = 4096;
 
-/// Columns of a panel of a larger one.
+/// Columns of a panel of a larger one that stays in device memory.
 const PANEL: usize = 32;
+
+/// Columns of a workgroup that exchanges rows in its memory.
+const PART_COLUMNS: usize = 32;
+
+/// Exchanges from which on rows pass through workgroup memory.
+const MANY_STEPS: usize = 8;
+
+/// Workgroups up to which they do: with more, invocations with a column each are enough to hide that they wait.
+const FEW_GROUPS: usize = 4096;
 
 pub(super) fn factor(
     op: &'static str,
@@ -39,7 +50,7 @@ pub(super) fn factor(
         let plain = crate::linalg::stack::Broadcast::of(op, "a", &stack.batch, &stack.batch)?;
         let factors = copied(op, gpu, a, m * n, (&plain, Side::A), a.shape())?;
         if !a.is_empty() {
-            panels(gpu, &factors, [&pivots, &info], count, [m, n])?;
+            panels(&Limits::of(gpu.capabilities()), gpu, &factors, [&pivots, &info], count, [m, n])?;
         }
         return Ok((factors, pivots, info));
     }
@@ -57,8 +68,9 @@ pub(super) fn factor(
 }
 
 /// Panels of columns from left to right: the factors of the panel, its exchanges in the columns beside it, the rows of `U` right of
-/// it, and what is below those.
-fn panels(
+/// it, and what is below those. A panel stays in registers if its rows fit `limits`, which must not be more than the device has.
+pub(super) fn panels(
+    limits: &Limits,
     gpu: &Gpu,
     factors: &Tensor,
     [pivots, info]: [&Tensor; 2],
@@ -66,11 +78,14 @@ fn panels(
     [m, n]: [usize; 2],
 ) -> Result<(), OpError> {
     let steps = m.min(n);
-    let kernel = Kernel::new("lu_factor", &Header::new(), include_str!("lu_panel.wgsl"));
+    let in_memory = Kernel::new("lu_factor", &Header::new(), include_str!("lu_panel.wgsl"));
     let whole = Matrices { tensor: factors, view: View::of_columns(n), step: m * n };
     let part = |i, j| whole.seen(whole.view.from(i, j));
-    for first in (0..steps).step_by(PANEL) {
-        let width = PANEL.min(steps - first);
+    let mut first = 0;
+    while first < steps {
+        let form = panel::choose(limits, m - first);
+        let width = form.map_or(PANEL, |form| form.columns as usize).min(steps - first);
+        let kernel = form.map_or_else(|| in_memory.clone(), panel::kernel);
         let params = [count, m, n, steps, first, width].map(|x| x as u32);
         gpu.launch(&kernel, &[bind(factors), bind(pivots), bind(info)], &params, spread(count as u64))?;
         let rows = Rows { pivots, steps: [first, width], of: [steps, count], backwards: false };
@@ -85,6 +100,7 @@ fn panels(
                 product(gpu, part(next, next), (part(next, first), right), Writes::MINUS, count, extents)?;
             }
         }
+        first = next;
     }
     Ok(())
 }
@@ -109,7 +125,6 @@ impl Rows<'_> {
         skipped: [usize; 2],
     ) -> Result<(), OpError> {
         let header = Header::new().flag("BACKWARDS", self.backwards);
-        let kernel = over_elements("rows_exchanged", header, include_str!("exchange.wgsl"));
         let [all, count] = self.of;
         // One set of pivots may serve all matrices.
         let step = if self.pivots.len() == all { 0 } else { all };
@@ -118,6 +133,13 @@ impl Rows<'_> {
         let mut params = numbers.map(|x| x as u32).to_vec();
         params.extend(matrices.words());
         let bindings = [bind(matrices.tensor), bind(self.pivots)];
+        let groups = count * each.div_ceil(PART_COLUMNS);
+        if self.steps[1] >= MANY_STEPS && groups <= FEW_GROUPS {
+            let kernel = Kernel::new("rows_exchanged", &header, include_str!("exchange_parts.wgsl"));
+            params.push(groups as u32);
+            return Ok(gpu.launch(&kernel, &bindings, &params, spread(groups as u64))?);
+        }
+        let kernel = over_elements("rows_exchanged", header, include_str!("exchange.wgsl"));
         Ok(gpu.launch(&kernel, &bindings, &params, groups_of(count * each))?)
     }
 }

@@ -4,6 +4,7 @@ mod backward;
 pub(crate) mod bench;
 pub(crate) mod cpu;
 pub(crate) mod gpu;
+mod panel;
 pub(crate) mod reference;
 pub(crate) mod tests;
 

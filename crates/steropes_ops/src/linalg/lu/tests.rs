@@ -1,11 +1,14 @@
-use super::{lu, lu_backward, lu_factor, lu_factor_backward, lu_factor_ex, lu_solve, reference};
+use super::{gpu, lu, lu_backward, lu_factor, lu_factor_backward, lu_factor_ex, lu_solve, reference};
 use crate::linalg::dense::testing::{
     SIZES, check_within, count_for, differences, done, dot, magnitudes, precisions, product, random, read,
     same_on_any_threads, tensor, transposed,
 };
+use crate::linalg::registers::Limits;
 use crate::linalg::stack::Broadcast;
 use steropes_tensor::{DType, Device, Tensor};
-use steropes_testkit::{Case, Verdict, case, check_equal, cpu_case, expect_error, small_bindings_case};
+use steropes_testkit::{
+    Case, Verdict, case, check_equal, cpu_case, expect_error, gpu_case, small_bindings_case,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -16,6 +19,9 @@ pub(crate) fn cases() -> Vec<Case> {
             against_oracle(d, &[1], [300, 70], 1.0)?;
             against_oracle(d, &[1], [40, 130], 1.0)
         }),
+        gpu_case("lu/oracle/panels_of_every_height", panels_of_every_height),
+        gpu_case("lu/property/panels_of_equals", panels_of_equals),
+        gpu_case("lu/property/panels_of_zeros_and_not_a_number", panels_of_zeros_and_not_a_number),
         case("lu/oracle/no_batch", |d| against_oracle(d, &[], [6, 6], 1.0)),
         case("lu/oracle/batch_of_two_axes", |d| against_oracle(d, &[2, 3], [9, 9], 1.0)),
         case("lu/property/large_and_small_matrices", |d| {
@@ -31,6 +37,7 @@ pub(crate) fn cases() -> Vec<Case> {
         cpu_case("lu/property/same_bits_on_any_threads", |_| threads()),
         case("lu/solve/every_size", solve_every_size),
         case("lu/solve/forms", solve_forms),
+        gpu_case("lu/solve/any_pivots", any_pivots),
         case("lu/solve/empty", solve_empty),
         cpu_case("lu/error/pivots", |d| {
             let (a, b) = (Tensor::zeros::<f32>(d, &[2, 2]), Tensor::zeros::<f32>(d, &[2, 1]));
@@ -48,6 +55,110 @@ pub(crate) fn cases() -> Vec<Case> {
             expect_error(lu_factor(&a), "a stack of 1280 bytes does not fit one binding of 1024 bytes")
         }),
     ]
+}
+
+/// Limits of workgroups: those of the device, without subgroups, and few invocations, which hold low panels only.
+fn limits(device: &Device) -> [Limits; 4] {
+    let own = Limits::of(device.gpu().expect("a case for GPUs").capabilities());
+    let plain = Limits { subgroup: None, ..own };
+    [own, plain, Limits { threads: 64, ..own }, Limits { threads: 64, ..plain }]
+}
+
+/// Factors, pivots and info of `[count, m, n]` by panels within limits.
+fn by_panels(
+    device: &Device,
+    limits: &Limits,
+    [count, m, n]: [usize; 3],
+    a: &[f64],
+) -> Result<[Vec<f64>; 3], String> {
+    let gpu = device.gpu().expect("a case for GPUs");
+    let (factors, _) = tensor(device, DType::F32, &[count, m, n], a);
+    let pivots = done(Tensor::on_gpu(gpu, "lu", DType::I32, &[count, m.min(n)]))?;
+    let info = done(Tensor::on_gpu(gpu, "lu", DType::I32, &[count]))?;
+    done(gpu::panels(limits, gpu, &factors, [&pivots, &info], count, [m, n]))?;
+    let numbers = |t: &Tensor| done(t.read::<i32>()).map(|t| t.into_iter().map(f64::from).collect());
+    Ok([read(&factors)?, numbers(&pivots)?, numbers(&info)?])
+}
+
+/// Panels of 32, of 16 and of 8 columns in registers and panels in device memory, also one after the other in a matrix; one and several
+/// vectors of rows for each invocation.
+fn panels_of_every_height(device: &Device) -> Verdict {
+    let (dtype, eps) = precisions(device)[0];
+    let shapes =
+        [[1, 1], [3, 5], [33, 32], [40, 70], [65, 33], [129, 9], [150, 40], [257, 17], [600, 20], [1100, 9]];
+    for limits in limits(device) {
+        for [m, n] in shapes {
+            let k = m.min(n);
+            let (_, held) = tensor(device, dtype, &[2, m, n], &random("lu/a", 2 * m * n));
+            let [factors, pivots, info] = by_panels(device, &limits, [2, m, n], &held)?;
+            let what = format!("{limits:?} {m} x {n}");
+            check_equal(&info, &[0.0, 0.0]).map_err(|e| format!("{what}: {e}"))?;
+            for (i, a) in held.chunks_exact(m * n).enumerate() {
+                let (all, pivots) = (&factors[i * m * n..][..m * n], &pivots[i * k..][..k]);
+                let l: Vec<f64> = (0..m * k)
+                    .map(|e| match (e / k, e % k) {
+                        (i, j) if j < i => all[i * n + j],
+                        (i, j) => f64::from(u8::from(i == j)),
+                    })
+                    .collect();
+                let u: Vec<f64> = (0..k * n).map(|e| if e / n <= e % n { all[e] } else { 0.0 }).collect();
+                let mut order: Vec<usize> = (0..m).collect();
+                for (step, &pivot) in pivots.iter().enumerate() {
+                    if !(step + 1..=m).contains(&(pivot as usize)) {
+                        return Err(format!(
+                            "{what}: step {step} exchanges with row {pivot}, counted from 1"
+                        ));
+                    }
+                    order.swap(step, pivot as usize - 1);
+                }
+                let exchanged: Vec<f64> = order.iter().flat_map(|row| a[row * n..][..n].to_vec()).collect();
+                let terms = product(&magnitudes(&l), &magnitudes(&u), [m, n, k]);
+                let bound = |e: usize| 2.0 * (k + 2) as f64 * eps * terms[e];
+                check_within(&what, &product(&l, &u, [m, n, k]), &exchanged, bound)?;
+                if let Some(factor) =
+                    l.iter().find(|factor| factor.is_nan() || factor.abs() > 1.0 + 4.0 * eps)
+                {
+                    return Err(format!("{what}: L has {factor}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Five columns of ones and minus ones, whose elimination is exact up to the last pivot: of equals the first is the pivot, as for the oracle.
+fn panels_of_equals(device: &Device) -> Verdict {
+    for limits in limits(device) {
+        for m in [9, 40, 70, 130, 300, 700] {
+            let a: Vec<f64> = random("lu/equals", m * 5).iter().map(|x| x.signum()).collect();
+            let [factors, pivots, _] = by_panels(device, &limits, [1, m, 5], &a)?;
+            let (want, rows) = reference::lu(&a, m, 5);
+            let rows: Vec<f64> = rows.into_iter().map(f64::from).collect();
+            check_equal(&pivots, &rows).map_err(|e| format!("{limits:?} {m}: {e}"))?;
+            check_within("LU", &factors, &want, |_| 1e-6).map_err(|e| format!("{limits:?} {m}: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The first zero pivot is told, its column stays as it is; what is not a number is a pivot and no zero.
+fn panels_of_zeros_and_not_a_number(device: &Device) -> Verdict {
+    for limits in limits(device) {
+        for [m, n] in [[70, 40], [300, 12]] {
+            let mut a = random("lu/special", 3 * m * n);
+            (0..m).for_each(|i| a[i * n + 3] = 0.0);
+            (0..m).for_each(|i| a[i * n + 9] = 0.0);
+            a[m * n + 5 * n] = f64::NAN;
+            let [factors, pivots, info] = by_panels(device, &limits, [3, m, n], &a)?;
+            check_equal(&info, &[4.0, 0.0, 0.0]).map_err(|e| format!("{limits:?} {m}: {e}"))?;
+            check_equal(&pivots[3..4], &[4.0])?;
+            check_equal(&pivots[n.min(m)..][..1], &[6.0])?;
+            for (i, part) in factors.chunks_exact(m * n).enumerate() {
+                check_equal(&[part[m * n - 1].is_nan()], &[i == 1])?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn every_size(device: &Device) -> Verdict {
@@ -295,6 +406,40 @@ fn check_solution(
             };
             let largest = terms.iter().fold(0.0, |m: f64, v| m.max(*v));
             check_within("A x", &got, b, |_| 4.0 * (n + 4) as f64 * eps * (largest + 1.0))?;
+        }
+    }
+    Ok(())
+}
+
+/// Pivots that no factorisation gives: rows above, rows again, and what is no row, which exchanges nothing.
+fn any_pivots(device: &Device) -> Verdict {
+    for [n, k] in [[5, 3], [8, 33], [40, 70], [100, 1]] {
+        let of_row = |i: usize| match i % 7 {
+            3 => 0,
+            5 => n as i32 + 4,
+            6 => (i / 9) as i32 + 1,
+            _ => ((i * 37 + 11) % n) as i32 + 1,
+        };
+        let pivots: Vec<i32> = (0..n).map(of_row).collect();
+        let identity: Vec<f64> = (0..n * n).map(|e| f64::from(u8::from(e / n == e % n))).collect();
+        let (lu, _) = tensor(device, DType::F32, &[n, n], &identity);
+        let (b, held) = tensor(device, DType::F32, &[n, k], &random("lu/b", n * k));
+        let held_pivots = done(Tensor::new(device, &[n], pivots.clone()))?;
+        for adjoint in [false, true] {
+            let mut order: Vec<usize> = (0..n).collect();
+            let mut exchange = |i: usize| {
+                if (1..=n as i32).contains(&pivots[i]) {
+                    order.swap(i, pivots[i] as usize - 1);
+                }
+            };
+            if adjoint {
+                (0..n).rev().for_each(&mut exchange)
+            } else {
+                (0..n).for_each(&mut exchange)
+            }
+            let want: Vec<f64> = order.iter().flat_map(|row| held[row * k..][..k].to_vec()).collect();
+            let x = done(lu_solve(&lu, &held_pivots, &b, true, adjoint))?;
+            check_equal(&read(&x)?, &want).map_err(|e| format!("{n} x {k}, adjoint {adjoint}: {e}"))?;
         }
     }
     Ok(())

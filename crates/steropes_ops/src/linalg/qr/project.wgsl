@@ -26,10 +26,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         v[thread] = reflector_at(matrix, row + thread / PANEL, thread % PANEL);
         workgroupBarrier();
         if (inside) {
-            for (var d = 0u; d < min(DEPTH, last_row - row); d++) {
-                let x = c[(matrix * params.m + row + d) * params.columns + column];
+            // All on their way at once; v is zero behind the end, where the last row stands again.
+            var x: array<f32, DEPTH>;
+            for (var d = 0u; d < DEPTH; d++) {
+                x[d] = c[(matrix * params.m + min(row + d, last_row - 1u)) * params.columns + column];
+            }
+            for (var d = 0u; d < DEPTH; d++) {
                 for (var l = 0u; l < EACH; l++) {
-                    sums[l] += v[d * PANEL + quarter * EACH + l] * x;
+                    sums[l] += v[d * PANEL + quarter * EACH + l] * x[d];
                 }
             }
         }

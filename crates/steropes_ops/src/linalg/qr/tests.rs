@@ -1,5 +1,6 @@
-use super::{QrMode, geqrf, householder_product, qr, qr_backward, reference};
+use super::{Matrices, QrMode, geqrf, gpu, householder_product, qr, qr_backward, reference};
 use crate::error::OpError;
+use crate::linalg::registers::Limits;
 use steropes_tensor::{DType, Device, Tensor};
 use steropes_testkit::inputs::normal;
 use steropes_testkit::{Case, Verdict, case, check_equal, expect_error, gpu_case, small_bindings_case};
@@ -22,6 +23,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case("qr/oracle/tall_tree", |d| shapes(d, &[[40000, 13]], 2)),
         case("qr/oracle/very_tall", |d| shapes(d, &[[32768, 1], [33001, 33], [32800, 64]], 1)),
         case("qr/property/very_tall_and_special", very_tall_and_special),
+        gpu_case("qr/oracle/panels_of_every_height", panels_of_every_height),
+        gpu_case("qr/property/panels_of_special_matrices", panels_of_special_matrices),
         case("qr/oracle/batch_of_rank_two", batch_of_rank_two),
         case("qr/oracle/modes_agree", modes_agree),
         case("qr/property/hilbert", |d| special(d, [12, 12], |i, j| 1.0 / (i + j + 1) as f64)),
@@ -241,6 +244,69 @@ fn very_tall_and_special(device: &Device) -> Verdict {
     tall("columns of all sizes", &|i, j| noise(i, j) * 10f64.powi(6 * j as i32 - 15))?;
     tall("small values", &|i, j| 1e-25 * noise(i, j))?;
     tall("large values", &|i, j| 1e25 * noise(i, j))
+
+/// Limits of workgroups: those of the device, without subgroups, and few invocations, which hold low panels only.
+fn limits(device: &Device) -> [Limits; 4] {
+    let own = Limits::of(device.gpu().expect("a case for GPUs").capabilities());
+    let plain = Limits { subgroup: None, ..own };
+    [own, plain, Limits { threads: 64, ..own }, Limits { threads: 64, ..plain }]
+}
+
+/// Reduces `[count, m, n]` by panels within limits and checks the factors.
+fn check_panels(device: &Device, limits: &Limits, [count, m, n]: [usize; 3], a: &[f64]) -> Verdict {
+    let gpu = device.gpu().expect("a case for GPUs");
+    let matrices = Matrices { count, m, n };
+    let k = m.min(n);
+    let a = tensor(device, DType::F32, &[count, m, n], a);
+    let reduced = gpu::blocked::reduce_within(limits, gpu, "qr", &a, &matrices, k).map_err(text)?;
+    let q = gpu::new(gpu, "qr", count, m * k).map_err(text)?;
+    reduced.form(gpu, "qr", &q, k).map_err(text)?;
+    let (a, all, q) = (values(&a)?, values(&reduced.a)?, values(&q)?);
+    for i in 0..count {
+        let (a, all, q) = (&a[i * m * n..][..m * n], &all[i * m * n..][..m * n], &q[i * m * k..][..m * k]);
+        let r: Vec<f64> = (0..k * n).map(|e| if e / n <= e % n { all[e] } else { 0.0 }).collect();
+        check_one(a, q, &r, [m, k, n], eps(DType::F32))
+            .map_err(|e| format!("{limits:?} {m} x {n}, matrix {i}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Panels of 16 and of 8 columns in registers and panels in device memory, also one after the other in a matrix; one and several
+/// vectors of rows for each invocation.
+fn panels_of_every_height(device: &Device) -> Verdict {
+    let shapes = [[1, 1], [3, 5], [17, 16], [64, 20], [65, 33], [150, 40], [256, 17], [257, 9], [300, 60]];
+    for limits in limits(device) {
+        for [m, n] in shapes {
+            check_panels(device, &limits, [2, m, n], &random("qr/a", 2 * m * n))?;
+        }
+        for [m, n] in [[512, 9], [513, 8], [530, 70], [1030, 40], [2060, 30]] {
+            check_panels(device, &limits, [1, m, n], &random("qr/a", m * n))?;
+        }
+    }
+    Ok(())
+}
+
+fn panels_of_special_matrices(device: &Device) -> Verdict {
+    let values: [fn(usize, usize, usize) -> f64; 8] = [
+        |_, _, _| 0.0,
+        |i, j, _| if j % 3 == 1 { 0.0 } else { noise(i, j) },
+        |i, j, _| noise(i, j / 2),
+        |i, j, _| noise(i, j) * 1e30,
+        |i, j, _| noise(i, j) * 1e-30,
+        |i, j, _| if i <= j { -1.0 } else { 0.0 },
+        // Next to nothing below the diagonal, and all in the last row.
+        |i, j, _| if i <= j { 1.0 } else { 1e-22 * (1.5 + noise(i, j)) },
+        |i, j, m| if i <= j || i + 1 == m { [1.0, 1e20][i / (m - 1)] * (1.5 + noise(i, j)) } else { 0.0 },
+    ];
+    for limits in limits(device) {
+        for [m, n] in [[64, 7], [70, 40], [256, 8], [280, 20], [512, 6]] {
+            for (which, value) in values.iter().enumerate() {
+                let a: Vec<f64> = (0..m * n).map(|e| value(e / n, e % n, m)).collect();
+                check_panels(device, &limits, [1, m, n], &a).map_err(|e| format!("matrix {which}: {e}"))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn batch_of_rank_two(device: &Device) -> Verdict {

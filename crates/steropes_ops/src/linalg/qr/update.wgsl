@@ -47,13 +47,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         factors[l] = sum;
     }
     if (inside) {
-        for (var i = quarter * 16u; i < min(quarter * 16u + 16u, params.m - min(params.m, row)); i++) {
+        // All on their way at once, before any is stored.
+        let first = matrix * params.m + row + quarter * 16u;
+        let last = matrix * params.m + params.m - 1u;
+        var x: array<f32, 16>;
+        for (var i = 0u; i < 16u; i++) {
+            x[i] = c[min(first + i, last) * params.columns + column];
+        }
+        for (var i = 0u; i < 16u; i++) {
             var sum = 0.0;
             for (var l = 0u; l < PANEL; l++) {
-                sum += v[i * PANEL + l] * factors[l];
+                sum += v[(quarter * 16u + i) * PANEL + l] * factors[l];
             }
-            let e = (matrix * params.m + row + i) * params.columns + column;
-            c[e] -= sum;
+            if (first + i <= last) {
+                c[(first + i) * params.columns + column] = x[i] - sum;
+            }
         }
     }
 }

@@ -13,8 +13,14 @@ const BLOCK: usize = 64;
 /// Equations and right sides up to which an invocation reads the triangle where it is.
 const FEW: [usize; 2] = [16, 15];
 
-/// Right sides of a workgroup.
+/// Right sides of a workgroup, one for each invocation.
 const THREADS: usize = 64;
+
+/// Right sides of a workgroup that has an invocation for each row of each of them.
+const SIDES: usize = 4;
+
+/// Right sides in all up to which each row has an invocation: as many as keep a large GPU busy.
+const FEW_SIDES: usize = 4096;
 
 /// Solves the systems of all `triangles` of `a`, one after another.
 pub(crate) fn solve_all(
@@ -77,21 +83,21 @@ pub(crate) fn solve_block(
     let (of_a, of_b) = triangle.as_lower(n, a.view, b.view);
     let (a, b) = (a.seen(of_a), b.seen(of_b));
     let few = n <= FEW[0] && k <= FEW[1];
-    let (across, groups) = if few {
-        (k, (count * k).div_ceil(THREADS))
-    } else {
-        (k.div_ceil(THREADS), count * k.div_ceil(THREADS))
-    };
+    let by_rows = n > FEW[0] && count * k <= FEW_SIDES;
+    let each = if by_rows { SIDES } else { THREADS };
+    let (across, groups) =
+        if few { (k, (count * k).div_ceil(THREADS)) } else { (k.div_ceil(each), count * k.div_ceil(each)) };
     let mut bindings = vec![bind(b.tensor)];
     let reader = reader("a", &mut bindings, b.tensor, a.tensor, "b");
-    let header = Header::new()
-        .count("SIZE", n.next_multiple_of(4) as u32)
-        .count("THREADS", THREADS as u32)
-        .flag("UNIT", triangle.unit)
-        .text(&reader);
-    let body = if few { include_str!("solve_few.wgsl") } else { include_str!("solve_many.wgsl") };
-    let text = format!("{}{body}", include_str!("solve_lower.wgsl"));
-    let kernel = Kernel::new("solve_triangular", &header, &text);
+    let header = Header::new().flag("UNIT", triangle.unit).text(&reader);
+    let kernel = if by_rows {
+        let header = header.count("SIDES", SIDES as u32);
+        Kernel::new("solve_triangular", &header, include_str!("solve_sides.wgsl"))
+    } else {
+        let header = header.count("SIZE", n.next_multiple_of(4) as u32).count("THREADS", THREADS as u32);
+        let body = if few { include_str!("solve_few.wgsl") } else { include_str!("solve_many.wgsl") };
+        Kernel::new("solve_triangular", &header, &format!("{}{body}", include_str!("solve_lower.wgsl")))
+    };
     let mut params = [groups, count, across, n, k].map(|x| x as u32).to_vec();
     params.extend([a, b].into_iter().flat_map(Matrices::words));
     Ok(gpu.launch(&kernel, &bindings, &params, spread(groups as u64))?)

@@ -22,6 +22,12 @@ pub(crate) fn cases() -> Vec<Case> {
                 Form { upper: true, left: false, unit: false, other: true },
             )
         }),
+        case("solve_triangular/oracle/many_right_sides", |d| {
+            // More than are solved row by row.
+            let form = Form { upper: true, left: true, unit: false, other: false };
+            against_oracle(d, &[1], &[1], [19, 4100], form)?;
+            against_oracle(d, &[60], &[60], [33, 70], Form { unit: true, ..form })
+        }),
         case("solve_triangular/oracle/one_matrix_for_all", |d| all_forms(d, &[], &[11], [6, 2])),
         case("solve_triangular/oracle/one_right_side_for_all", |d| all_forms(d, &[11], &[1], [6, 2])),
         case("solve_triangular/oracle/both_repeated", |d| all_forms(d, &[3, 1], &[2, 1, 4], [5, 3])),

@@ -1,31 +1,54 @@
 //! Large matrices: panels of columns, each reduced by one workgroup, and the columns behind updated by all (compact WY). Nothing waits
-//! for the device.
+//! for the device. A panel stays in registers as far as its rows fit there, of half as many columns if that makes them fit; a higher one
+//! stays in device memory.
 
+use super::panel;
 use super::parts::arrange;
 use super::{COPY, Matrices, new};
 use crate::error::OpError;
 use crate::gpu::{bind, unsupported};
+use crate::linalg::registers::{Limits, Registers};
 use steropes_tensor::{Binding, Gpu, Header, Kernel, Tensor};
 
-/// Columns of a panel.
-const PANEL: usize = 16;
+/// The most columns of a panel.
+pub(super) const PANEL: usize = 16;
 
-/// Invocations that share a panel.
+/// Invocations that share a panel in device memory.
 const THREADS: usize = 256;
 
-/// Rows that a workgroup adds up before its sums wait for those of others.
-const SPLIT: usize = 256;
-
 /// Reduced matrices.
-pub(super) struct Blocked {
+pub(in crate::linalg::qr) struct Blocked {
     /// R above the diagonal, reflectors below it, as LAPACK stores them.
-    pub(super) a: Tensor,
+    pub(in crate::linalg::qr) a: Tensor,
     /// The factors of the reflectors.
     pub(super) tau: Tensor,
     /// The triangular factors of the panels.
     blocks: Tensor,
+    panels: Vec<Panel>,
     matrices: Matrices,
     steps: usize,
+}
+
+/// Columns that are reduced together.
+#[derive(Clone, Copy)]
+struct Panel {
+    first: usize,
+    width: usize,
+    /// How its workgroup holds it; in device memory if not.
+    registers: Option<Registers>,
+}
+
+/// The panels of the first `steps` columns of `m` rows.
+fn panels(m: usize, steps: usize, registers: impl Fn(usize) -> Option<Registers>) -> Vec<Panel> {
+    let mut panels = Vec::new();
+    let mut first = 0;
+    while first < steps {
+        let registers = registers(m - first);
+        let width = registers.map_or(PANEL, |form| form.columns as usize).min(steps - first);
+        panels.push(Panel { first, width, registers });
+        first += width;
+    }
+    panels
 }
 
 /// The first `steps` columns of every matrix reduced.
@@ -36,15 +59,27 @@ pub(super) fn reduce(
     matrices: &Matrices,
     steps: usize,
 ) -> Result<Blocked, OpError> {
+    reduce_within(&Limits::of(gpu.capabilities()), gpu, op, a, matrices, steps)
+}
+
+/// [`reduce`] by panels that fit `limits`, which must not be more than the device has.
+pub(in crate::linalg::qr) fn reduce_within(
+    limits: &Limits,
+    gpu: &Gpu,
+    op: &'static str,
+    a: &Tensor,
+    matrices: &Matrices,
+    steps: usize,
+) -> Result<Blocked, OpError> {
     let &Matrices { count, m, n } = matrices;
     let copy = new(gpu, op, count, m * n)?;
-    let blocked = Blocked::of(gpu, op, copy, new(gpu, op, count, steps)?, matrices, steps)?;
+    let panels = panels(m, steps, |height| panel::choose(limits, height));
+    let blocked = Blocked::of(gpu, op, [copy, new(gpu, op, count, steps)?], panels, matrices, steps)?;
     arrange(gpu, &blocked.a, [m, n], 0, &[a], COPY)?;
-    let panel = panel_kernel(true);
     let apply = Apply::new(gpu, op, &blocked, (&blocked.a, n), true)?;
-    for first in (0..steps).step_by(PANEL) {
-        blocked.launch_panel(gpu, &panel, first)?;
-        apply.launch(gpu, first, first + PANEL.min(steps - first))?;
+    for (index, panel) in blocked.panels.iter().enumerate() {
+        blocked.launch_panel(gpu, index, true)?;
+        apply.launch(gpu, index, panel.first + panel.width)?;
     }
     Ok(blocked)
 }
@@ -58,10 +93,10 @@ pub(super) fn of_reflectors(
     matrices: &Matrices,
     steps: usize,
 ) -> Result<Blocked, OpError> {
-    let blocked = Blocked::of(gpu, op, v.clone(), tau.clone(), matrices, steps)?;
-    let panel = panel_kernel(false);
-    for first in (0..steps).step_by(PANEL) {
-        blocked.launch_panel(gpu, &panel, first)?;
+    let panels = panels(matrices.m, steps, |_| None);
+    let blocked = Blocked::of(gpu, op, [v.clone(), tau.clone()], panels, matrices, steps)?;
+    for index in 0..blocked.panels.len() {
+        blocked.launch_panel(gpu, index, false)?;
     }
     Ok(blocked)
 }
@@ -90,8 +125,8 @@ impl Blocked {
     fn of(
         gpu: &Gpu,
         op: &'static str,
-        a: Tensor,
-        tau: Tensor,
+        [a, tau]: [Tensor; 2],
+        panels: Vec<Panel>,
         matrices: &Matrices,
         steps: usize,
     ) -> Result<Self, OpError> {
@@ -102,21 +137,21 @@ impl Blocked {
             );
             return Err(unsupported(op, gpu, why));
         }
-        let blocks = new(gpu, op, matrices.count, steps.div_ceil(PANEL) * PANEL * PANEL)?;
-        Ok(Self { a, tau, blocks, matrices: *matrices, steps })
+        let blocks = new(gpu, op, matrices.count, panels.len() * PANEL * PANEL)?;
+        Ok(Self { a, tau, blocks, panels, matrices: *matrices, steps })
     }
 
-    fn launch_panel(&self, gpu: &Gpu, kernel: &Kernel, first: usize) -> Result<(), OpError> {
+    fn launch_panel(&self, gpu: &Gpu, index: usize, factor: bool) -> Result<(), OpError> {
         let Matrices { count, m, n } = self.matrices;
-        let width = PANEL.min(self.steps - first);
-        let panels = self.steps.div_ceil(PANEL);
-        let params = [m, n, first, width, self.steps, first / PANEL, panels].map(|x| x as u32);
+        let Panel { first, width, registers } = self.panels[index];
+        let kernel = registers.map_or_else(|| panel_kernel(factor), panel::kernel);
+        let params = [m, n, first, width, self.steps, index, self.panels.len()].map(|x| x as u32);
         let bindings = [bind(&self.a), bind(&self.tau), bind(&self.blocks)];
-        Ok(gpu.launch(kernel, &bindings, &params, [count as u32, 1, 1])?)
+        Ok(gpu.launch(&kernel, &bindings, &params, [count as u32, 1, 1])?)
     }
 
     /// The first `columns` columns of Q.
-    pub(super) fn form(
+    pub(in crate::linalg::qr) fn form(
         &self,
         gpu: &Gpu,
         op: &'static str,
@@ -125,9 +160,9 @@ impl Blocked {
     ) -> Result<(), OpError> {
         arrange(gpu, q, [self.matrices.m, columns], 0, &[], IDENTITY)?;
         let apply = Apply::new(gpu, op, self, (q, columns), false)?;
-        for first in (0..self.steps).step_by(PANEL).rev() {
+        for (index, panel) in self.panels.iter().enumerate().rev() {
             // Columns before these are still those of the identity, which are zero in these rows.
-            apply.launch(gpu, first, first)?;
+            apply.launch(gpu, index, panel.first)?;
         }
         Ok(())
     }
@@ -143,6 +178,8 @@ struct Apply<'a> {
     c: &'a Tensor,
     columns: usize,
     own: bool,
+    /// Rows that a workgroup adds up before its sums wait for those of others.
+    split: usize,
     projected: Tensor,
     project: Kernel,
     update: Kernel,
@@ -157,7 +194,9 @@ impl<'a> Apply<'a> {
         own: bool,
     ) -> Result<Self, OpError> {
         let Matrices { count, m, .. } = blocked.matrices;
-        let projected = new(gpu, op, count, m.div_ceil(SPLIT) * PANEL * columns)?;
+        // Enough workgroups for few columns, and not many sums that every workgroup of the update adds up.
+        let split = (m / 16).next_power_of_two().clamp(64, 256);
+        let projected = new(gpu, op, count, m.div_ceil(split) * PANEL * columns)?;
         let header = |access: &str, binding: u32| {
             let (v, array) = if own {
                 ("c", String::new())
@@ -186,7 +225,7 @@ impl<'a> Apply<'a> {
         };
         let project = Kernel::new(
             "qr_project",
-            &header("read", 2).count("SPLIT", SPLIT as u32),
+            &header("read", 2).count("SPLIT", split as u32),
             include_str!("../project.wgsl"),
         );
         let update = Kernel::new(
@@ -194,24 +233,24 @@ impl<'a> Apply<'a> {
             &header("read_write", 3).flag("TRANSPOSED", own),
             include_str!("../update.wgsl"),
         );
-        Ok(Self { blocked, c, columns, own, projected, project, update })
+        Ok(Self { blocked, c, columns, own, split, projected, project, update })
     }
 
-    /// Applies the panel from column `first` on to the columns from `start` on.
-    fn launch(&self, gpu: &Gpu, first: usize, start: usize) -> Result<(), OpError> {
+    /// Applies a panel to the columns from `start` on.
+    fn launch(&self, gpu: &Gpu, panel: usize, start: usize) -> Result<(), OpError> {
         if start >= self.columns {
             return Ok(());
         }
         let Matrices { count, m, n } = self.blocked.matrices;
-        let steps = self.blocked.steps;
-        let width = PANEL.min(steps - first);
-        let splits = (m - first).div_ceil(SPLIT);
+        let panels = &self.blocked.panels;
+        let Panel { first, width, .. } = panels[panel];
+        let splits = (m - first).div_ceil(self.split);
         let tiles = (self.columns - start).div_ceil(64) as u32;
         let params = [m, n, self.columns, first, width, start, splits].map(|x| x as u32);
         let mut bindings: Vec<Binding<'_>> = vec![bind(self.c), bind(&self.projected)];
         bindings.extend((!self.own).then(|| bind(&self.blocked.a)));
         gpu.launch(&self.project, &bindings, &params, [tiles, splits as u32, count as u32])?;
-        let more = [first / PANEL, steps.div_ceil(PANEL)].map(|x| x as u32);
+        let more = [panel, panels.len()].map(|x| x as u32);
         bindings.insert(2, bind(&self.blocked.blocks));
         let groups = [tiles, (m - first).div_ceil(64) as u32, count as u32];
         Ok(gpu.launch(&self.update, &bindings, &[&params[..], &more].concat(), groups)?)

@@ -1,8 +1,13 @@
 //! Choice of the form by size, and launches.
 
 mod block;
+<<<<<<< HEAD
 mod blocked;
 mod cholesky_qr;
+=======
+pub(super) mod blocked;
+mod panel;
+>>>>>>> panels
 mod parts;
 mod tall;
 
