@@ -6,6 +6,11 @@ const TEAMS: u32 = THREADS / COLUMNS;
 const PITCH: u32 = QUADS + 1u;
 const NONE: u32 = 0xffffffffu;
 
+// Where vector v of all rows of the panel is in a column in workgroup memory.
+fn vector_at(v: u32) -> u32 {
+    return v / QUADS * PITCH + v % QUADS;
+}
+
 // Place of row i of the panel in column c of the matrix from base on; behind the ends the last one.
 fn place(base: u32, i: u32, c: u32) -> u32 {
     let row = min(params.first + i, params.m - 1u);

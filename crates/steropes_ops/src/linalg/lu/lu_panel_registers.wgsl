@@ -23,11 +23,6 @@ fn better(found: Pivot, than: Pivot) -> bool {
     return found.magnitude > than.magnitude || (found.magnitude == than.magnitude && found.row < than.row);
 }
 
-// Where vector v of all rows of the panel is in workgroup memory.
-fn vector_at(v: u32) -> u32 {
-    return v / QUADS * PITCH + v % QUADS;
-}
-
 // The best of those rows of column k that an invocation looks at, from row k on.
 fn best_of_some(k: u32, thread: u32) -> Pivot {
     var best = Pivot(0u, NONE);

@@ -1,6 +1,6 @@
 // A panel of at most COLUMNS columns of every matrix, one workgroup for each, in registers: an invocation has one column of 4 QUADS rows
 // one below the other, and COLUMNS invocations side by side are a team that has these rows whole, so that neighbours read neighbouring
-// values. For each column of the panel those that have it put it into workgroup memory; one pass over the rows makes the products of what
+// values. For each column of the panel those that have it put it into workgroup memory, where all scale it; one pass over the rows makes the products of what
 // is below its diagonal with all columns, whose own is the square of its norm, and one takes the reflection off the columns behind. The
 // products also make the triangular factor: H_1 .. H_p = I - V T V^T.
 //
@@ -13,6 +13,7 @@ var<immediate> params: Params;
 @group(0) @binding(2) var<storage, read_write> blocks: array<f32>;
 
 var<workgroup> column: array<vec4<f32>, TEAMS * PITCH>;
+var<workgroup> scaled_head: f32;
 var<workgroup> tops: array<f32, TEAMS>;
 var<workgroup> parts: array<f32, PARTS * COLUMNS>;
 var<workgroup> heads: array<f32, COLUMNS>;
@@ -21,7 +22,7 @@ var<workgroup> triangle: array<f32, COLUMNS * COLUMNS>;
 
 // What reflect takes off a column: `top` off row j and the scaled column j times `factor` off the rows below, from nothing where the
 // column is j itself (`own`, else NONE).
-struct Step { j: u32, own: u32, inverse: f32, factor: f32, top: f32 }
+struct Step { j: u32, own: u32, factor: f32, top: f32 }
 
 fn sum_of_parts(c: u32) -> f32 {
     var sum = 0.0;
@@ -68,12 +69,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let exponent = clamp((bitcast<u32>(max(top, abs(head))) >> 23u) & 0xffu, 1u, 253u);
         let scale = bitcast<f32>(exponent << 23u);
         let inverse = bitcast<f32>((254u - exponent) << 23u);
-        put_part(products(&rows, at, inverse, own), c, thread);
+        // In memory, so that no compiler takes the scale out of a product again.
+        for (var v = thread; v < TEAMS * QUADS; v += THREADS) {
+            column[vector_at(v)] *= inverse;
+        }
+        if (thread == 0u) {
+            scaled_head = head * inverse;
+        }
+        workgroupBarrier();
+        put_part(products(&rows, at, own), c, thread);
         workgroupBarrier();
         let below = sum_of_parts(j);
         // What is zero below the diagonal stays as it is; a NaN is not zero.
         let empty = top == 0.0 && below == 0.0;
-        let alpha = head * inverse;
+        let alpha = scaled_head;
         let norm = sqrt(alpha * alpha + below);
         let beta = select(-norm, norm, alpha < 0.0);
         let shrink = select(1.0 / (alpha - beta), 0.0, empty);
@@ -88,7 +97,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (c >= j) {
             let diagonal = select(beta * scale, head, empty);
             let factor = select(t * dot * shrink, -shrink, own);
-            reflect(&rows, at, row, Step(j, select(NONE, j, own), inverse, factor, select(t * dot, -diagonal, own)));
+            reflect(&rows, at, row, Step(j, select(NONE, j, own), factor, select(t * dot, -diagonal, own)));
         }
         workgroupBarrier();
         if (thread < COLUMNS) {

@@ -39,7 +39,7 @@ fn rows_text(form: Registers) -> String {
     );
     let products = form.each(|q| {
         format!(
-            "    x = column[at + {q}u] * inverse;\n    \
+            "    x = column[at + {q}u];\n    \
              sums += x * select((*rows)[{q}], x, vec4<bool>(own));\n"
         )
     });
@@ -47,13 +47,13 @@ fn rows_text(form: Registers) -> String {
         |q| {
             let rows = four_rows("row", q);
             format!(
-                "    x = select(column[at + {q}u] * step.inverse * step.factor, vec4<f32>(step.top), {rows} == vec4<u32>(step.j));\n    \
+                "    x = select(column[at + {q}u] * step.factor, vec4<f32>(step.top), {rows} == vec4<u32>(step.j));\n    \
                  (*rows)[{q}] = select((*rows)[{q}], vec4<f32>(), {rows} >= vec4<u32>(step.own)) - x;\n"
             )
         },
         |q| {
             format!(
-                "    x = column[at + {q}u] * step.inverse * step.factor;\n    \
+                "    x = column[at + {q}u] * step.factor;\n    \
                  (*rows)[{q}] = select((*rows)[{q}], vec4<f32>(), vec4<bool>(step.own != NONE)) - x;\n"
             )
         },
@@ -62,7 +62,7 @@ fn rows_text(form: Registers) -> String {
         "fn put_column(rows: ptr<function, Rows>, at: u32, row: u32, j: u32) -> f32 {{\n    \
          var x: vec4<f32>;\n    var top = vec4<f32>();\n{put}    \
          return max(max(top.x, top.y), max(top.z, top.w));\n}}\n\
-         fn products(rows: ptr<function, Rows>, at: u32, inverse: f32, own: bool) -> f32 {{\n    \
+         fn products(rows: ptr<function, Rows>, at: u32, own: bool) -> f32 {{\n    \
          var x: vec4<f32>;\n    var sums = vec4<f32>();\n{products}    \
          return (sums.x + sums.y) + (sums.z + sums.w);\n}}\n\
          fn reflect(rows: ptr<function, Rows>, at: u32, row: u32, step: Step) {{\n    \
