@@ -23,16 +23,22 @@ fn better(found: Pivot, than: Pivot) -> bool {
     return found.magnitude > than.magnitude || (found.magnitude == than.magnitude && found.row < than.row);
 }
 
-// The best of those rows of column k that an invocation looks at, from row k on.
+fn better_of(a: Pivot, b: Pivot) -> Pivot {
+    let takes = better(b, a);
+    return Pivot(select(a.magnitude, b.magnitude, takes), select(a.row, b.row, takes));
+}
+
+// The best of those rows of column k that an invocation looks at, from row k on. Without branches: operations of subgroups follow, and
+// where invocations have parted nothing says that all take part in them. The last vector may be looked at again.
 fn best_of_some(k: u32, thread: u32) -> Pivot {
     var best = Pivot(0u, NONE);
-    for (var v = thread; v < TEAMS * QUADS; v += THREADS) {
+    for (var first = 0u; first < TEAMS * QUADS; first += THREADS) {
+        let v = min(first + thread, TEAMS * QUADS - 1u);
         let sizes = bitcast<vec4<u32>>(column[vector_at(v)]) & vec4<u32>(0x7fffffffu);
         for (var i = 0u; i < 4u; i++) {
-            let found = Pivot(sizes[i], 4u * v + i);
-            if (found.row >= k && params.first + found.row < params.m && better(found, best)) {
-                best = found;
-            }
+            let row = 4u * v + i;
+            let counts = row >= k && params.first + row < params.m;
+            best = better_of(best, Pivot(select(0u, sizes[i], counts), select(NONE, row, counts)));
         }
     }
     return best;

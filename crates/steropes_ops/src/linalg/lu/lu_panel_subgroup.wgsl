@@ -15,12 +15,9 @@ fn first_of_largest(own: Pivot, thread: u32) -> Pivot {
         numbers_of_rows[thread / SUBGROUP] = found.row;
     }
     workgroupBarrier();
-    var best = Pivot(0u, NONE);
-    for (var i = thread % SUBGROUP; i < SUBGROUPS; i += SUBGROUP) {
-        let other = Pivot(magnitudes[i], numbers_of_rows[i]);
-        if (better(other, best)) {
-            best = other;
-        }
+    var best = Pivot(magnitudes[0], numbers_of_rows[0]);
+    for (var i = 1u; i < SUBGROUPS; i++) {
+        best = better_of(best, Pivot(magnitudes[i], numbers_of_rows[i]));
     }
-    return first_in_subgroup(best);
+    return best;
 }

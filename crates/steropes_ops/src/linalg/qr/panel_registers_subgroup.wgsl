@@ -11,10 +11,11 @@ fn put_part(own: f32, c: u32, thread: u32) {
     }
 }
 
+// All invocations go the same way, so that all of a subgroup take part in its operation.
 fn largest_of_teams(thread: u32) -> f32 {
     var largest = 0.0;
-    for (var team = thread % SUBGROUP; team < TEAMS; team += SUBGROUP) {
-        largest = max(largest, tops[team]);
+    for (var first = 0u; first < TEAMS; first += SUBGROUP) {
+        largest = max(largest, tops[min(first + thread % SUBGROUP, TEAMS - 1u)]);
     }
     return subgroupMax(largest);
 }

@@ -244,6 +244,7 @@ fn very_tall_and_special(device: &Device) -> Verdict {
     tall("columns of all sizes", &|i, j| noise(i, j) * 10f64.powi(6 * j as i32 - 15))?;
     tall("small values", &|i, j| 1e-25 * noise(i, j))?;
     tall("large values", &|i, j| 1e25 * noise(i, j))
+}
 
 /// Limits of workgroups: those of the device, without subgroups, and few invocations, which hold low panels only.
 fn limits(device: &Device) -> [Limits; 4] {

@@ -69,6 +69,9 @@ const SIGNED_ROWS: &str = "fn value_at(matrix: u32, i: u32, j: u32) -> f32 {
 }
 ";
 
+/// For a pass that solves nothing.
+const NO_SOLUTION: &str = "fn load_triangle(thread: u32) {}\nfn solve(thread: u32) {}\nfn put_solved(i: u32, x: f32) {}\nconst SOLVES: bool = false;\n";
+
 /// A pass over the rows.
 #[derive(Clone, Copy)]
 struct Pass {
@@ -96,7 +99,7 @@ impl Pass {
     }
 
     fn workgroup_bytes(self) -> usize {
-        4 * ROWS * self.stride() + if self.solves { 16 * self.n * self.vectors() + 4 * self.n } else { 0 }
+        4 * ROWS * self.stride() + if self.solves { 16 * (self.n + 1) * self.vectors() } else { 0 }
     }
 
     /// Solves the rows of the first tensor with the upper triangle in the second into the third, if it solves, and returns the sums of
@@ -129,8 +132,10 @@ impl Pass {
             .count("N", n as u32)
             .count("ROWS", ROWS as u32)
             .count("STRIDE", self.stride() as u32)
+            .count("VECTORS", self.vectors() as u32)
             .text(&arrays)
-            .text(&self.functions());
+            .text(if self.solves { include_str!("../cholesky_solve.wgsl") } else { NO_SOLUTION })
+            .text(&self.sums());
         let kernel = Kernel::new("qr_cholesky_rows", &header, include_str!("../cholesky_rows.wgsl"));
         gpu.launch(&kernel, &bindings, &[m as u32, groups as u32], spread(groups as u64))?;
         let total = new(gpu, op, 1, n * n)?;
@@ -140,76 +145,14 @@ impl Pass {
         Ok(total)
     }
 
-    /// What is written out, because arrays with computed indices would not stay in registers.
-    fn functions(self) -> String {
+    /// The products of eight-times-eight invocations' columns, added up over the rows in workgroup memory; written out, because arrays
+    /// with computed indices would not stay in registers.
+    fn sums(self) -> String {
         let mut text = String::new();
-        self.write_solution(&mut text)
-            .and_then(|()| self.write_sums(&mut text))
-            .expect("writing to a string");
+        self.write_sums(&mut text).expect("writing to a string");
         text
     }
 
-    /// The solution of a row, an unknown at a time, which then leaves those behind it.
-    fn write_solution(self, text: &mut String) -> std::fmt::Result {
-        let vectors = self.vectors();
-        if !self.solves {
-            return text.write_str(
-                "fn load_triangle(thread: u32) {}\nfn solve(first: u32, count: u32, thread: u32) {}\n",
-            );
-        }
-        writeln!(
-            text,
-            "var<workgroup> above: array<vec4<f32>, {}>;\nvar<workgroup> inverse: array<f32, N>;
-// What is above the diagonal, with zeros elsewhere, and the inverse of what is on it.
-fn load_triangle(thread: u32) {{
-    for (var e = thread; e < {}u; e += ROWS) {{
-        let i = e / {vectors}u;
-        let j = vec4<u32>(0u, 1u, 2u, 3u) + e % {vectors}u * 4u;
-        let at = min(j, vec4<u32>(N - 1u)) + i * N;
-        let x = vec4<f32>(triangle[at.x], triangle[at.y], triangle[at.z], triangle[at.w]);
-        above[e] = select(vec4<f32>(), x, (j > vec4<u32>(i)) & (j < vec4<u32>(N)));
-    }}
-    for (var i = thread; i < N; i += ROWS) {{
-        inverse[i] = 1.0 / triangle[i * N + i];
-    }}
-    workgroupBarrier();
-}}
-fn solve(first: u32, count: u32, thread: u32) {{
-    let row = thread * STRIDE;",
-            self.n * vectors,
-            self.n * vectors
-        )?;
-        for v in 0..vectors {
-            let value = |c: usize| {
-                if 4 * v + c < self.n { format!("rows[row + {}u]", 4 * v + c) } else { "0.0".into() }
-            };
-            writeln!(
-                text,
-                "    var x{v} = vec4<f32>({}, {}, {}, {});",
-                value(0),
-                value(1),
-                value(2),
-                value(3)
-            )?;
-        }
-        for k in 0..self.n {
-            let part = ["x", "y", "z", "w"][k % 4];
-            writeln!(text, "    let s{k} = x{}.{part} * inverse[{k}];\n    rows[row + {k}u] = s{k};", k / 4)?;
-            for v in (k + 1) / 4..vectors {
-                writeln!(text, "    x{v} -= s{k} * above[{}];", k * vectors + v)?;
-            }
-        }
-        writeln!(
-            text,
-            "    workgroupBarrier();
-    for (var e = thread; e < count * N; e += ROWS) {{
-        solved[first * N + e] = rows[e / N * STRIDE + e % N];
-    }}
-}}"
-        )
-    }
-
-    /// The products of eight-times-eight invocations' columns, added up over the rows in workgroup memory.
     fn write_sums(self, text: &mut String) -> std::fmt::Result {
         let each = if self.adds { self.each() } else { 0 };
         let pairs = || (0..each).flat_map(move |a| (0..each).map(move |b| (a, b)));

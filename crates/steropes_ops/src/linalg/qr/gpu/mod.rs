@@ -1,13 +1,9 @@
 //! Choice of the form by size, and launches.
 
 mod block;
-<<<<<<< HEAD
-mod blocked;
-mod cholesky_qr;
-=======
 pub(super) mod blocked;
+mod cholesky_qr;
 mod panel;
->>>>>>> panels
 mod parts;
 mod tall;
 
