@@ -4,7 +4,7 @@
 // rows takes the column off those behind it.
 //
 // Header: registers.wgsl with THREADS, COLUMNS, QUADS, Rows, load_rows, store_rows, head_of; put_column, row_at, set_row, eliminate, which
-// are written out because registers are addressed by constants; first_of_largest.
+// are written out because registers are addressed by constants.
 
 struct Params { count: u32, m: u32, n: u32, steps: u32, first: u32, width: u32 }
 var<immediate> params: Params;
@@ -20,7 +20,7 @@ var<workgroup> pivot_row: array<f32, COLUMNS>;
 struct Pivot { magnitude: u32, row: u32 }
 
 fn better(found: Pivot, than: Pivot) -> bool {
-    return found.magnitude > than.magnitude || (found.magnitude == than.magnitude && found.row < than.row);
+    return (found.magnitude > than.magnitude) | ((found.magnitude == than.magnitude) & (found.row < than.row));
 }
 
 fn better_of(a: Pivot, b: Pivot) -> Pivot {
@@ -28,8 +28,7 @@ fn better_of(a: Pivot, b: Pivot) -> Pivot {
     return Pivot(select(a.magnitude, b.magnitude, takes), select(a.row, b.row, takes));
 }
 
-// The best of those rows of column k that an invocation looks at, from row k on. Without branches: operations of subgroups follow, and
-// where invocations have parted nothing says that all take part in them. The last vector may be looked at again.
+// The best of those rows of column k that an invocation looks at, from row k on. The last vector may be looked at again.
 fn best_of_some(k: u32, thread: u32) -> Pivot {
     var best = Pivot(0u, NONE);
     for (var first = 0u; first < TEAMS * QUADS; first += THREADS) {
@@ -37,9 +36,33 @@ fn best_of_some(k: u32, thread: u32) -> Pivot {
         let sizes = bitcast<vec4<u32>>(column[vector_at(v)]) & vec4<u32>(0x7fffffffu);
         for (var i = 0u; i < 4u; i++) {
             let row = 4u * v + i;
-            let counts = row >= k && params.first + row < params.m;
+            let counts = (row >= k) & (params.first + row < params.m);
             best = better_of(best, Pivot(select(0u, sizes[i], counts), select(NONE, row, counts)));
         }
+    }
+    return best;
+}
+
+const FOLDED: u32 = min(32u, THREADS);
+var<workgroup> found: array<Pivot, THREADS>;
+var<workgroup> folded: array<Pivot, FOLDED>;
+
+// The best of all invocations: some put it together, and all what those found. Operations of subgroups would save a barrier, but went
+// wrong on one driver behind the branches of the kernel.
+fn first_of_largest(own: Pivot, thread: u32) -> Pivot {
+    found[thread] = own;
+    workgroupBarrier();
+    if (thread < FOLDED) {
+        var best = own;
+        for (var i = thread + FOLDED; i < THREADS; i += FOLDED) {
+            best = better_of(best, found[i]);
+        }
+        folded[thread] = best;
+    }
+    workgroupBarrier();
+    var best = folded[0];
+    for (var i = 1u; i < FOLDED; i++) {
+        best = better_of(best, folded[i]);
     }
     return best;
 }

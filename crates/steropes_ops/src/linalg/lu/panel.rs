@@ -14,12 +14,7 @@ pub(super) fn choose(limits: &Limits, height: usize) -> Option<Registers> {
 pub(super) fn kernel(form: Registers) -> Kernel {
     static KERNELS: KernelCache<Registers> = KernelCache::new();
     KERNELS.get(form, || {
-        let meeting = if form.has_subgroups() {
-            include_str!("lu_panel_subgroup.wgsl")
-        } else {
-            include_str!("lu_panel_plain.wgsl")
-        };
-        let header = form.header().text(&rows_text(form)).text(meeting);
+        let header = form.header().text(&rows_text(form));
         Kernel::new("lu_factor", &header, include_str!("lu_panel_registers.wgsl"))
     })
 }

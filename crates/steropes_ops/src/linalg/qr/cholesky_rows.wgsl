@@ -1,8 +1,9 @@
-// A pass over the rows of a tall matrix: ROWS of them at a time in workgroup memory, one for each invocation, which makes it the
-// solution of a triangular system; then the products of all pairs of columns are added up, eight by eight invocations with columns eight
-// apart.
+// A pass over the rows of a tall matrix: ROWS of them at a time in workgroup memory, each of which an invocation makes the solution of a
+// triangular system; then the products of all pairs of columns are added up, by teams of eight by eight invocations with columns eight
+// apart, which take rows in turn.
 //
-// Header: N (columns), ROWS, STRIDE (of a row in workgroup memory), array partial; load_triangle, solve, put_solved, SOLVES; Sums, add, put.
+// Header: N (columns), ROWS, STRIDE (of a row in workgroup memory), THREADS, TEAMS, array partial; load_triangle, solve, put_solved,
+// SOLVES; load_rows; Sums, add, put.
 
 struct Params { m: u32, groups: u32 }
 var<immediate> params: Params;
@@ -10,17 +11,25 @@ var<immediate> params: Params;
 
 var<workgroup> rows: array<f32, ROWS * STRIDE>;
 
-// Values that an invocation loads before it stores any.
-const BATCH: u32 = 10u;
+fn value_at(first: u32, count: u32, e: u32) -> f32 {
+    let x = source[first * N + min(e, count * N - 1u)];
+    return select(0.0, x, e < count * N);
+}
 
-@compute @workgroup_size(ROWS)
+fn put_row(e: u32, x: f32) {
+    if (e < ROWS * N) {
+        rows[e / N * STRIDE + e % N] = x;
+    }
+}
+
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let group = id.x + id.y * 32768u;
     if (group >= params.groups) {
         return;
     }
     // Columns behind the last stay zeros.
-    for (var e = thread; e < ROWS * STRIDE; e += ROWS) {
+    for (var e = thread; e < ROWS * STRIDE; e += THREADS) {
         rows[e] = 0.0;
     }
     load_triangle(thread);
@@ -28,26 +37,14 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(local_invocation_index) t
     for (var first = group * ROWS; first < params.m; first += params.groups * ROWS) {
         let count = min(ROWS, params.m - first);
         workgroupBarrier();
-        for (var start = 0u; start < N; start += BATCH) {
-            var batch: array<f32, BATCH>;
-            for (var i = 0u; i < BATCH; i++) {
-                let e = thread + (start + i) * ROWS;
-                if (e < count * N) {
-                    batch[i] = source[first * N + e];
-                }
-            }
-            for (var i = 0u; i < BATCH; i++) {
-                let e = thread + (start + i) * ROWS;
-                if (e < ROWS * N) {
-                    rows[e / N * STRIDE + e % N] = batch[i];
-                }
-            }
-        }
+        load_rows(first, count, thread);
         workgroupBarrier();
         if (SOLVES) {
-            solve(thread);
+            if (thread < ROWS) {
+                solve(thread);
+            }
             workgroupBarrier();
-            for (var e = thread; e < count * N; e += ROWS) {
+            for (var e = thread; e < count * N; e += THREADS) {
                 put_solved(first * N + e, rows[e / N * STRIDE + e % N]);
             }
         }

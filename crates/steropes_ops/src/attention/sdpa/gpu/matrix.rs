@@ -72,8 +72,11 @@ impl Matrix {
         // Two row groups read the keys half as often, but take registers that only 16 x 16 matrices leave, and fewer workgroups.
         let large = cut([8, 2, 64, 16]);
         let small = [[4, 1, 64, 32], [4, 1, 64, 16], [4, 1, 32, 16], [2, 1, 32, 16]].map(cut);
-        let is_large = tile == 16 && groups(&large) >= LARGE_PROBLEM;
-        is_large.then_some(large).into_iter().chain(small).find(fits)
+        // Long heads leave registers for one row group; short steps then leave room for as many subgroups.
+        let long = cut([8, 1, 32, 16]);
+        let is_large = |m: &Self| tile == 16 && groups(m) >= LARGE_PROBLEM;
+        let first = if head_dim <= 64 { large } else { long };
+        Some(first).filter(is_large).into_iter().chain(small).find(fits)
     }
 
     pub(in crate::attention) fn queries(self) -> usize {

@@ -16,11 +16,18 @@ const MOST_COLUMNS: usize = 64;
 /// The fewest rows: below, starting the kernels takes longer than the tree.
 const LEAST_ROWS: usize = 1 << 15;
 
-/// Rows that a workgroup takes at once, one for each invocation.
-const ROWS: usize = 64;
+/// Rows that a workgroup takes at once, the most that its memory has room for: a GPU may run one such workgroup on a processor.
+const ROWS: [usize; 3] = [128, 64, 32];
 
-/// Workgroups that fill a large GPU; each has sums of its own.
-const GROUPS: usize = 1024;
+/// Invocations of a workgroup: teams of 64 that have sums of their own.
+const THREADS: usize = 256;
+const TEAMS: usize = THREADS / 64;
+
+/// Workgroups that fill a large GPU.
+const GROUPS: usize = 256;
+
+/// Values that an invocation loads before it stores any.
+const BATCH: usize = 13;
 
 /// Invocations of the workgroup that makes a Cholesky factor.
 const FACTOR_THREADS: u32 = 256;
@@ -34,17 +41,22 @@ pub(super) fn factors(
     [m, n]: [usize; 2],
     wants_q: bool,
 ) -> Result<Option<[Tensor; 2]>, OpError> {
-    let pass = Pass { n, solves: false, adds: true };
-    let solving = Pass { n, solves: true, adds: true };
-    let room = gpu.capabilities().workgroup_bytes as usize;
-    if n > MOST_COLUMNS || m < LEAST_ROWS || solving.workgroup_bytes().max(n * (n + 1) * 4) > room {
+    let capabilities = gpu.capabilities();
+    let room = capabilities.workgroup_bytes as usize;
+    let solving = ROWS.map(|rows| Pass { n, rows, solves: true, adds: true });
+    let fits = |pass: &Pass| pass.workgroup_bytes().max(n * (n + 1) * 4) <= room;
+    let Some(solving) = solving.into_iter().find(fits).filter(|_| n <= MOST_COLUMNS && m >= LEAST_ROWS)
+    else {
+        return Ok(None);
+    };
+    if capabilities.workgroup_threads < THREADS as u32 {
         return Ok(None);
     }
     let bad = Tensor::on_gpu(gpu, op, DType::U32, &[2])?;
     let square = || new(gpu, op, 1, n * n);
     let (first, second, r, inverse) = (square()?, square()?, square()?, square()?);
     let nearly = new(gpu, op, 1, m * n)?;
-    let sums = pass.run(gpu, op, [a, &first, &nearly], m)?;
+    let sums = Pass { solves: false, ..solving }.run(gpu, op, [a, &first, &nearly], m)?;
     factor(gpu, n, [&sums, a], [&bad, &first], None)?;
     let sums = solving.run(gpu, op, [a, &first, &nearly], m)?;
     factor(gpu, n, [&sums, a], [&bad, &second], Some([&first, &r, &inverse]))?;
@@ -59,7 +71,7 @@ pub(super) fn factors(
     let signed = square()?;
     arrange(gpu, &signed, [n, n], 0, &[&second, &signs], SIGNED_ROWS)?;
     let q = new(gpu, op, 1, m * n)?;
-    Pass { n, solves: true, adds: false }.run(gpu, op, [&nearly, &signed, &q], m)?;
+    Pass { adds: false, ..solving }.run(gpu, op, [&nearly, &signed, &q], m)?;
     Ok(Some([r, q]))
 }
 
@@ -76,6 +88,8 @@ const NO_SOLUTION: &str = "fn load_triangle(thread: u32) {}\nfn solve(thread: u3
 #[derive(Clone, Copy)]
 struct Pass {
     n: usize,
+    /// Rows of a workgroup.
+    rows: usize,
     /// Whether rows become the solutions of a triangular system, and are stored.
     solves: bool,
     /// Whether the products of the columns with each other are added up.
@@ -99,7 +113,7 @@ impl Pass {
     }
 
     fn workgroup_bytes(self) -> usize {
-        4 * ROWS * self.stride() + if self.solves { 16 * (self.n + 1) * self.vectors() } else { 0 }
+        4 * self.rows * self.stride() + if self.solves { 16 * (self.n + 1) * self.vectors() } else { 0 }
     }
 
     /// Solves the rows of the first tensor with the upper triangle in the second into the third, if it solves, and returns the sums of
@@ -112,8 +126,8 @@ impl Pass {
         m: usize,
     ) -> Result<Tensor, OpError> {
         let n = self.n;
-        let groups = GROUPS.min(m.div_ceil(ROWS));
-        let partial = new(gpu, op, groups, if self.adds { n * n } else { 1 })?;
+        let groups = GROUPS.min(m.div_ceil(self.rows));
+        let partial = new(gpu, op, groups * TEAMS, if self.adds { n * n } else { 1 })?;
         let mut arrays = String::new();
         let mut bindings = vec![bind(source)];
         for (is_used, access, name, tensor) in [
@@ -130,11 +144,14 @@ impl Pass {
         }
         let header = Header::new()
             .count("N", n as u32)
-            .count("ROWS", ROWS as u32)
+            .count("ROWS", self.rows as u32)
+            .count("THREADS", THREADS as u32)
+            .count("TEAMS", TEAMS as u32)
             .count("STRIDE", self.stride() as u32)
             .count("VECTORS", self.vectors() as u32)
             .text(&arrays)
             .text(if self.solves { include_str!("../cholesky_solve.wgsl") } else { NO_SOLUTION })
+            .text(&self.loads())
             .text(&self.sums());
         let kernel = Kernel::new("qr_cholesky_rows", &header, include_str!("../cholesky_rows.wgsl"));
         gpu.launch(&kernel, &bindings, &[m as u32, groups as u32], spread(groups as u64))?;
@@ -143,6 +160,21 @@ impl Pass {
             column_sums(gpu, op, partial, &total, false)?;
         }
         Ok(total)
+    }
+
+    /// The rows from `first` on to workgroup memory, zeros behind the last; written out, so that many loads are on their way at once.
+    fn loads(self) -> String {
+        let mut text = "fn load_rows(first: u32, count: u32, thread: u32) {\n".to_owned();
+        let each: Vec<usize> = (0..(self.rows * self.n).div_ceil(THREADS)).collect();
+        for batch in each.chunks(BATCH) {
+            for i in batch {
+                text += &format!("    let x{i} = value_at(first, count, thread + {}u);\n", i * THREADS);
+            }
+            for i in batch {
+                text += &format!("    put_row(thread + {}u, x{i});\n", i * THREADS);
+            }
+        }
+        text + "}\n"
     }
 
     /// The products of eight-times-eight invocations' columns, added up over the rows in workgroup memory; written out, because arrays
@@ -161,11 +193,11 @@ impl Pass {
         writeln!(text, "}}\nfn add(sums: ptr<function, Sums>, thread: u32) {{")?;
         writeln!(
             text,
-            "    for (var r = 0u; r < {}u * STRIDE; r += STRIDE) {{",
-            if self.adds { ROWS } else { 0 }
+            "    for (var row = thread / 64u; row < {}u; row += TEAMS) {{\n        let r = row * STRIDE;",
+            if self.adds { self.rows } else { 0 }
         )?;
         for i in 0..each {
-            writeln!(text, "        let a{i} = rows[r + thread / 8u + {}u];", 8 * i)?;
+            writeln!(text, "        let a{i} = rows[r + thread % 64u / 8u + {}u];", 8 * i)?;
             writeln!(text, "        let b{i} = rows[r + thread % 8u + {}u];", 8 * i)?;
         }
         pairs().try_for_each(|(a, b)| {
@@ -173,10 +205,10 @@ impl Pass {
         })?;
         writeln!(text, "    }}\n}}\nfn put(sums: ptr<function, Sums>, group: u32, thread: u32) {{")?;
         for (a, b) in pairs() {
-            let [i, j] = [format!("(thread / 8u + {}u)", 8 * a), format!("(thread % 8u + {}u)", 8 * b)];
+            let [i, j] = [format!("(thread % 64u / 8u + {}u)", 8 * a), format!("(thread % 8u + {}u)", 8 * b)];
             writeln!(
                 text,
-                "    if ({i} < N && {j} < N) {{ partial[group * N * N + {i} * N + {j}] = (*sums).s{a}_{b}; }}"
+                "    if ({i} < N && {j} < N) {{ partial[(group * TEAMS + thread / 64u) * N * N + {i} * N + {j}] = (*sums).s{a}_{b}; }}"
             )?;
         }
         writeln!(text, "}}")
