@@ -92,8 +92,10 @@ fn similarity_naive(query: &LocalFeatures, found: &LocalFeatures, words: &[f32])
 fn similarities_are_those_of_the_definition() {
     for (width, words) in [(3, 2), (64, 20), (70, 13), (130, 40)] {
         let points = inputs::normal("points", words * width);
-        let images: Vec<LocalFeatures> =
+        let mut images: Vec<LocalFeatures> =
             (0..5).map(|i| image(&format!("image {i}"), [30, 1, 12, 0, 25][i], width)).collect();
+        // Features that are words have residuals of exactly 0.
+        images.push(LocalFeatures { values: points[..2 * width].to_vec(), ..image("words", 2, width) });
         let found = similarities(&images, &Words::new(points.clone(), width), &Device::cpu()).unwrap();
         for (i, query) in images.iter().enumerate() {
             for (j, other) in images.iter().enumerate() {
