@@ -68,13 +68,16 @@ impl Matrices {
 /// already zero below the diagonal, like the last of a square matrix, keeps its sign. Where the diagonal is at the level of
 /// rounding, so is its sign. A NaN or an infinity makes Q and R of its matrix NaN in part or whole, and of no other.
 ///
+/// On a GPU a single matrix of at least 32768 rows and at most 64 columns that are far from depending on each other is factored by
+/// the products of its columns, twice, with errors as above; the call waits for the device once, to know whether they are.
+///
 /// # Errors
 /// [`OpError::Shape`] or [`OpError::DType`] if `a` is not as above, [`OpError::Unsupported`] if it is too long for the bindings of
 /// a GPU. Nothing is computed then.
 ///
 /// # Source
 /// Golub and Van Loan, "Matrix Computations", 5.2; for large matrices Schreiber and Van Loan 1989 (compact WY), for tall ones
-/// arXiv:0808.2664 (TSQR), with the signs of Ballard et al. 2015.
+/// arXiv:0808.2664 (TSQR), with the signs of Ballard et al. 2015, and arXiv:1401.5171 (CholeskyQR2).
 pub fn qr(a: &Tensor, mode: QrMode) -> Result<(Tensor, Tensor), OpError> {
     let stack = Stack::of(QR, "a", a)?;
     let place = place(QR, &[("a", a, Holds::Real)])?;
@@ -91,7 +94,7 @@ pub fn qr(a: &Tensor, mode: QrMode) -> Result<(Tensor, Tensor), OpError> {
         return Ok((identities(a, &q_shape), zeros(a, &r_shape)));
     }
     if let Place::Gpu(gpu) = place {
-        let [r, q] = gpu::factors(&gpu, QR, a, &matrices, [rows, columns])?;
+        let [r, q] = gpu::qr(&gpu, QR, a, &matrices, [rows, columns])?;
         return Ok((reshaped(q, &q_shape), reshaped(r, &r_shape)));
     }
     Ok(match a.dtype() {

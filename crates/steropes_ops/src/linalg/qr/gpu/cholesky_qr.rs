@@ -44,7 +44,8 @@ pub(super) fn factors(
     let capabilities = gpu.capabilities();
     let room = capabilities.workgroup_bytes as usize;
     let solving = ROWS.map(|rows| Pass { n, rows, solves: true, adds: true });
-    let fits = |pass: &Pass| pass.workgroup_bytes().max(n * (n + 1) * 4) <= room;
+    let factor_bytes = 4 * (n * (n + 1) + FACTOR_THREADS as usize);
+    let fits = |pass: &Pass| pass.workgroup_bytes().max(factor_bytes) <= room;
     let Some(solving) = solving.into_iter().find(fits).filter(|_| n <= MOST_COLUMNS && m >= LEAST_ROWS)
     else {
         return Ok(None);

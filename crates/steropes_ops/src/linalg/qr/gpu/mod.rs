@@ -35,7 +35,26 @@ pub(in crate::linalg) fn new(
     Ok(Tensor::on_gpu(gpu, op, DType::F32, &[count, size])?)
 }
 
-/// `rows` rows of R and `columns` columns of Q of every matrix; without columns an empty tensor.
+/// As [`factors`], but a tall matrix by the products of its columns where they allow it.
+pub(super) fn qr(
+    gpu: &Gpu,
+    op: &'static str,
+    a: &Tensor,
+    matrices: &Matrices,
+    [rows, columns]: [usize; 2],
+) -> Result<[Tensor; 2], OpError> {
+    let &Matrices { count, m, n } = matrices;
+    if count == 1
+        && columns <= n
+        && let Some(factors) = cholesky_qr::factors(gpu, op, a, [m, n], columns > 0)?
+    {
+        return Ok(factors);
+    }
+    factors(gpu, op, a, matrices, [rows, columns])
+}
+
+/// `rows` rows of R and `columns` columns of Q of every matrix, by reflections; without columns an empty tensor. Nothing waits for the
+/// device.
 pub(in crate::linalg) fn factors(
     gpu: &Gpu,
     op: &'static str,

@@ -3,8 +3,8 @@
 
 use super::Matrices;
 use super::block::Block;
+use super::new;
 use super::parts::{Part, arrange, multiply_rows};
-use super::{cholesky_qr, new};
 use crate::error::OpError;
 use crate::gpu::bind;
 use steropes_tensor::{DType, Gpu, Header, Kernel, Tensor};
@@ -38,11 +38,6 @@ pub(super) fn factors(
     block: &Block,
     wants_q: bool,
 ) -> Result<[Tensor; 2], OpError> {
-    if count == 1
-        && let Some(factors) = cholesky_qr::factors(gpu, op, a, [m, n], wants_q)?
-    {
-        return Ok(factors);
-    }
     let blocks = m.div_ceil(block.rows);
     let kept = Tensor::on_gpu(gpu, op, DType::U32, &[count * blocks])?;
     let mut levels = Vec::new();
