@@ -49,6 +49,12 @@ fn oracles() -> Vec<Case> {
         f16_case("sdpa_masked/f16/several_workgroups_of_long_heads", |d| {
             f16_masks(d, &[patterns()[0], Pattern::CAUSAL], [1, 150, 170, 2, 1, 128])
         }),
+        f16_case("sdpa_masked/f16/many_workgroups", |d| {
+            f16_masks(d, &[patterns()[0], Pattern::CAUSAL], [4, 257, 70, 8, 2, 64])
+        }),
+        f16_case("sdpa_masked/f16/many_workgroups_of_long_heads", |d| {
+            f16_masks(d, &[patterns()[0], Pattern::CAUSAL], [4, 130, 70, 8, 2, 128])
+        }),
         f16_case("sdpa_masked/f16/head_dim_128", |d| f16_masks(d, &two(), [1, 37, 33, 2, 2, 128])),
         case("sdpa_masked/oracle/segments", |d| segments(d, [1, 100, 104, 2, 1, 12], RAGGED)),
         case("sdpa_masked/oracle/segments_of_a_batch", |d| segments(d, [2, 100, 104, 4, 2, 5], RAGGED)),

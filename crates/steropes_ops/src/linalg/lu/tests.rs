@@ -57,11 +57,10 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Limits of workgroups: those of the device, without subgroups, and few invocations, which hold low panels only.
-fn limits(device: &Device) -> [Limits; 4] {
+/// Limits of workgroups: those of the device, and few invocations, which hold low panels only.
+fn limits(device: &Device) -> [Limits; 2] {
     let own = Limits::of(device.gpu().expect("a case for GPUs").capabilities());
-    let plain = Limits { subgroup: None, ..own };
-    [own, plain, Limits { threads: 64, ..own }, Limits { threads: 64, ..plain }]
+    [own, Limits { threads: 64, ..own }]
 }
 
 /// Factors, pivots and info of `[count, m, n]` by panels within limits.
